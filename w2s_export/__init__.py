@@ -1,0 +1,14 @@
+"""Turns a trained microscopy super-resolution network into verified packages.
+
+The stages, in the order data flows:
+
+    weights ──load──▶ generator ──convert──▶ ONNX, SavedModel ──package──▶ two zips ──verify──▶ report
+       ▲
+    images ──pairs──▶ patches ──train──▶ weights
+
+`checkpoint` loads, `networks` builds, `convert` writes the formats, `package` makes the zips,
+`verify` proves them; `data` and `training` make the weights; `restore` runs them on images of any
+size; `export` strings the stages together; `cli` is the command line.
+"""
+
+__version__ = "0.1.0"

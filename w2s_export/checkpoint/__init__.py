@@ -1,0 +1,1 @@
+"""Checkpoints: one module per source format, all giving the same `Checkpoint`."""

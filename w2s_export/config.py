@@ -1,0 +1,172 @@
+"""Frozen, self-documenting configurations. No framework is imported here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from w2s_export.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Frozen(BaseModel):
+    """Base of every configuration: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class GeneratorConfig(Frozen):
+    """One member of the RRDBNet family (ESRGAN, https://arxiv.org/abs/1809.00219).
+
+    The defaults are the W2S report's network: 16,621,825 parameters, one channel, ×2.
+    """
+
+    in_nc: Annotated[int, Field(ge=1, le=64)] = 1
+    """Channels of the input image."""
+    out_nc: Annotated[int, Field(ge=1, le=64)] = 1
+    """Channels of the output image."""
+    nf: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Features of the trunk."""
+    gc: Annotated[int, Field(ge=1, le=1024)] = 32
+    """Growth channels of each dense block."""
+    nb: Annotated[int, Field(ge=1, le=128)] = 23
+    """Number of RRDBs (residual-in-residual dense blocks)."""
+    scale: Literal[1, 2, 4] = 2
+    """Output pixels per input pixel, along each axis."""
+    upsampling: Literal["plain", "conv"] = "plain"
+    """`plain`: nearest neighbour alone (W2S). `conv`: nearest, convolution, LeakyReLU per ×2 step
+    (ESRGAN's upconv)."""
+    pixel_unshuffle: Literal[1, 2, 4] = 1
+    """Space-to-depth factor before the first convolution (Real-ESRGAN: 2 for ×2, 4 for ×1)."""
+    residual_scale: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """Factor on every residual branch."""
+    negative_slope: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Slope of LeakyReLU below zero."""
+
+    @model_validator(mode="after")
+    def _reaches_its_scale(self) -> GeneratorConfig:
+        if self.upsampling_factor not in (1, 2, 4):
+            raise ValueError(
+                f"scale {self.scale} with pixel_unshuffle {self.pixel_unshuffle} asks for "
+                f"×{self.upsampling_factor} upsampling; the family has ×1, ×2 and ×4"
+            )
+        return self
+
+    @property
+    def upsampling_factor(self) -> int:
+        """Nearest-neighbour factor inside the network: `scale` × `pixel_unshuffle`."""
+        return self.scale * self.pixel_unshuffle
+
+
+class PercentileNormalisation(Frozen):
+    """`(x − P_low) / (P_high − P_low + eps)` over the whole image: rdf `scale_range`."""
+
+    kind: Literal["percentile"] = "percentile"
+    low: Annotated[float, Field(ge=0, lt=100)] = 0.1
+    """Lower percentile, percent."""
+    high: Annotated[float, Field(gt=0, le=100)] = 99.9
+    """Upper percentile, percent."""
+    eps: Annotated[float, Field(gt=0, le=0.1)] = 1e-6
+    """Added to the range, as the bioimage.io specification does."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PercentileNormalisation:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} must be below high {self.high}")
+        return self
+
+
+class FixedRangeNormalisation(Frozen):
+    """`(x − low) / (high − low)`, the same for every image: rdf `scale_linear`."""
+
+    kind: Literal["fixed_range"] = "fixed_range"
+    low: float = 0.0
+    """Detector count that becomes 0."""
+    high: float = 255.0
+    """Detector count that becomes 1."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FixedRangeNormalisation:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low} must be below high {self.high}")
+        return self
+
+
+Normalisation = Annotated[
+    PercentileNormalisation | FixedRangeNormalisation, Field(discriminator="kind")
+]
+
+
+class Provenance(Frozen):
+    """Where weights come from. Travels inside the checkpoint and into the package's card."""
+
+    name: str = ""
+    """Name of the model, e.g. `wf2sim-microtubules-s`."""
+    description: str = ""
+    """One sentence: what goes in, what comes out."""
+    data: str = ""
+    """Training data, with its source."""
+    license: str = ""
+    """SPDX identifier of the weights' licence."""
+    attribution: str = ""
+    """Credit the data's licence asks for."""
+    command: str = ""
+    """Command that made the weights."""
+    pixel_size_um: Annotated[float, Field(gt=0)] | None = None
+    """Pixel size of the training inputs, micrometres."""
+    scores: dict[str, float] = Field(default_factory=dict)
+    """Scores on held-out images, e.g. `psnr_db`, `ssim`, `psnr_bicubic_db`."""
+
+
+def parse_config(kind: type[Model], values: object, where: str) -> Model:
+    """Validate `values` as `kind`.
+
+    Args:
+        kind: a pydantic model.
+        values: what a YAML or JSON file held.
+        where: name of that file, for the message.
+
+    Raises:
+        ConfigError: names every key at fault, what was got and what is allowed.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        faults = "; ".join(_fault(kind, fault) for fault in error.errors())
+        raise ConfigError(f"{where}: {faults}") from None
+
+
+def _fault(kind: type[BaseModel], fault: Any) -> str:
+    place = ".".join(str(part) for part in fault["loc"]) or "the whole file"
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key '{place}'; known keys are {', '.join(kind.model_fields)}"
+    return f"'{place}': {fault['msg']}, got {fault.get('input')!r:.80}"
+
+
+def read_yaml(path: Path, limit: int = 1 << 20) -> object:
+    """Read a small YAML file with the safe loader.
+
+    Raises:
+        ConfigError: missing, larger than `limit` bytes, not UTF-8, not YAML, or with aliases (a
+            few lines of nested aliases expand to gigabytes).
+    """
+    import yaml
+
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(limit + 1)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(data) > limit:
+        raise ConfigError(f"{path}: larger than {limit} bytes, too large for a YAML file")
+    try:
+        text = data.decode("utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ConfigError(f"{path}: uses YAML aliases (*name); write the values out")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{path}: is not readable YAML: {reason}") from None

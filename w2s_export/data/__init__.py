@@ -1,0 +1,1 @@
+"""Images in, float32 patches out: read, normalise, pair, cut, simulate."""

@@ -1,0 +1,41 @@
+"""Errors a user can mend. Each message says what is wrong, what was got and what to do.
+
+The command line prints the message and exits with 2; anything that is not a `W2SExportError` is a
+bug of ours and keeps its traceback.
+"""
+
+
+class W2SExportError(Exception):
+    """Bad input or a refused request."""
+
+
+class ConfigError(W2SExportError):
+    """A configuration or metadata file that cannot be used."""
+
+
+class ImageError(W2SExportError):
+    """An image that cannot be read or does not fit the model."""
+
+
+class FlatImageError(ImageError):
+    """An image whose normalisation range is empty: every pixel (nearly) the same."""
+
+
+class CheckpointError(W2SExportError):
+    """A file that holds no generator this tool can use."""
+
+
+class CheckpointMismatchError(CheckpointError):
+    """A checkpoint whose tensors do not fit the architecture they should fill."""
+
+
+class OutputError(W2SExportError):
+    """An output place that cannot be written, or that holds something already."""
+
+
+class PackageError(W2SExportError):
+    """A package that cannot be built or opened."""
+
+
+class MissingExtraError(W2SExportError):
+    """An optional dependency that this request needs is not installed."""

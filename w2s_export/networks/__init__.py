@@ -1,0 +1,1 @@
+"""The RRDBNet family: layout (names and shapes), blocks, generator."""

@@ -1,0 +1,62 @@
+"""Names and shapes of the generator's convolutions, in the order data flows.
+
+Pure arithmetic: checkpoints are checked against it without loading TensorFlow. Every convolution
+is 3×3, stride 1, zero padded, with bias. Names follow BasicSR's RRDBNet, with `_` for `.`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from w2s_export.config import GeneratorConfig
+
+
+class Conv(NamedTuple):
+    """One convolution: its layer name and channel counts."""
+
+    name: str
+    inputs: int
+    outputs: int
+
+
+def convolutions(config: GeneratorConfig) -> Iterator[Conv]:
+    """Every convolution of the generator, first to last."""
+    nf, gc = config.nf, config.gc
+    yield Conv("conv_first", config.in_nc * config.pixel_unshuffle**2, nf)
+    for block in range(config.nb):
+        for dense in (1, 2, 3):
+            for index in range(1, 6):
+                yield Conv(
+                    conv_name(block, dense, index), nf + (index - 1) * gc, nf if index == 5 else gc
+                )
+    yield Conv("conv_body", nf, nf)
+    if config.upsampling == "conv":
+        for step in range(1, upsampling_steps(config) + 1):
+            yield Conv(f"conv_up{step}", nf, nf)
+    yield Conv("conv_hr", nf, nf)
+    yield Conv("conv_last", nf, config.out_nc)
+
+
+def conv_name(block: int, dense: int, index: int) -> str:
+    """Layer name of convolution `index` (1–5) of dense block `dense` (1–3) of RRDB `block` (0–)."""
+    return f"body_{block}_rdb{dense}_conv{index}"
+
+
+def upsampling_steps(config: GeneratorConfig) -> int:
+    """Number of ×2 nearest-neighbour steps: 0, 1 or 2."""
+    return config.upsampling_factor.bit_length() - 1
+
+
+def tensor_shapes(config: GeneratorConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of every weight by name: `layer/kernel` (3, 3, in, out) and `layer/bias` (out,)."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for conv in convolutions(config):
+        shapes[f"{conv.name}/kernel"] = (3, 3, conv.inputs, conv.outputs)
+        shapes[f"{conv.name}/bias"] = (conv.outputs,)
+    return shapes
+
+
+def parameter_count(config: GeneratorConfig) -> int:
+    """Number of trainable parameters: 16,621,825 for the default configuration."""
+    return sum((9 * conv.inputs + 1) * conv.outputs for conv in convolutions(config))
