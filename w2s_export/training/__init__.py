@@ -1,0 +1,1 @@
+"""Training: pairs and a configuration in, a checkpoint out."""

@@ -1,0 +1,73 @@
+"""Paired folders: what is read, and every way they can be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from w2s_export.config import FixedRangeNormalisation
+from w2s_export.data.pairs import read_pairs
+from w2s_export.errors import FlatImageError, ImageError
+
+HOW = FixedRangeNormalisation(low=0, high=100)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    rng = np.random.default_rng(0)
+    for name in ("b.tif", "a.tif"):
+        for folder, size in (("low", (6, 8)), ("high", (12, 16))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            pixels = rng.integers(0, 100, size).astype(np.uint16)
+            tifffile.imwrite(tmp_path / folder / name, pixels)
+    return tmp_path / "low", tmp_path / "high"
+
+
+def test_pairs_are_read_sorted_and_normalised(folders: tuple[Path, Path]) -> None:
+    pairs = read_pairs(*folders, 2, HOW, HOW)
+    assert [pair.name for pair in pairs] == ["a.tif", "b.tif"]
+    expected = tifffile.imread(folders[0] / "a.tif")[..., None] / 100
+    np.testing.assert_allclose(pairs[0].low, expected, atol=1e-6)
+    assert pairs[0].high.shape == (12, 16, 1)
+    assert pairs[0].low.dtype == pairs[0].high.dtype == np.float32
+
+
+def test_a_listed_name_picks(folders: tuple[Path, Path]) -> None:
+    assert [p.name for p in read_pairs(*folders, 2, HOW, HOW, ["b.tif"])] == ["b.tif"]
+    with pytest.raises(ImageError, match=r"first 'c\.tif'"):
+        read_pairs(*folders, 2, HOW, HOW, ["c.tif"])
+
+
+def test_an_unpaired_name_is_named(folders: tuple[Path, Path]) -> None:
+    (folders[1] / "a.tif").unlink()
+    with pytest.raises(ImageError, match=r"1 images have no partner, first 'a\.tif'.*high"):
+        read_pairs(*folders, 2, HOW, HOW)
+
+
+def test_sizes_must_match_the_scale(folders: tuple[Path, Path]) -> None:
+    with pytest.raises(ImageError, match=r"'a\.tif': the target is 12×16, 4× the input is 24×32"):
+        read_pairs(*folders, 4, HOW, HOW)
+
+
+def test_a_constant_image_is_named(folders: tuple[Path, Path]) -> None:
+    from w2s_export.config import PercentileNormalisation
+
+    tifffile.imwrite(folders[0] / "b.tif", np.full((6, 8), 7, np.uint16))
+    with pytest.raises(FlatImageError, match=r"b\.tif.*flat"):
+        read_pairs(*folders, 2, PercentileNormalisation(), HOW)
+
+
+def test_stacks_and_missing_or_empty_folders_are_refused(folders: tuple[Path, Path]) -> None:
+    stack = np.ones((3, 6, 8), np.uint16)
+    tifffile.imwrite(folders[0] / "a.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    with pytest.raises(ImageError, match="stack of 3 planes"):
+        read_pairs(*folders, 2, HOW, HOW)
+    with pytest.raises(ImageError, match="no such folder"):
+        read_pairs(folders[0] / "none", folders[1], 2, HOW, HOW)
+    empty = folders[0].parent / "empty"
+    empty.mkdir()
+    with pytest.raises(ImageError, match="holds no image"):
+        read_pairs(empty, folders[1], 2, HOW, HOW)

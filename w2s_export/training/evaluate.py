@@ -1,0 +1,54 @@
+"""Mean scores of a generator, and of bicubic enlargement, over whole fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.data.pairs import Pair
+from w2s_export.training.scores import Scores, bicubic, score
+
+
+@dataclass(frozen=True, slots=True)
+class FieldScores:
+    """Scores of one field: restored, and bicubic for comparison."""
+
+    name: str
+    restored: Scores
+    bicubic: Scores
+
+
+def score_fields(
+    restore: Callable[[NDArray[np.float32]], NDArray[np.float32]], pairs: Sequence[Pair]
+) -> list[FieldScores]:
+    """Restore and score the first channel of every field.
+
+    Args:
+        restore: (1, H, W, C) → (1, s·H, s·W, C).
+        pairs: fields with targets.
+    """
+    result = []
+    for pair in pairs:
+        target = pair.high[..., 0]
+        output = restore(pair.low[None])[0, ..., 0]
+        scale = pair.high.shape[0] // pair.low.shape[0]
+        result.append(
+            FieldScores(
+                pair.name, score(output, target), score(bicubic(pair.low[..., 0], scale), target)
+            )
+        )
+    return result
+
+
+def mean_scores(fields: Sequence[FieldScores]) -> dict[str, float]:
+    """Means over fields, rounded as cards print them."""
+    return {
+        "psnr_db": round(float(np.mean([f.restored.psnr_db for f in fields])), 3),
+        "ssim": round(float(np.mean([f.restored.ssim for f in fields])), 4),
+        "psnr_bicubic_db": round(float(np.mean([f.bicubic.psnr_db for f in fields])), 3),
+        "ssim_bicubic": round(float(np.mean([f.bicubic.ssim for f in fields])), 4),
+        "fields": float(len(fields)),
+    }

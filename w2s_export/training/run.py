@@ -1,0 +1,87 @@
+"""A whole training: read and split the fields, fit, score the best weights on unseen fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from w2s_export.checkpoint.own import load_own, save_checkpoint
+from w2s_export.data.pairs import Pair, read_pairs
+from w2s_export.errors import ConfigError
+from w2s_export.training.config import TrainingConfig
+from w2s_export.training.evaluate import FieldScores, mean_scores, score_fields
+from w2s_export.training.fit import Step, fit, with_scores
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Fields by their role; no field has two."""
+
+    training: list[Pair]
+    validation: list[Pair]
+    test: list[Pair]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """The finished checkpoint and its scores on the test fields."""
+
+    checkpoint: Path
+    fields: list[FieldScores]
+    scores: dict[str, float]
+
+
+def read_split(config: TrainingConfig, folder: Path) -> Split:
+    """Read every pair under `folder` and split as the configuration says.
+
+    Raises:
+        ConfigError: a listed name is not there, or nothing is left to train on.
+        ImageError: see `read_pairs`.
+    """
+    pairs = {
+        pair.name: pair
+        for pair in read_pairs(
+            folder / config.data.low,
+            folder / config.data.high,
+            config.generator.scale,
+            config.normalisation,
+            config.target_normalisation,
+        )
+    }
+    for role in ("validation", "test"):
+        absent = [name for name in getattr(config.data, role) if name not in pairs]
+        if absent:
+            raise ConfigError(f"data.{role} lists '{absent[0]}', which is not in {folder}")
+    validation = [pairs.pop(name) for name in config.data.validation]
+    test = [pairs.pop(name) for name in config.data.test]
+    if not pairs:
+        raise ConfigError("validation and test take every field; none is left to train on")
+    return Split(list(pairs.values()), validation, test)
+
+
+def train(
+    config: TrainingConfig,
+    folder: Path,
+    output: Path,
+    *,
+    resume: bool = False,
+    progress: Callable[[Step], None] | None = None,
+) -> Trained:
+    """Train and write `output/NAME.npz`, its provenance carrying the test scores.
+
+    Raises:
+        W2SExportError: see `read_split` and `fit`.
+    """
+    split = read_split(config, folder)
+    best = load_own(
+        fit(config, split.training, split.validation, output, resume=resume, progress=progress)
+    )
+    from w2s_export.networks.generator import build_generator, set_weights
+
+    model = build_generator(best.config)
+    set_weights(model, best.config, best.weights)
+    fields = score_fields(lambda x: model(x).numpy(), split.test)
+    scores = mean_scores(fields) if fields else {}
+    path = save_checkpoint(with_scores(best, scores), output / f"{config.name}.npz")
+    return Trained(path, fields, scores)
