@@ -1,0 +1,91 @@
+"""Configurations: frozen, strict, and clear about what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from w2s_export.config import (
+    GeneratorConfig,
+    PercentileNormalisation,
+    parse_config,
+    read_yaml,
+)
+from w2s_export.errors import ConfigError
+from w2s_export.training.config import read_training_config
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_configurations_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        GeneratorConfig().nf = 3  # type: ignore[misc]
+
+
+def test_every_key_at_fault_is_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(GeneratorConfig, {"nff": 64, "scale": 3}, "config.yaml")
+    message = str(caught.value)
+    assert message.startswith("config.yaml: ")
+    assert "unknown key 'nff'; known keys are in_nc, out_nc, nf" in message
+    assert "'scale'" in message
+    assert "got 3" in message
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"scale": 4, "pixel_unshuffle": 2}, "×8"),
+        ({"nb": 0}, "nb"),
+        ({"negative_slope": 1.0}, "negative_slope"),
+    ],
+)
+def test_impossible_generators_are_refused(values: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_config(GeneratorConfig, values, "x")
+
+
+def test_percentiles_are_ordered() -> None:
+    with pytest.raises(ValidationError, match="must be below"):
+        PercentileNormalisation(low=90, high=10)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a: [1", "not readable YAML"),
+        (b"\xff\xfe\x00", "not readable YAML"),
+        (b"a: &x [1]\nb: *x", "aliases"),
+        (b"!!python/object/apply:os.system ['true']", "not readable YAML"),
+        (b"a: 1\n" * 300_000, "larger than"),
+        (b"[" * 5000, "not readable YAML"),
+    ],
+)
+def test_yaml_that_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=words):
+        read_yaml(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none\.yaml: cannot be read: No such file"):
+        read_yaml(tmp_path / "none.yaml")
+
+
+def test_the_shipped_training_configuration_splits_by_region() -> None:
+    config = read_training_config(ROOT / "models/wf2sim-microtubules-s/config.yaml")
+    assert len(config.data.test) == 19
+    assert not set(config.data.test) & set(config.data.validation)
+
+
+def test_a_misspelt_key_and_a_shared_field_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("name: x\nstepz: 3\n")
+    with pytest.raises(ConfigError, match="unknown key 'stepz'"):
+        read_training_config(path)
+    path.write_text("name: x\ndata: {validation: [a.tif], test: [a.tif]}\n")
+    with pytest.raises(ConfigError, match=r"'a\.tif' is in validation and in test"):
+        read_training_config(path)

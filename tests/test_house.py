@@ -1,0 +1,73 @@
+"""Promises about the house itself: what is imported when, what lies where, what the words say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import w2s_export
+from w2s_export import resources
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ("tensorflow", "keras", "onnx", "onnxruntime", "tf2onnx", "torch", "bioimageio.core")
+
+
+def _imported_by(code: str) -> set[str]:
+    report = f"import sys\n{code}\nprint(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import w2s_export",
+        "import w2s_export.cli",
+        "from w2s_export.cli import run; assert run(['--help']) == 0",
+        "import w2s_export.export",
+        "import w2s_export.training.run",
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
+    assert not _imported_by(code) & set(HEAVY)
+
+
+def test_no_python_lies_under_bioimageio() -> None:
+    # It is also the namespace of bioimageio.core, which a module there would hide.
+    assert not list((ROOT / "bioimageio").rglob("*.py*"))
+
+
+def test_assets_are_found_without_and_with_an_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert resources.asset("bioimageio/macros").is_dir()
+    installed = tmp_path / "w2s_export"
+    (installed / "_assets" / "models").mkdir(parents=True)
+    monkeypatch.setattr(resources, "_PACKAGE", installed)
+    assert resources.asset("models") == installed / "_assets" / "models"
+    with pytest.raises(FileNotFoundError, match="incomplete|missing"):
+        resources.asset("models/none")
+
+
+def test_the_version_is_one() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'version = "{w2s_export.__version__}"' in text
+
+
+def test_every_dependency_says_why() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    block = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.M | re.S)
+    assert block
+    lines = block.group(1).strip().splitlines()
+    assert len(lines) > 10
+    assert [line for line in lines if "#" not in line] == []
+
+
+def test_modules_stay_small() -> None:
+    sizes = {p: len(p.read_text(encoding="utf-8").splitlines()) for p in ROOT.glob("w2s_export/**/*.py")}
+    assert {str(p): n for p, n in sizes.items() if n > 400} == {}
