@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from w2s_export.config import FixedRangeNormalisation, Normalisation, PercentileNormalisation
 from w2s_export.errors import FlatImageError, ImageError
 
+EPS = 1e-6
+"""Added to a percentile range. The specification lets a package choose, but bioimageio.core always
+adds this much."""
+
 
 def normalise(image: NDArray[Any], how: Normalisation | None) -> NDArray[np.float32]:
     """Normalise one image over all its pixels and channels.
@@ -30,14 +34,21 @@ def normalise(image: NDArray[Any], how: Normalisation | None) -> NDArray[np.floa
         ImageError: NaN or infinite pixels.
         FlatImageError: the percentile range is empty.
     """
-    values = image.astype(np.float32)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, reported below
+        values = image.astype(np.float32)
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
         raise ImageError(f"the image has {count} NaN or infinite pixels; replace them first")
     if how is None:
         return values
-    gain, offset = gain_and_offset(values, how)
-    return values * np.float32(gain) + np.float32(offset)
+    if isinstance(how, FixedRangeNormalisation):
+        gain, offset = gain_and_offset(values, how)
+        linear: NDArray[np.float32] = values * np.float32(gain) + np.float32(offset)
+        return linear
+    low, width = _percentile_range(values, how)
+    # In float32, or as gain · x + offset, counts far from zero would lose their last digits: 7e-5
+    # of the range for an image of 300 counts on an offset of 60000.
+    return ((values.astype(np.float64) - low) / width).astype(np.float32)
 
 
 def gain_and_offset(image: NDArray[Any], how: Normalisation) -> tuple[float, float]:
@@ -47,19 +58,23 @@ def gain_and_offset(image: NDArray[Any], how: Normalisation) -> tuple[float, flo
         FlatImageError: the percentile range is empty.
     """
     if isinstance(how, FixedRangeNormalisation):
-        width = how.high - how.low
-        return 1.0 / width, -how.low / width
-    low, high = np.percentile(image, [how.low, how.high])
+        low, width = how.low, how.high - how.low
+    else:
+        low, width = _percentile_range(image, how)
+    return 1.0 / width, 0.0 - low / width
+
+
+def _percentile_range(image: NDArray[Any], how: PercentileNormalisation) -> tuple[float, float]:
+    low, high = np.percentile(image.astype(np.float64), [how.low, how.high])
     if not high - low > max(abs(low), abs(high)) * 1e-6:
         raise FlatImageError(
             f"the image is flat: its {how.low:g} % and {how.high:g} % percentiles are {low:g} and "
             f"{high:g}; give an image with structure in it"
         )
-    width = float(high - low) + how.eps
-    return 1.0 / width, -float(low) / width
+    return float(low), float(high - low) + EPS
 
 
-def processing_05(how: Normalisation, input_id: str) -> dict[str, Any]:
+def processing_05(how: Normalisation) -> dict[str, Any]:
     """The rdf 0.5 preprocessing step that does the same."""
     if isinstance(how, PercentileNormalisation):
         return {
@@ -68,8 +83,7 @@ def processing_05(how: Normalisation, input_id: str) -> dict[str, Any]:
                 "axes": ["channel", "y", "x"],
                 "min_percentile": how.low,
                 "max_percentile": how.high,
-                "eps": how.eps,
-                "reference_tensor": input_id,
+                "eps": EPS,
             },
         }
     gain, offset = gain_and_offset(np.zeros(0), how)
@@ -86,8 +100,8 @@ def processing_04(how: Normalisation) -> dict[str, Any]:
                 "axes": "cyx",
                 "min_percentile": how.low,
                 "max_percentile": how.high,
-                "eps": how.eps,
+                "eps": EPS,
             },
         }
     gain, offset = gain_and_offset(np.zeros(0), how)
-    return {"name": "scale_linear", "kwargs": {"gain": gain, "offset": offset, "axes": "yx"}}
+    return {"name": "scale_linear", "kwargs": {"gain": gain, "offset": offset}}
