@@ -1,0 +1,41 @@
+// Pre-processing for DeepImageJ 2.1 and 3.0: (x - low) / (high - low), as in training.
+//
+// Works on the current image and leaves a 32-bit copy as the current image; the original keeps its
+// pixels.
+
+low = ${low};
+high = ${high};
+channels = ${channels};
+
+if (bitDepth() == 24 && channels != 3)
+	exit("This network takes " + channels + " channel(s), the image is RGB.\n"
+		+ "Choose one with Image > Color > Split Channels, then run it again.");
+title = getTitle();
+original = getImageID();
+selected = selectionType() != -1;
+if (selected)
+	run("Select None");  // or only the selected part would be copied
+run("Duplicate...", "title=normalised duplicate");
+copy = getImageID();
+if (selected && isOpen(original)) {
+	selectImage(original);
+	run("Restore Selection");
+	selectImage(copy);
+}
+if (bitDepth() == 24)
+	run("Make Composite");
+getDimensions(width, height, c, slices, frames);
+if (channels > 1 && c != channels) {
+	close();
+	exit("This network takes " + channels + " channels, the image has " + c + ".");
+}
+if (bitDepth() != 32)
+	run("32-bit");
+for (plane = 1; plane <= c * slices * frames; plane++) {
+	setSlice(plane);
+	run("Subtract...", "value=" + d2s(low, -9) + " slice");
+	run("Divide...", "value=" + d2s(high - low, -9) + " slice");
+	setMinAndMax(0, 1);
+}
+setSlice(1);
+rename(title);

@@ -1,0 +1,161 @@
+"""The package's README.md: what the model does, how to run it, what was measured."""
+
+from __future__ import annotations
+
+from string import Template
+
+from w2s_export.config import FixedRangeNormalisation
+from w2s_export.convert.artifact import OUTPUT_ID
+from w2s_export.package import description as files
+from w2s_export.package.description import Description
+from w2s_export.package.metadata import Citation
+from w2s_export.resources import asset
+
+_LIMITS = (
+    "The network adds detail that is likely, not detail that was measured. It can sharpen noise "
+    "into structure, join or part filaments that touch, and drop faint ones; the more the sample, "
+    "stain, microscope or exposure differ from the training data, the more it does so. Use it to "
+    "look and to segment, confirm a finding on the raw image or by another method, and do not "
+    "measure absolute intensities on its output."
+)
+
+
+def write_card(description: Description) -> str:
+    """Fill the template. The same description gives the same text."""
+    template = asset("bioimageio/templates/README.md").read_text(encoding="utf-8")
+    metadata = description.metadata
+    normalisation = description.checkpoint.normalisation
+    name = description.name
+    return Template(template).substitute(
+        name=name,
+        description=metadata.description,
+        about=_about(description),
+        cover=files.COVER,
+        channels=_count(description.checkpoint.config.in_nc, "channel"),
+        minimum=description.minimum,
+        multiples=f", multiples of {description.step}" if description.step > 1 else "",
+        pixel_size=_pixel_size(description),
+        normalisation=_normalisation(description),
+        scale=description.scale,
+        file_name=name,
+        output_id=OUTPUT_ID,
+        # The recorder brackets a value that holds a blank, and 2.1 unwraps only such a value.
+        macro_name=_bracketed(name),
+        preprocessing=_bracketed(files.PREPROCESSING if normalisation else "no preprocessing"),
+        postprocessing=files.POSTPROCESSING,
+        tile=_tile(description),
+        twice_halo=2 * description.halo.halo,
+        data=metadata.data or "Not stated.",
+        attribution=f"{metadata.attribution}\n" if metadata.attribution else "",
+        scores=_scores(description),
+        limitations=metadata.limitations or _LIMITS,
+        sample_name=f", {description.sample.name}" if description.sample.name else "",
+        parity=_parity(description),
+        tiles=_tiles(description),
+        notes=f"\n## Notes\n\n{metadata.notes}\n" if metadata.notes else "",
+        license=metadata.license or "Not stated.",
+        cite="\n".join(_citation(entry) for entry in metadata.cite),
+    )
+
+
+def _about(description: Description) -> str:
+    config = description.checkpoint.config
+    return (
+        f"The network is an RRDBNet, the generator of ESRGAN: {config.nb} residual-in-residual "
+        f"dense block{'s' * (config.nb != 1)}, {config.nf} features, "
+        f"{_count(config.in_nc, 'channel')} in, "
+        f"{config.out_nc} out, {config.scale}× enlargement. The package holds it twice, as ONNX "
+        "and as TensorFlow SavedModel, with the same weights."
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _bracketed(value: str) -> str:
+    return f"[{value}]" if " " in value else value
+
+
+def _pixel_size(description: Description) -> str:
+    trained = description.checkpoint.provenance.pixel_size_um or description.sample.pixel_size_um
+    if trained is None:
+        return ""
+    return (
+        f"- A pixel size near {trained:.4g} µm, as in training; rescale other images first. The "
+        f"output's pixels are {trained / description.scale:.4g} µm.\n"
+    )
+
+
+def _normalisation(description: Description) -> str:
+    how = description.checkpoint.normalisation
+    if how is None:
+        return "that is, the network takes them as they are"
+    if isinstance(how, FixedRangeNormalisation):
+        return f"`(x − {how.low:g}) / ({how.high:g} − {how.low:g})`"
+    return (
+        f"by the {how.low:g} % and {how.high:g} % percentiles of each image, "
+        "`(x − P_low) / (P_high − P_low)`"
+    )
+
+
+def _tile(description: Description) -> str:
+    """Height, width, channels: the sample in one tile, halo included.
+
+    DeepImageJ 2.1 mirrors an image at most once on each side, so a tile is at most three times it.
+    """
+    sides = []
+    for length in description.sample.image.shape[1:]:
+        wanted = min(length + 2 * description.halo.halo, 3 * length)
+        sides.append(wanted // description.step * description.step)
+    return ",".join(str(side) for side in (*sides, description.checkpoint.config.in_nc))
+
+
+def _scores(description: Description) -> str:
+    scores = description.checkpoint.provenance.scores
+    if not scores:
+        return ""
+    rows = "\n".join(f"| {_score_name(name)} | {value:.4g} |" for name, value in scores.items())
+    return f"\nScores on images it was not trained on:\n\n| score | value |\n|---|---|\n{rows}\n"
+
+
+def _score_name(key: str) -> str:
+    """`psnr_bicubic_db` → `PSNR bicubic (dB)`."""
+    written = {"psnr": "PSNR", "ssim": "SSIM", "db": "(dB)"}
+    return " ".join(written.get(word, word) for word in key.split("_"))
+
+
+def _parity(description: Description) -> str:
+    if not description.parity:
+        return "Not measured."
+    rows = "\n".join(
+        f"| {row.subject} | {row.case} | {'×'.join(map(str, row.shape))} | {row.max_abs:.2g} | "
+        f"{row.max_relative:.2g} | {'∞' if row.psnr_db == float('inf') else f'{row.psnr_db:.1f}'} |"
+        for row in description.parity
+    )
+    return (
+        "| format | case | output | max abs. difference | part of the range | PSNR (dB) |\n"
+        f"|---|---|---|---|---|---|\n{rows}"
+    )
+
+
+def _tiles(description: Description) -> str:
+    halo = description.halo
+    if halo.halo == 0:
+        return "Tiles need no overlap."
+    sentence = (
+        f"A tile needs {halo.halo} input pixels of context on each side ({description.output_halo} "
+        f"output pixels, the halo in `rdf.yaml`): the smallest that keeps seams within "
+        f"{halo.tolerance:.1g} of the output's range."
+    )
+    steps = {halo.halo * part // 4 for part in range(5)}
+    rows = "\n".join(f"| {tried} | {seam:.2g} |" for tried, seam in halo.seams if tried in steps)
+    if not rows:
+        return sentence
+    header = "| context (input pixels) | largest seam, part of the range |\n|---|---|"
+    return f"{sentence}\n\n{header}\n{rows}"
+
+
+def _citation(entry: Citation) -> str:
+    link = f"https://doi.org/{entry.doi}" if entry.doi else entry.url
+    return f"- {entry.text} <{link}>"

@@ -1,0 +1,173 @@
+"""Opens packages of anybody's making: nothing in them is trusted, nothing is executed."""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from w2s_export.config import read_yaml
+from w2s_export.errors import ConfigError, PackageError
+
+MAX_MEMBERS = 1000
+"""A package holds a dozen files; no zoo package comes near this."""
+MAX_BYTES = 8 << 30
+"""Unpacked size of all members together."""
+MAX_RATIO = 200
+"""Unpacked bytes per packed byte of a large member. Deflate reaches 1032 on zeros; images, weights
+and text stay below 50, small label images may not."""
+RDF_NAMES = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
+
+_SMALL = 64 << 20
+_CHUNK = 1 << 20
+_READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedPackage:
+    """A package whose members have been checked.
+
+    path: the zip.
+    sizes: unpacked bytes of each file, by its name in the zip.
+    rdf_name: which of them is the description.
+    rdf: its content, through the safe YAML loader.
+    """
+
+    path: Path
+    sizes: dict[str, int]
+    rdf_name: str
+    rdf: dict[str, Any]
+
+    def read(self, name: str, limit: int = 64 << 20) -> bytes:
+        """Content of one file.
+
+        Raises:
+            PackageError: no such file, larger than `limit` bytes, or damaged.
+        """
+        if name not in self.sizes:
+            raise PackageError(f"{self.path}: holds no '{name}'")
+        if self.sizes[name] > limit:
+            raise PackageError(
+                f"{self.path}: '{name}' has {self.sizes[name]} bytes, at most {limit} are read"
+            )
+        return b"".join(self._chunks(name))
+
+    def extract(self, folder: Path, *names: str) -> None:
+        """Unpack the files, all of them by default, into the folder, which must exist.
+
+        Raises:
+            PackageError: no such file, or damaged.
+        """
+        for name in names or self.sizes:
+            if name not in self.sizes:
+                raise PackageError(f"{self.path}: holds no '{name}'")
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb") as stream:
+                for chunk in self._chunks(name):
+                    stream.write(chunk)
+
+    def _chunks(self, name: str) -> Iterator[bytes]:
+        return _chunks(self.path, name, self.sizes[name])
+
+
+def open_package(path: Path) -> OpenedPackage:
+    """Check every member's claims and read the description.
+
+    Raises:
+        PackageError: missing, no zip, damaged; members that are encrypted, links, duplicates or
+            would unpack outside the folder; sizes that explode; no rdf.yaml at the root, or one
+            that is no mapping, no safe YAML, or uses aliases.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = _checked_sizes(path, archive.infolist())
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise PackageError(f"{path}: cannot be read: {error.strerror}") from None
+        raise PackageError(f"{path}: is not a readable zip: {error}") from None
+    rdf_name = next((name for name in RDF_NAMES if name in sizes), None)
+    if rdf_name is None:
+        inner = [name for name in sizes if PurePosixPath(name).name in RDF_NAMES]
+        hint = f"; it lies in '{inner[0]}', zip the files and not their folder" if inner else ""
+        raise PackageError(f"{path}: has no rdf.yaml at its root{hint}")
+    return OpenedPackage(path, sizes, rdf_name, _read_rdf(path, rdf_name, sizes[rdf_name]))
+
+
+def _checked_sizes(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, int]:
+    if len(members) > MAX_MEMBERS:
+        raise PackageError(f"{path}: has {len(members)} members, a package at most {MAX_MEMBERS}")
+    total = sum(member.file_size for member in members)
+    if total > MAX_BYTES:
+        raise PackageError(f"{path}: claims {total} bytes unpacked, at most {MAX_BYTES} are read")
+    sizes: dict[str, int] = {}
+    seen: set[str] = set()
+    for member in members:
+        fault = _fault(member)
+        if member.filename.casefold() in seen:
+            fault = "is there twice"
+        if fault:
+            raise PackageError(f"{path}: member {member.filename!r:.120} {fault}")
+        seen.add(member.filename.casefold())
+        if not member.is_dir():
+            sizes[member.filename] = member.file_size
+    return sizes
+
+
+def _fault(member: zipfile.ZipInfo) -> str | None:
+    """What makes a member unsafe to unpack, if anything."""
+    name = member.orig_filename
+    parts = name.removesuffix("/").split("/")
+    # On Windows a backslash separates, a colon names a drive; NUL ends a name early.
+    if name.startswith("/") or {"", ".", ".."} & set(parts) or set(name) & set("\\:\0"):
+        return "would unpack outside the folder"
+    mode = member.external_attr >> 16
+    if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and stat.S_IFMT(mode):
+        return "is a link or a device"
+    if member.flag_bits & 1:
+        return "is encrypted"
+    if member.compress_type not in _READABLE:
+        return f"is compressed by method {member.compress_type}; Java's and Python's zip read 0, 8"
+    if member.file_size > max(_SMALL, MAX_RATIO * member.compress_size):
+        return (
+            f"claims {member.file_size} bytes from {member.compress_size}: more than real files do"
+        )
+    return None
+
+
+def _chunks(path: Path, name: str, size: int) -> Iterator[bytes]:
+    """Unpack a member piecewise, and stop if it is more than it claimed."""
+    unpacked = 0
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(name) as stream:
+            while chunk := stream.read(_CHUNK):
+                unpacked += len(chunk)
+                if unpacked > size:
+                    raise PackageError(f"{path}: '{name}' is larger than it claims")
+                yield chunk
+    except _DAMAGE as error:
+        raise PackageError(f"{path}: '{name}' is damaged: {error}") from None
+    if unpacked != size:
+        raise PackageError(f"{path}: '{name}' claims {size} bytes and has {unpacked}")
+
+
+def _read_rdf(path: Path, name: str, size: int) -> dict[str, Any]:
+    with TemporaryDirectory(prefix="w2s-export-") as folder:
+        copy = Path(folder) / name
+        limit = 1 << 20
+        if size > limit:
+            raise PackageError(f"{path}: its {name} has {size} bytes, at most {limit} are read")
+        copy.write_bytes(b"".join(_chunks(path, name, size)))
+        try:
+            rdf = read_yaml(copy, limit)
+        except ConfigError as error:
+            raise PackageError(f"{path}: {str(error).replace(str(copy), name)}") from None
+    if not isinstance(rdf, dict):
+        raise PackageError(f"{path}: its {name} is {type(rdf).__name__}, not a mapping of fields")
+    return rdf

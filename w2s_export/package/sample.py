@@ -1,0 +1,108 @@
+"""The sample image that travels in a package: read, checked, cut to a size worth shipping."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.config import GeneratorConfig
+from w2s_export.data.images import read_image
+from w2s_export.errors import ImageError
+from w2s_export.networks.layout import parameter_count
+
+logger = logging.getLogger(__name__)
+
+SMALLEST = 32
+_LARGEST = 256
+# Verification runs the network on the sample about ten times; this many multiplications keep it
+# near a second a run on two cores, whatever the network.
+_WORK = 3.5e11
+
+
+@dataclass(frozen=True, slots=True)
+class RawSample:
+    """One plane as the camera gave it: `pixels` (C, H, W), stored dtype."""
+
+    pixels: NDArray[Any]
+    pixel_size_um: float | None
+    name: str
+
+
+def read_sample(
+    path: Path,
+    config: GeneratorConfig,
+    *,
+    plane: int | None = None,
+    repeat_channels: bool = False,
+) -> RawSample:
+    """Read one plane, check that it fits the network, and cut out its busiest part if it is large.
+
+    Args:
+        path: TIFF or PNG.
+        config: the network's architecture.
+        plane: which plane of a stack, counted from 0.
+        repeat_channels: give a grey image to each channel of a colour network.
+
+    Raises:
+        ImageError: unreadable, channels other than the network's, several planes and none chosen,
+            NaN or infinite pixels, constant, or smaller than 32 pixels.
+    """
+    image = read_image(path)
+    planes, channels, height, width = image.pixels.shape
+    if channels == 1 and repeat_channels:
+        channels = config.in_nc
+    if channels != config.in_nc:
+        advice = (
+            "convert it to grey or split its channels (Fiji: Image ▸ Type ▸ 8-bit)"
+            if config.in_nc == 1
+            else "give a --sample with as many, or use --repeat-channels with a grey one"
+        )
+        raise ImageError(
+            f"{path}: has {channels} channels, the network takes {config.in_nc}; {advice}"
+        )
+    if plane is None and planes > 1:
+        raise ImageError(f"{path}: holds {planes} planes; choose one with --plane 0…{planes - 1}")
+    if plane is not None and not 0 <= plane < planes:
+        raise ImageError(f"{path}: has planes 0…{planes - 1}, got --plane {plane}")
+    if min(height, width) < SMALLEST:
+        raise ImageError(
+            f"{path}: is {height}×{width} pixels; a sample needs at least {SMALLEST}×{SMALLEST}"
+        )
+    pixels = np.broadcast_to(image.pixels[plane or 0], (channels, height, width))
+    if not np.isfinite(pixels).all():
+        raise ImageError(f"{path}: has NaN or infinite pixels; replace them first")
+    if pixels.min() == pixels.max():
+        raise ImageError(
+            f"{path}: every pixel is {pixels.flat[0]}; give an image with structure in it"
+        )
+    size = image.pixel_size_um
+    if size is not None and abs(size[0] - size[1]) > 1e-3 * size[0]:
+        logger.warning("%s: pixels are not square (%g × %g µm)", path, *size)
+    return RawSample(_cut(pixels, config, path), size[0] if size else None, image.name)
+
+
+def _cut(pixels: NDArray[Any], config: GeneratorConfig, path: Path) -> NDArray[Any]:
+    step = config.pixel_unshuffle
+    work_per_pixel = parameter_count(config) / step**2
+    side = int(np.sqrt(_WORK / work_per_pixel))
+    side = max(SMALLEST, min(_LARGEST, side) // 32 * 32)
+    _, height, width = pixels.shape
+    h, w = (min(length, side) // step * step for length in (height, width))
+    if h == height and w == width:
+        return np.ascontiguousarray(pixels)
+    corners = [
+        (top, left)
+        for top in {*range(0, height - h + 1, max(1, h // 2)), height - h}
+        for left in {*range(0, width - w + 1, max(1, w // 2)), width - w}
+    ]
+    top, left = max(
+        sorted(corners),
+        key=lambda at: float(pixels[:, at[0] : at[0] + h, at[1] : at[1] + w].std()),
+    )
+    logger.info("%s: the sample is its part of %d×%d pixels at (%d, %d)", path, h, w, top, left)
+    return np.ascontiguousarray(pixels[:, top : top + h, left : left + w])
