@@ -26,3 +26,5 @@ class Checkpoint:
     provenance: Provenance = field(default_factory=Provenance)
     source_format: str = "w2s-export"
     """Format the weights were read from, e.g. `w2s-export`, `keras-h5`, `pytorch`."""
+    dtypes: tuple[str, ...] = ("float32",)
+    """Element types the file stores, before they became float32."""

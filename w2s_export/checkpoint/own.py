@@ -11,16 +11,22 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
 
+from w2s_export.checkpoint.architecture import NOTHING_KNOWN, settle
 from w2s_export.checkpoint.artifact import Checkpoint
+from w2s_export.checkpoint.naming import naming
+from w2s_export.checkpoint.recognise import ZIP_DAMAGE, member_names
+from w2s_export.checkpoint.stored import Stored, check_claims, fill
 from w2s_export.config import Frozen, GeneratorConfig, Normalisation, Provenance, parse_config
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError, OutputError
 from w2s_export.networks.generator import check_weights
-from w2s_export.networks.layout import parameter_count
 
 SUFFIX = ".npz"
 HEADER = "w2s_export.json"
@@ -46,7 +52,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, half: bool = False) -
         half: store float16 (half the size; kernels lose at most 2⁻¹¹ of their value).
 
     Raises:
-        CheckpointMismatchError: the weights do not fit the configuration.
+        CheckpointMismatchError: the weights do not fit the configuration, or overflow float16.
         OutputError: the file cannot be written.
     """
     check_weights(checkpoint.config, checkpoint.weights)
@@ -55,30 +61,25 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, half: bool = False) -
         normalisation=checkpoint.normalisation,
         provenance=checkpoint.provenance,
     )
-    members = {
-        name: np.ascontiguousarray(value, np.float16 if half else np.float32)
-        for name, value in sorted(checkpoint.weights.items())
-    }
-    text = json.dumps(header.model_dump(mode="json"), sort_keys=True)
+    with np.errstate(over="ignore"):
+        members: dict[str, Any] = {
+            name: np.ascontiguousarray(value, np.float16 if half else np.float32)
+            for name, value in sorted(checkpoint.weights.items())
+        }
+    large = [name for name, value in members.items() if not np.isfinite(value).all()]
+    if large:
+        raise CheckpointMismatchError(f"'{large[0]}' is beyond float16; save with half=False")
+    members[HEADER] = np.array(json.dumps(header.model_dump(mode="json"), sort_keys=True))
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with beside.open("wb") as stream:
-            np.savez(stream, **{HEADER: np.array(text)}, **members)
-        os.replace(beside, path)
+            np.savez(stream, **members)
+        beside.replace(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
         beside.unlink(missing_ok=True)
     return path
-
-
-def is_own(path: Path) -> bool:
-    """Whether the file is a zip that holds our header."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return f"{HEADER}.npy" in archive.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def load_own(path: Path) -> Checkpoint:
@@ -88,34 +89,8 @@ def load_own(path: Path) -> Checkpoint:
         CheckpointError: unreadable, truncated, or its header is not ours.
         CheckpointMismatchError: its tensors do not fit its configuration.
     """
-    header = read_header(path)
-    limit = 4 * parameter_count(header.generator) + (1 << 20)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            claimed = sum(member.file_size for member in archive.infolist())
-        if claimed > limit + _HEADER_LIMIT:
-            raise CheckpointError(
-                f"{path}: claims {claimed} bytes, its architecture needs {limit} at most"
-            )
-        with np.load(path, allow_pickle=False) as archive:
-            weights = {
-                name: np.asarray(archive[name], np.float32)
-                for name in archive.files
-                if name != HEADER
-            }
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: is damaged: {error}; fetch or write it again") from None
-    try:
-        check_weights(header.generator, weights)
-    except CheckpointMismatchError as error:
-        raise CheckpointMismatchError(f"{path}: {error}") from None
-    return Checkpoint(
-        config=header.generator,
-        weights=weights,
-        normalisation=header.normalisation,
-        provenance=header.provenance,
-        source_format="w2s-export",
-    )
+    with naming(path):
+        return read(path)
 
 
 def read_header(path: Path) -> Header:
@@ -124,15 +99,74 @@ def read_header(path: Path) -> Header:
     Raises:
         CheckpointError: unreadable, or not a checkpoint of ours.
     """
+    with naming(path):
+        return _header(path)
+
+
+def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
+    """Read a checkpoint of ours; errors as `load_own`, without the file's name."""
+    header = _header(path)
+    settle(known, header.generator.model_dump())
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(f"{HEADER}.npy").file_size > _HEADER_LIMIT:
-                raise CheckpointError(f"{path}: its header claims more than 1 MiB")
-        with np.load(path, allow_pickle=False) as archive:
-            values = json.loads(str(archive[HEADER]))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: is not a w2s-export checkpoint: {error}") from None
+            tensors = [
+                _stored(archive, name) for name in archive.namelist() if name != f"{HEADER}.npy"
+            ]
+            check_claims(tensors)
+            weights = fill(header.generator, ((tensor.key, tensor) for tensor in tensors))
+    except ZIP_DAMAGE as error:
+        raise CheckpointError(f"is damaged ({error}); fetch or write it again") from None
+    return Checkpoint(
+        config=header.generator,
+        weights=weights,
+        normalisation=header.normalisation,
+        provenance=header.provenance,
+        source_format="w2s-export",
+        dtypes=tuple(sorted({tensor.dtype for tensor in tensors})),
+    )
+
+
+def _header(path: Path) -> Header:
+    member_names(path)
     try:
-        return parse_config(Header, values, str(path))
+        with zipfile.ZipFile(path) as archive:
+            member = f"{HEADER}.npy"
+            if archive.getinfo(member).file_size > _HEADER_LIMIT:
+                raise CheckpointError("its header claims more than 1 MiB")
+            values = json.loads(str(_stored(archive, member).read()))
+    except RecursionError:
+        raise CheckpointError("its header nests too deeply") from None
+    except (KeyError, *ZIP_DAMAGE) as error:
+        raise CheckpointError(f"is not a w2s-export checkpoint, or damaged ({error})") from None
+    try:
+        return parse_config(Header, values, "its header")
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
+
+
+def _stored(archive: zipfile.ZipFile, member: str) -> Stored:
+    """A `.npy` member, whose header must agree with the member's size before it is allocated."""
+    with archive.open(member) as stream:
+        shape, fortran, dtype = _npy_header(stream)
+    expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
+
+    def read() -> NDArray[Any]:
+        with archive.open(member) as stream:
+            _npy_header(stream)
+            data = stream.read()
+        if len(data) != expected:
+            raise CheckpointError(f"'{member}' claims {expected} bytes but holds {len(data)}")
+        return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+    return Stored(member.removesuffix(".npy"), shape, dtype.name, read)
+
+
+def _npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise CheckpointError(f"holds a NumPy array of the unknown version {version}")
+    reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = reader(stream)
+    if dtype.hasobject:
+        raise CheckpointError("holds Python objects, which are never unpickled")
+    return shape, fortran, dtype

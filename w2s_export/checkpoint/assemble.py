@@ -1,0 +1,56 @@
+"""From the tensors of a file to a checkpoint: by their names, or by their order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from w2s_export.checkpoint.architecture import from_names, from_order
+from w2s_export.checkpoint.artifact import Checkpoint
+from w2s_export.checkpoint.keys import known_network, place
+from w2s_export.checkpoint.stored import Stored, check_claims, fill
+from w2s_export.errors import CheckpointMismatchError
+
+
+def by_name(tensors: Sequence[Stored], source_format: str, known: Mapping[str, Any]) -> Checkpoint:
+    """Make a checkpoint of tensors whose keys tell their place.
+
+    Args:
+        tensors: all of the file's, in any order.
+        source_format: name of the format, for `Checkpoint.source_format`.
+        known: fields of the configuration that the file or the user states.
+
+    Raises:
+        CheckpointError: element types or sizes that cannot be a generator's.
+        CheckpointMismatchError: not an RRDBNet's tensors.
+    """
+    check_claims(tensors)
+    placed = place(tensors)
+    shapes = {name: tensor.our_shape for name, tensor in placed.pairs}
+    config = from_names(shapes, {**placed.known, **known})
+    weights = fill(config, placed.pairs, placed.left_over)
+    return Checkpoint(
+        config=config, weights=weights, source_format=source_format, dtypes=_dtypes(tensors)
+    )
+
+
+def by_order(tensors: Sequence[Stored], source_format: str, known: Mapping[str, Any]) -> Checkpoint:
+    """Make a checkpoint of tensors in the order data flows: kernel, bias, kernel, bias, ….
+
+    Arguments and errors as `by_name`.
+    """
+    check_claims(tensors)
+    try:
+        config, pairs = from_order(tensors, known)
+        weights = fill(config, pairs)
+    except CheckpointMismatchError as error:
+        if (other := known_network(tensors)) is None:
+            raise
+        raise CheckpointMismatchError(f"holds {other}; {error}") from None
+    return Checkpoint(
+        config=config, weights=weights, source_format=source_format, dtypes=_dtypes(tensors)
+    )
+
+
+def _dtypes(tensors: Sequence[Stored]) -> tuple[str, ...]:
+    return tuple(sorted({tensor.dtype for tensor in tensors}))
