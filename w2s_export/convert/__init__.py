@@ -1,0 +1,1 @@
+"""Converts a generator to ONNX and to a TensorFlow SavedModel, and runs what it wrote."""

@@ -30,9 +30,10 @@ class NearestUpsampling(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, x: Any) -> Any:
         """Resize by the factor, whatever the height and width turn out to be."""
-        _, height, width, _ = keras.ops.shape(x)
-        size = (height * self.factor, width * self.factor)
-        return keras.ops.image.resize(x, size, interpolation="nearest")
+        import tensorflow as tf
+
+        # Not `keras.ops.image.resize`: inside a tf.function it refuses a size known at run time.
+        return tf.image.resize(x, tf.shape(x)[1:3] * self.factor, method="nearest")
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the output, None where the input's is None."""

@@ -59,8 +59,9 @@ def build_generator(config: GeneratorConfig, seed: int = 0) -> keras.Model:
 def get_weights(model: keras.Model, config: GeneratorConfig) -> dict[str, np.ndarray]:
     """Weights of a generator by name, as `layout.tensor_shapes` names them, float32."""
     weights: dict[str, np.ndarray] = {}
+    layers = {layer.name: layer for layer in model.layers}
     for conv in convolutions(config):
-        kernel, bias = model.get_layer(conv.name).get_weights()
+        kernel, bias = layers[conv.name].get_weights()
         weights[f"{conv.name}/kernel"] = kernel
         weights[f"{conv.name}/bias"] = bias
     return weights
@@ -76,8 +77,9 @@ def set_weights(
             does not fit.
     """
     check_weights(config, weights)
+    layers = {layer.name: layer for layer in model.layers}
     for conv in convolutions(config):
-        model.get_layer(conv.name).set_weights(
+        layers[conv.name].set_weights(
             [weights[f"{conv.name}/kernel"], weights[f"{conv.name}/bias"]]
         )
 

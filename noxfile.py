@@ -1,0 +1,23 @@
+"""Checks that need environments of their own. `nox -s clients` runs our files in old runtimes."""
+
+from __future__ import annotations
+
+import os
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+
+
+@nox.session
+def clients(session: nox.Session) -> None:
+    """Compare our ONNX and SavedModel in the runtimes the clients ship with their source.
+
+    `nox -s clients -- -k "1.15"` takes one; `nox --no-venv -s clients` uses the environment at
+    hand for the source. W2S_CLIENTS names a folder that keeps the old environments for next time.
+    """
+    if session.venv_backend != "none":
+        session.install("-e", ".[test]")
+    folder = os.environ.get("W2S_CLIENTS") or str(session.cache_dir / "clients")
+    variables = {"W2S_CLIENTS": folder, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    session.run("python", "-m", "pytest", "tests/clients", "-rA", *session.posargs, env=variables)
