@@ -69,5 +69,7 @@ def test_every_dependency_says_why() -> None:
 
 
 def test_modules_stay_small() -> None:
-    sizes = {p: len(p.read_text(encoding="utf-8").splitlines()) for p in ROOT.glob("w2s_export/**/*.py")}
+    sizes = {
+        p: len(p.read_text(encoding="utf-8").splitlines()) for p in ROOT.glob("w2s_export/**/*.py")
+    }
     assert {str(p): n for p, n in sizes.items() if n > 400} == {}

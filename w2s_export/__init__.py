@@ -2,9 +2,9 @@
 
 The stages, in the order data flows:
 
-    weights ──load──▶ generator ──convert──▶ ONNX, SavedModel ──package──▶ two zips ──verify──▶ report
-       ▲
     images ──pairs──▶ patches ──train──▶ weights
+    weights ──load──▶ generator ──convert──▶ ONNX, SavedModel
+    ONNX, SavedModel ──package──▶ two zips ──verify──▶ report
 
 `checkpoint` loads, `networks` builds, `convert` writes the formats, `package` makes the zips,
 `verify` proves them; `data` and `training` make the weights; `restore` runs them on images of any

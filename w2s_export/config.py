@@ -11,6 +11,8 @@ from w2s_export.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_DEEPEST_YAML = 50  # the reader's time grows with the square of the depth
+
 
 class Frozen(BaseModel):
     """Base of every configuration: immutable, unknown keys refused."""
@@ -62,15 +64,13 @@ class GeneratorConfig(Frozen):
 
 
 class PercentileNormalisation(Frozen):
-    """`(x − P_low) / (P_high − P_low + eps)` over the whole image: rdf `scale_range`."""
+    """`(x − P_low) / (P_high − P_low + 1e-6)` over the whole image: rdf `scale_range`."""
 
     kind: Literal["percentile"] = "percentile"
-    low: Annotated[float, Field(ge=0, lt=100)] = 0.1
+    low: Annotated[float, Field(ge=0, lt=100)] = 1.0
     """Lower percentile, percent."""
-    high: Annotated[float, Field(gt=0, le=100)] = 99.9
+    high: Annotated[float, Field(gt=1, le=100)] = 99.8
     """Upper percentile, percent."""
-    eps: Annotated[float, Field(gt=0, le=0.1)] = 1e-6
-    """Added to the range, as the bioimage.io specification does."""
 
     @model_validator(mode="after")
     def _ordered(self) -> PercentileNormalisation:
@@ -142,7 +142,8 @@ def parse_config(kind: type[Model], values: object, where: str) -> Model:
 def _fault(kind: type[BaseModel], fault: Any) -> str:
     place = ".".join(str(part) for part in fault["loc"]) or "the whole file"
     if fault["type"] == "extra_forbidden":
-        return f"unknown key '{place}'; known keys are {', '.join(kind.model_fields)}"
+        known = f"; known keys are {', '.join(kind.model_fields)}" if len(fault["loc"]) == 1 else ""
+        return f"unknown key '{place}'{known}"
     return f"'{place}': {fault['msg']}, got {fault.get('input')!r:.80}"
 
 
@@ -150,8 +151,8 @@ def read_yaml(path: Path, limit: int = 1 << 20) -> object:
     """Read a small YAML file with the safe loader.
 
     Raises:
-        ConfigError: missing, larger than `limit` bytes, not UTF-8, not YAML, or with aliases (a
-            few lines of nested aliases expand to gigabytes).
+        ConfigError: missing, larger than `limit` bytes, not UTF-8, not YAML, nested more than 50
+            deep, or with aliases (a few lines of nested aliases expand to gigabytes).
     """
     import yaml
 
@@ -164,8 +165,14 @@ def read_yaml(path: Path, limit: int = 1 << 20) -> object:
         raise ConfigError(f"{path}: larger than {limit} bytes, too large for a YAML file")
     try:
         text = data.decode("utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
-            raise ConfigError(f"{path}: uses YAML aliases (*name); write the values out")
+        depth = 0
+        for event in yaml.parse(text):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > _DEEPEST_YAML:
+                raise ConfigError(f"{path}: nests more than {_DEEPEST_YAML} deep")
+            if isinstance(event, yaml.AliasEvent):
+                raise ConfigError(f"{path}: uses YAML aliases (*name); write the values out")
         return yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]

@@ -1,0 +1,1 @@
+"""Restores images of any size: tiles, and the context they need."""

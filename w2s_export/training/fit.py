@@ -23,8 +23,7 @@ from w2s_export.data.pairs import Pair
 from w2s_export.data.patches import Batch, PatchSampler
 from w2s_export.errors import ConfigError, OutputError, W2SExportError
 from w2s_export.losses import pixel_loss
-from w2s_export.networks.generator import build_generator
-from w2s_export.networks.layout import tensor_shapes
+from w2s_export.networks.generator import build_generator, get_weights
 from w2s_export.training.config import TrainingConfig
 from w2s_export.training.evaluate import mean_scores, score_fields
 from w2s_export.training.state import TrainingState, load_state, save_state
@@ -176,13 +175,13 @@ class _Learner:
         self.step, self.best = state.step, state.best_psnr_db
 
     def checkpoint(self, scores: dict[str, float]) -> Checkpoint:
-        from w2s_export.networks.generator import get_weights
-
         config = self.config
         weights = get_weights(self._average, config.generator)
-        assert list(weights) == list(tensor_shapes(config.generator))
         provenance = config.provenance.model_copy(
-            update={"name": config.name, "scores": {f"validation_{k}": v for k, v in scores.items()}}
+            update={
+                "name": config.name,
+                "scores": {f"validation_{k}": v for k, v in scores.items()},
+            }
         )
         return Checkpoint(config.generator, weights, config.normalisation, provenance)
 

@@ -43,7 +43,8 @@ def fit_intensity(x: NDArray[np.float64], target: NDArray[np.float64]) -> NDArra
     dx = x - x.mean()
     power = float(np.vdot(dx, dx))
     slope = 0.0 if power == 0 else float(np.vdot(dx, target - target.mean())) / power
-    return slope * dx + target.mean()
+    fitted: NDArray[np.float64] = slope * dx + target.mean()
+    return fitted
 
 
 def bicubic(image: NDArray[Any], scale: int) -> NDArray[np.float64]:
@@ -52,7 +53,8 @@ def bicubic(image: NDArray[Any], scale: int) -> NDArray[np.float64]:
     Pixel areas are aligned: an output block of `scale`² covers one input pixel. Edges repeat.
     """
     x = image.astype(np.float64)
-    return _enlarge(_enlarge(x, scale).T, scale).T
+    enlarged: NDArray[np.float64] = _enlarge(_enlarge(x, scale).T, scale).T
+    return enlarged
 
 
 def _enlarge(x: NDArray[np.float64], scale: int) -> NDArray[np.float64]:

@@ -45,10 +45,10 @@ def save_state(path: Path, state: TrainingState, config: TrainingConfig) -> None
     beside = path.with_name(f".{path.name}.part")
     try:
         with beside.open("wb") as stream:
-            np.savez(stream, header=np.array(header), **members)
+            np.savez(stream, header=np.array(header), **members)  # type: ignore[arg-type]
             stream.flush()
             os.fsync(stream.fileno())
-        os.replace(beside, path)
+        beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from None

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from w2s_export.config import GeneratorConfig
+from w2s_export.errors import ImageError
+from w2s_export.restore.halo import four_tiles, measure_halo, receptive_radius
+from w2s_export.restore.tiling import restore_tiled
+
+
+class Rows:
+    """A separable filter, zero padded, with known weights by distance; then pixels repeated."""
+
+    name = "filter"
+
+    def __init__(self, *by_distance: float, scale: int = 2) -> None:
+        self.kernel = np.array([*by_distance[:0:-1], *by_distance])
+        self.scale = scale
+        self.sizes: list[int] = []
+
+    def __call__(self, batch):
+        from scipy.ndimage import correlate1d
+
+        self.sizes.append(batch.shape[2])
+        result = correlate1d(batch.astype(np.float64), self.kernel, axis=2, mode="constant")
+        result = correlate1d(result, self.kernel, axis=3, mode="constant")
+        return result.astype(np.float32).repeat(self.scale, 2).repeat(self.scale, 3)
+
+
+SMALL = GeneratorConfig(nf=8, gc=4, nb=1)  # radius 18
+noise = np.random.default_rng(5).random((1, 90, 110), np.float32)
+
+
+@pytest.mark.parametrize("radius", [0, 1, 2, 7])
+def test_the_halo_of_a_flat_filter_is_its_radius(radius):
+    assert measure_halo(Rows(*[1.0] * (radius + 1)), noise, SMALL).halo == radius
+
+
+def test_a_weight_below_the_tolerance_needs_no_context():
+    # range of the output: about 1; the weight at distance 3 moves it by less than 1e-5 · 2
+    faint = Rows(1.0, 0.2, 0.0, 1e-5)
+    assert measure_halo(faint, noise, SMALL, tolerance=1e-4).halo == 1
+    assert measure_halo(faint, noise, SMALL, tolerance=1e-7).halo == 3
+
+
+def test_seams_are_what_tiles_show():
+    runtime = Rows(*0.5 ** np.arange(11))
+    measured = measure_halo(runtime, noise, SMALL, tolerance=1e-2)
+    seams = dict(measured.seams)
+    assert seams[0] > 0.1
+    assert sorted(seams.values(), reverse=True) == list(seams.values())
+    assert seams[measured.halo] <= 1e-2
+    for halo, fits in ((measured.halo, True), (measured.halo - 1, False)):
+        whole, tiled = (
+            restore_tiled(runtime, noise, scale=2, halo=halo, tile=t) for t in (110, 55)
+        )
+        assert (np.abs(tiled - whole).max() <= 1e-2 * np.ptp(whole)) == fits
+
+
+def test_the_square_grows_until_a_halo_is_enough():
+    far = Rows(*[1.0] * 41)
+    measured = measure_halo(far, noise, GeneratorConfig(nb=3))
+    assert measured.halo == 40
+    assert far.sizes[:6] == [64, 48, 48, 128, 96, 96]  # a square and its two cuts, then doubled
+
+
+def test_the_radius_is_the_upper_bound():
+    assert measure_halo(Rows(*[1.0] * 31), noise, SMALL).halo == 18
+
+
+@pytest.mark.parametrize(("radius", "halo", "minimum"), [(3, 4, 12), (4, 4, 12), (5, 8, 20)])
+def test_halo_and_minimum_are_multiples_of_the_step(radius, halo, minimum):
+    config = GeneratorConfig(nf=8, gc=4, nb=1, scale=1, pixel_unshuffle=4)
+    measured = measure_halo(Rows(*[1.0] * (radius + 1), scale=1), noise, config)
+    assert (measured.halo, measured.minimum) == (halo, minimum)
+
+
+def test_minimum_leaves_one_pixel():
+    assert measure_halo(Rows(1.0, 1.0), noise, SMALL).minimum == 3
+
+
+def test_a_small_image_is_mirrored():
+    assert measure_halo(Rows(1.0, 1.0, 1.0), noise[:, :5, :9], SMALL).halo == 2
+
+
+def test_the_busiest_part_is_measured():
+    image = np.zeros((1, 64, 300), np.float32)
+    image[:, :, 200:260] = noise[:, :64, :60]
+    assert measure_halo(Rows(1.0, 1.0, 1.0), image, SMALL).halo == 2
+
+
+def test_a_constant_network_needs_no_halo():
+    assert measure_halo(Rows(0.0), noise, SMALL).halo == 0
+
+
+def test_the_wrong_shape_is_refused():
+    with pytest.raises(ImageError, match="channels, height, width"):
+        measure_halo(Rows(1.0), noise[0], SMALL)
+
+
+@pytest.mark.parametrize(
+    ("config", "radius"),
+    [
+        ({"nb": 1}, 18),
+        ({"nb": 1, "scale": 1}, 19),
+        ({"nb": 1, "scale": 4}, 18),
+        ({"nb": 1, "scale": 2, "upsampling": "conv"}, 19),
+        ({"nb": 1, "scale": 4, "upsampling": "conv"}, 19),
+        ({"nb": 1, "scale": 2, "pixel_unshuffle": 2, "upsampling": "conv"}, 38),
+    ],
+)
+def test_receptive_radius_is_where_an_impulse_ends(config, radius):
+    """Positive weights cancel nothing: the response to one pixel is the receptive field."""
+    from w2s_export.networks.generator import build_generator
+
+    config = GeneratorConfig(nf=2, gc=2, **config)
+    model = build_generator(config)
+    for weight in model.weights:
+        weight.assign(np.full(weight.shape, 0.1 if len(weight.shape) == 4 else 0.0, np.float32))
+    step, middle = config.pixel_unshuffle, 48
+    image = np.zeros((1, step, 2 * middle, 1), np.float32)
+    image[0, 0, middle] = 1
+    seen = np.flatnonzero(model(image).numpy()[0, 0, :, 0])
+    first, last = seen.min() // config.scale, seen.max() // config.scale
+    # in whole steps: tiles start on the network's grid
+    assert step * (middle // step - first // step) == radius
+    assert step * (last // step - middle // step) == radius
+    assert receptive_radius(config) == radius
+
+
+def test_receptive_radius_of_the_default():
+    # 23 blocks of 15 convolutions, conv_first, conv_body, and two at twice the resolution
+    assert receptive_radius(GeneratorConfig()) == 23 * 15 + 2 + 1
+
+
+def test_the_whole_image_decides_not_only_its_busiest_square():
+    # The square of 64 pixels holds the noise; a faint far weight shows only at the tiles' border.
+    image = np.zeros((1, 200, 200), np.float32)
+    image[:, :64, :64] = noise[:, :64, :64]
+    image[:, 95:105, 95:105] = 50.0 * np.eye(10, dtype=np.float32)
+    runtime = Rows(*0.5 ** np.arange(11))
+    measured = measure_halo(runtime, image, SMALL, tolerance=1e-3)
+    whole, tiled = four_tiles(runtime, image, scale=2, halo=measured.halo, step=1)
+    assert np.abs(tiled - whole).max() <= 1e-3 * np.ptp(whole)
+    less = four_tiles(runtime, image, scale=2, halo=measured.halo - 1, step=1)
+    assert np.abs(less[1] - less[0]).max() > 1e-3 * np.ptp(less[0])

@@ -1,0 +1,141 @@
+"""The main job, whole: weights in, two packages out, verified; and what a fault does to it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import yaml
+
+from tests.inputs import checkpoint, image, noise
+from w2s_export.cli import run
+
+ZIPS = ("tiny-model.bioimageio.zip", "tiny-model.deepimagej.zip")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export")
+    weights = checkpoint(folder / "w.npz")
+    sample = folder / "cell.tif"
+    tifffile.imwrite(
+        sample, noise(48, 64), imagej=True, resolution=(10, 10), metadata={"unit": "micron"}
+    )
+    output = folder / "output"
+    arguments = ["--weights", str(weights), "--sample", str(sample), "--output", str(output)]
+    assert run(arguments) == 0
+    return output
+
+
+def test_three_files_and_nothing_else(exported: Path) -> None:
+    assert sorted(p.name for p in exported.iterdir()) == sorted([*ZIPS, "report.json"])
+
+
+@pytest.mark.parametrize("name", ZIPS)
+def test_zips_are_flat_and_hold_everything(exported: Path, name: str) -> None:
+    with zipfile.ZipFile(exported / name) as archive:
+        names = archive.namelist()
+        rdf = yaml.safe_load(archive.read("rdf.yaml"))
+    assert not [n for n in names if "/" in n]
+    assert {
+        "rdf.yaml", "weights.onnx", "tensorflow_saved_model_bundle.zip", "test_input.npy",
+        "test_output.npy", "sample_input.tif", "sample_output.tif", "preprocessing.ijm",
+        "postprocessing.ijm", "README.md", "cover.png",
+    } == set(names)  # fmt: skip
+    assert rdf["name"] == "tiny-model"
+    assert rdf["format_version"] == {"b": "0.5.10", "d": "0.4.10"}[name.split(".")[1][0]]
+
+
+def test_the_sample_output_has_half_the_pixel_size(exported: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(exported / ZIPS[1]) as archive:
+        archive.extractall(tmp_path)
+    sizes = {}
+    for name in ("sample_input.tif", "sample_output.tif"):
+        with tifffile.TiffFile(tmp_path / name) as tiff:
+            pixels, unit = tiff.pages[0].tags["XResolution"].value
+            sizes[name] = (tiff.series[0].shape, unit / pixels, tiff.imagej_metadata["unit"])
+    assert sizes["sample_input.tif"][0] == (48, 64)
+    assert sizes["sample_output.tif"][0] == (96, 128)
+    assert sizes["sample_input.tif"][1] == pytest.approx(0.1)
+    assert sizes["sample_output.tif"][1] == pytest.approx(0.05)
+    assert {s[2] for s in sizes.values()} == {"micron"}
+
+
+def test_the_report_says_what_was_proven(exported: Path) -> None:
+    report = json.loads((exported / "report.json").read_text(encoding="utf-8"))
+    assert report["passed"] is True
+    assert [f for f in report["findings"] if f["severity"] == "error"] == []
+    compared = {(row["subject"].split()[0], row["case"].split(",")[0]) for row in report["parity"]}
+    for runtime in ("ONNX", "TensorFlow"):
+        assert {case for subject, case in compared if subject == runtime} >= {"sample", "noise"}
+    batches = [row["shape"][0] for row in report["parity"] if len(row["shape"]) == 4]
+    assert 2 in batches
+    odd = [row["shape"] for row in report["parity"] if "odd" in row["case"]]
+    assert odd
+    assert max(row["max_relative"] for row in report["parity"]) < 1e-3
+    assert len(report["bioimageio_core"]) == 4
+    assert all(test["passed"] for test in report["bioimageio_core"])
+    assert report["halo"]["minimum"] >= 2 * report["halo"]["input_pixels"] + 1
+
+
+def test_the_same_input_gives_the_same_bytes(exported: Path, tmp_path: Path) -> None:
+    source = exported.parent
+    arguments = ["--weights", str(source / "w.npz"), "--sample", str(source / "cell.tif")]
+    assert run([*arguments, "--output", str(tmp_path / "again")]) == 0
+    for name in ZIPS:
+        assert (exported / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_overwrite_replaces(exported: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    output.mkdir()
+    (output / ZIPS[0]).write_text("old")
+    (output / "notes.txt").write_text("mine")
+    source = exported.parent
+    arguments = ["--weights", str(source / "w.npz"), "--sample", str(source / "cell.tif")]
+    assert run([*arguments, "--output", str(output), "--overwrite"]) == 0
+    assert zipfile.is_zipfile(output / ZIPS[0])
+    assert (output / "notes.txt").read_text() == "mine"
+
+
+def test_a_failed_check_exits_with_1_and_is_named(
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from w2s_export.convert import onnx
+
+    convert = onnx._convert
+
+    def wrong(model, config):
+        proto = convert(model, config)
+        for weight in proto.graph.initializer:
+            if weight.name.startswith("conv_last/bias"):
+                shifted = np.frombuffer(weight.raw_data, np.float32) + 0.5
+                weight.raw_data = shifted.astype(np.float32).tobytes()
+        return proto
+
+    monkeypatch.setattr(onnx, "_convert", wrong)
+    source = exported.parent
+    arguments = ["--weights", str(source / "w.npz"), "--sample", str(source / "cell.tif")]
+    assert run([*arguments, "--output", str(tmp_path / "output")]) == 1
+    report = json.loads((tmp_path / "output" / "report.json").read_text(encoding="utf-8"))
+    assert report["passed"] is False
+    codes = {f["code"] for f in report["findings"] if f["severity"] == "error"}
+    assert {"output-differs", "core-test-failed"} <= codes
+    assert "output-differs" in capsys.readouterr().out
+
+
+def test_a_colour_network_takes_a_repeated_grey_sample(tmp_path: Path) -> None:
+    weights = checkpoint(tmp_path / "rgb.npz", in_nc=3, out_nc=3)
+    arguments = ["--weights", str(weights), "--sample", image(tmp_path / "s.tif", noise(48, 48))]
+    output = tmp_path / "output"
+    assert run([*arguments, "--repeat-channels", "--output", str(output)]) == 0
+    with zipfile.ZipFile(output / ZIPS[0]) as archive:
+        rdf = yaml.safe_load(archive.read("rdf.yaml"))
+    assert len(rdf["inputs"][0]["axes"][1]["channel_names"]) == 3

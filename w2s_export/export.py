@@ -1,0 +1,244 @@
+"""The main job, stage after stage: weights → generator → ONNX, SavedModel → two zips → report."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from w2s_export.checkpoint.load import load_checkpoint
+from w2s_export.config import Normalisation, PercentileNormalisation
+from w2s_export.data.normalise import normalise
+from w2s_export.errors import OutputError
+from w2s_export.package.archive import Packages, package_paths, write_packages
+from w2s_export.package.description import Description, Sample
+from w2s_export.package.metadata import Metadata, check_name, default_metadata, read_metadata
+from w2s_export.package.sample import read_sample
+from w2s_export.resources import DEFAULT_MODEL, asset
+from w2s_export.verify.report import REPORT_NAME
+
+if TYPE_CHECKING:
+    from w2s_export.checkpoint.artifact import Checkpoint
+    from w2s_export.verify.verify import VerificationReport
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRequest:
+    """What the user asked for. Paths that are None mean the default model's own."""
+
+    output: Path
+    weights: Path | None = None
+    scale: int | None = None
+    sample: Path | None = None
+    plane: int | None = None
+    repeat_channels: bool = False
+    metadata: Path | None = None
+    name: str | None = None
+    normalisation: Normalisation | None = None
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """Where everything is, and what was proven."""
+
+    packages: Packages
+    report_path: Path
+    report: VerificationReport
+    seconds: dict[str, float]
+
+
+def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None) -> ExportResult:
+    """Run every stage; nothing appears in the output folder before all of them are through.
+
+    Args:
+        request: what to export.
+        stage: called with a short text when a stage begins.
+
+    Raises:
+        W2SExportError: bad input; the output folder is left as it was.
+    """
+    clock = _Clock(stage)
+    clock("Loading weights")
+    checkpoint = load_checkpoint(request.weights or default_weights(), scale=request.scale)
+    metadata, name = _identity(request, checkpoint)
+    checkpoint = replace(checkpoint, normalisation=_normalisation(request, checkpoint))
+    sample = read_sample(
+        request.sample or asset(f"models/{DEFAULT_MODEL}/sample_input.tif"),
+        checkpoint.config,
+        plane=request.plane,
+        repeat_channels=request.repeat_channels,
+    )
+    model_input = normalise(sample.pixels, checkpoint.normalisation)
+    with _staging(request.output, name, request.overwrite) as folder:
+        clock("Building the generator")
+        from w2s_export.convert.compare import compare
+        from w2s_export.convert.onnx import to_onnx
+        from w2s_export.convert.runtimes import KerasRuntime, OnnxRuntime, SavedModelRuntime
+        from w2s_export.convert.saved_model import to_saved_model
+        from w2s_export.networks.generator import build_generator, set_weights
+        from w2s_export.restore.halo import measure_halo
+        from w2s_export.verify.verify import verify_packages
+
+        model = build_generator(checkpoint.config)
+        set_weights(model, checkpoint.config, checkpoint.weights)
+        work = folder / "work"
+        work.mkdir()
+        clock("Converting to ONNX")
+        onnx = to_onnx(model, checkpoint.config, work / "weights.onnx")
+        clock("Converting to SavedModel")
+        saved_model = to_saved_model(model, checkpoint.config, work / "saved_model.zip")
+
+        clock("Comparing on the sample")
+        source = KerasRuntime(model)
+        expected = source(model_input[np.newaxis])
+        onnx_runtime = OnnxRuntime(onnx.path)
+        parity = tuple(
+            compare(runtime.name, "sample", expected, runtime(model_input[np.newaxis]))
+            for runtime in (onnx_runtime, SavedModelRuntime(saved_model.path))
+        )
+        clock("Measuring the halo")
+        halo = measure_halo(onnx_runtime, model_input, checkpoint.config)
+
+        clock("Writing the packages")
+        description = Description(
+            name=name,
+            metadata=metadata,
+            checkpoint=checkpoint,
+            onnx=onnx,
+            saved_model=saved_model,
+            sample=Sample(
+                image=sample.pixels,
+                restored=expected[0],
+                pixel_size_um=sample.pixel_size_um,
+                name=sample.name,
+            ),
+            halo=halo,
+            parity=parity,
+        )
+        packages = write_packages(description, folder)
+        clock("Verifying the packages")
+        report = verify_packages(
+            packages, source, description, lambda step: stage(f"Verifying: {step}")
+        )
+        clock("Writing the report")
+        report.write_json(folder / REPORT_NAME)
+        shutil.rmtree(work)
+        _publish(folder, request.output)
+    return ExportResult(
+        packages=package_paths(name, request.output),
+        report_path=request.output / REPORT_NAME,
+        report=report,
+        seconds=clock.finish(),
+    )
+
+
+def default_weights() -> Path:
+    """The embedded default model's checkpoint."""
+    return asset(f"models/{DEFAULT_MODEL}/weights.npz")
+
+
+class _Clock:
+    """Announces stages and remembers how long each took."""
+
+    def __init__(self, announce: Callable[[str], None]) -> None:
+        self._announce = announce
+        self._seconds: dict[str, float] = {}
+        self._current: tuple[str, float] | None = None
+
+    def __call__(self, name: str) -> None:
+        self._close()
+        self._current = (name, time.perf_counter())
+        self._announce(name)
+
+    def _close(self) -> None:
+        if self._current is not None:
+            name, start = self._current
+            self._seconds[name] = round(time.perf_counter() - start, 2)
+            self._current = None
+
+    def finish(self) -> dict[str, float]:
+        self._close()
+        return self._seconds
+
+
+def _identity(request: ExportRequest, checkpoint: Checkpoint) -> tuple[Metadata, str]:
+    """Metadata complete with defaults, and the name of the files."""
+    file = request.metadata
+    if file is None and request.weights is None:
+        file = asset(f"models/{DEFAULT_MODEL}/metadata.yaml")
+    metadata = default_metadata(checkpoint, read_metadata(file) if file else None)
+    name = request.name or metadata.name
+    if name is None:
+        stem = request.weights.stem if request.weights else DEFAULT_MODEL
+        name = re.sub(r"[^A-Za-z0-9_+\-() ]", "-", stem)
+    return metadata.model_copy(update={"name": check_name(name)}), name
+
+
+def _normalisation(request: ExportRequest, checkpoint: Checkpoint) -> Normalisation:
+    chosen = request.normalisation or checkpoint.normalisation
+    if chosen is None:
+        chosen = PercentileNormalisation()
+        logger.warning(
+            "the weights do not record how their images were normalised; percentiles %g and %g "
+            "are used: say --normalisation percentile:LOW:HIGH or range:LOW:HIGH if that is wrong",
+            chosen.low,
+            chosen.high,
+        )
+    return chosen
+
+
+@contextmanager
+def _staging(output: Path, name: str, overwrite: bool) -> Iterator[Path]:
+    """A hidden folder inside `output`, gone afterwards; `output` too if it was not there before.
+
+    Raises:
+        OutputError: not a folder, not writable, or holding this export's files already.
+    """
+    made: list[Path] = []
+    try:
+        for folder in (output, *output.parents):
+            if folder.exists():
+                break
+            made.append(folder)
+        output.mkdir(parents=True, exist_ok=True)
+        targets = package_paths(name, output)
+        files = (targets.bioimageio, targets.deepimagej, output / REPORT_NAME)
+        present = [path for path in files if path.exists()]
+        if present and not overwrite:
+            raise OutputError(
+                f"{present[0]} exists already; use --overwrite to replace it or choose another "
+                "--output"
+            )
+        staging = Path(tempfile.mkdtemp(prefix=".w2s-export-", dir=output))
+    except OSError as error:
+        for folder in made:
+            if folder.is_dir():
+                folder.rmdir()
+        raise OutputError(
+            f"{output}: cannot be written: {error.strerror}; choose another --output"
+        ) from None
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        for folder in made:
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _publish(staging: Path, output: Path) -> None:
+    """Move what is finished into place, each file in one step."""
+    for path in sorted(staging.iterdir()):
+        path.replace(output / path.name)

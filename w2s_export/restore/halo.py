@@ -1,0 +1,180 @@
+"""How much context a tile needs: measured, not guessed.
+
+A tile with halo h sees zeros (the network's own padding) beyond h pixels of context. Cutting an
+image once therefore measures every halo at once: the difference between the restored part and the
+restored whole, at distance d or more from the cut, is the seam that halo d leaves. The theoretical
+receptive field is only the upper bound: trained networks look much less far than they could.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.config import GeneratorConfig
+from w2s_export.errors import ImageError
+from w2s_export.restore.tiling import restore_tiled
+
+if TYPE_CHECKING:
+    from w2s_export.convert.runtimes import Runtime
+
+logger = logging.getLogger(__name__)
+
+SEAM_TOLERANCE = 1e-4
+"""Largest seam allowed on the sample, as a part of the output's range (max − min). An 8-bit display
+step is 4e-3, so other images may well be a few times worse than the sample and still show nothing;
+float32 arithmetic alone leaves 1e-6, no halo at all leaves 7e-2 to 6e-1. Measured halos: default
+model (3 blocks) 13 of a possible 48, a trained network of 6 blocks 68 of 94."""
+
+_FIRST_SIZE = 64
+_LAST_SIZE = 512
+
+
+@dataclass(frozen=True, slots=True)
+class HaloMeasurement:
+    """The halo a package declares, with the measurement behind it.
+
+    `minimum` is the smallest height and width that clients should accept: the specification asks
+    for `minimum − 2·halo ≥ 1`, and it is the smallest such multiple of the network's step.
+    """
+
+    halo: int
+    """Context on each side of a tile, input pixels; a multiple of the network's step."""
+    minimum: int
+    """Smallest accepted input height and width, input pixels."""
+    tolerance: float
+    """Largest seam allowed, part of the output's range."""
+    seams: tuple[tuple[int, float], ...]
+    """(halo in input pixels, largest seam as a part of the output's range), from halo 0 up."""
+
+
+def measure_halo(
+    runtime: Runtime,
+    image: NDArray[np.float32],
+    config: GeneratorConfig,
+    *,
+    tolerance: float = SEAM_TOLERANCE,
+) -> HaloMeasurement:
+    """Find the smallest halo whose seams stay within the tolerance.
+
+    Starts with the busiest square of the image, 64 pixels wide, and doubles the square until a
+    halo of at most half of it is enough: three runs a size, seconds for most networks. An image
+    smaller than the square is mirrored, as the clients mirror. A network that looks further than
+    256 pixels gets its theoretical radius, which is always enough. Then the whole image is restored
+    in four tiles, and the halo grows until these too show no more than the tolerance.
+
+    Args:
+        runtime: runs the network.
+        image: (C, H, W), normalised.
+        config: the network's architecture.
+        tolerance: largest seam, part of the output's range.
+
+    Raises:
+        ImageError: not (C, H, W) with at least one pixel.
+    """
+    if image.ndim != 3 or 0 in image.shape:
+        raise ImageError(f"an image to measure is (channels, height, width), got {image.shape}")
+    radius = receptive_radius(config)
+    size = _FIRST_SIZE
+    while True:
+        curve = _seams(runtime, _busiest_square(image, size), config.scale)
+        logger.debug("seams on %d pixels: %s", size, curve)
+        enough = np.flatnonzero(curve <= tolerance)
+        if len(enough) or size >= _LAST_SIZE or len(curve) > radius:
+            break
+        size *= 2
+    step = config.pixel_unshuffle
+    halo = min(int(enough[0]) if len(enough) else radius, radius)
+    halo = -(-halo // step) * step
+    while halo < radius and _tile_seam(runtime, image, config, halo) > tolerance:
+        halo += step
+    return HaloMeasurement(
+        halo=halo,
+        minimum=-(-(2 * halo + 1) // step) * step,
+        tolerance=tolerance,
+        seams=tuple((tried, float(seam)) for tried, seam in enumerate(curve)),
+    )
+
+
+def receptive_radius(config: GeneratorConfig) -> int:
+    """How far an output pixel can see, input pixels: 348 for the default of 23 blocks."""
+    radius = 2  # conv_hr and conv_last, at the output's resolution
+    if config.upsampling == "conv":
+        for _ in range(config.upsampling_factor.bit_length() - 1):
+            radius = -(-(radius + 1) // 2)  # conv_up, then down to the resolution below
+    else:
+        radius = -(-radius // config.upsampling_factor)
+    trunk = 15 * config.nb + 2  # five convolutions in three dense blocks; conv_first, conv_body
+    return config.pixel_unshuffle * (radius + trunk)
+
+
+def four_tiles(
+    runtime: Runtime, image: NDArray[np.float32], *, scale: int, halo: int, step: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The image (C, H, W) restored in one tile and in four, each (C', scale·H, scale·W)."""
+    side = max(image.shape[1:])
+    whole, tiled = (
+        restore_tiled(runtime, image, scale=scale, halo=halo, tile=tile, step=step)
+        for tile in (side, -(-side // 2))
+    )
+    return whole, tiled
+
+
+def _tile_seam(
+    runtime: Runtime, image: NDArray[np.float32], config: GeneratorConfig, halo: int
+) -> float:
+    whole, tiled = four_tiles(
+        runtime, image, scale=config.scale, halo=halo, step=config.pixel_unshuffle
+    )
+    extent = float(whole.max() - whole.min())
+    largest = float(np.abs(tiled - whole).max())
+    return largest / extent if extent > 0 else largest
+
+
+def _seams(runtime: Runtime, image: NDArray[np.float32], scale: int) -> NDArray[np.float64]:
+    """Largest relative seam for every halo from 0 to half the image's size.
+
+    A quarter is cut off the top and left, then off the bottom and right; what remains beyond half
+    the image is too small a sample of pixels to trust.
+    """
+    size = image.shape[1]
+    cut = size // 4
+    whole = runtime(image[np.newaxis])[0]
+    lower_right = runtime(image[np.newaxis, :, cut:, cut:])[0]
+    upper_left = runtime(image[np.newaxis, :, : size - cut, : size - cut])[0]
+    kept = lower_right.shape[1]
+    differences = (
+        np.abs(lower_right - whole[:, -kept:, -kept:]),
+        np.abs(upper_left - whole[:, :kept, :kept])[:, ::-1, ::-1],
+    )
+    by_distance = np.zeros(size - cut)
+    for difference in differences:
+        blocks = difference.reshape(-1, size - cut, scale, size - cut, scale).max((0, 2, 4))
+        for distance in range(size - cut):
+            beyond = max(blocks[distance, distance:].max(), blocks[distance:, distance].max())
+            by_distance[distance] = max(by_distance[distance], beyond)
+    seams = np.maximum.accumulate(by_distance[::-1])[::-1][: size // 2 + 1]
+    extent = float(whole.max() - whole.min())
+    return seams / extent if extent > 0 else np.where(seams > 0, np.inf, 0.0)
+
+
+def _busiest_square(image: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """The square of `size` pixels with the largest variance, the image mirrored if too small."""
+    missing = [max(0, size - length) for length in image.shape[1:]]
+    padding = [(0, 0), *((short // 2, short - short // 2) for short in missing)]
+    padded = np.pad(image, padding, mode="symmetric")
+    squares = [
+        padded[:, y : y + size, x : x + size]
+        for y in _starts(padded.shape[1], size)
+        for x in _starts(padded.shape[2], size)
+    ]
+    return max(squares, key=lambda square: float(square.var()))
+
+
+def _starts(length: int, size: int) -> list[int]:
+    """Positions half a square apart, the last one included."""
+    return [*range(0, length - size, size // 2), length - size]
