@@ -27,7 +27,14 @@ from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.verify.report import REPORT_NAME
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from w2s_export.checkpoint.artifact import Checkpoint
+    from w2s_export.config import GeneratorConfig
+    from w2s_export.convert.artifact import OnnxArtifact, SavedModelArtifact
+    from w2s_export.convert.compare import Parity
+    from w2s_export.convert.runtimes import Runtime
+    from w2s_export.restore.halo import HaloMeasurement
     from w2s_export.verify.verify import VerificationReport
 
 logger = logging.getLogger(__name__)
@@ -83,12 +90,10 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
     model_input = normalise(sample.pixels, checkpoint.normalisation)
     with _staging(request.output, name, request.overwrite) as folder:
         clock("Building the generator")
-        from w2s_export.convert.compare import compare
         from w2s_export.convert.onnx import to_onnx
-        from w2s_export.convert.runtimes import KerasRuntime, OnnxRuntime, SavedModelRuntime
+        from w2s_export.convert.runtimes import KerasRuntime
         from w2s_export.convert.saved_model import to_saved_model
         from w2s_export.networks.generator import build_generator, set_weights
-        from w2s_export.restore.halo import measure_halo
         from w2s_export.verify.verify import verify_packages
 
         model = build_generator(checkpoint.config)
@@ -100,17 +105,10 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         clock("Converting to SavedModel")
         saved_model = to_saved_model(model, checkpoint.config, work / "saved_model.zip")
 
-        clock("Comparing on the sample")
         source = KerasRuntime(model)
-        expected = source(model_input[np.newaxis])
-        onnx_runtime = OnnxRuntime(onnx.path)
-        parity = tuple(
-            compare(runtime.name, "sample", expected, runtime(model_input[np.newaxis]))
-            for runtime in (onnx_runtime, SavedModelRuntime(saved_model.path))
+        expected, parity, halo = _measure(
+            source, onnx, saved_model, model_input, checkpoint.config, clock
         )
-        clock("Measuring the halo")
-        halo = measure_halo(onnx_runtime, model_input, checkpoint.config)
-
         clock("Writing the packages")
         description = Description(
             name=name,
@@ -142,6 +140,34 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         report=report,
         seconds=clock.finish(),
     )
+
+
+def _measure(
+    source: Runtime,
+    onnx: OnnxArtifact,
+    saved_model: SavedModelArtifact,
+    image: NDArray[np.float32],
+    config: GeneratorConfig,
+    clock: Callable[[str], None],
+) -> tuple[NDArray[np.float32], tuple[Parity, ...], HaloMeasurement]:
+    """The source's output on the sample, the formats' distance from it, and the halo.
+
+    The runtimes end with this function: verification loads its own, from the finished packages.
+    """
+    from w2s_export.convert.compare import compare
+    from w2s_export.convert.runtimes import OnnxRuntime, SavedModelRuntime
+    from w2s_export.restore.halo import measure_halo
+
+    clock("Comparing on the sample")
+    batch = image[np.newaxis]
+    expected = source(batch)
+    tensorflow = SavedModelRuntime(saved_model.path)
+    parity = [compare(tensorflow.name, "sample", expected, tensorflow(batch))]
+    del tensorflow
+    runtime = OnnxRuntime(onnx.path)
+    parity.insert(0, compare(runtime.name, "sample", expected, runtime(batch)))
+    clock("Measuring the halo")
+    return expected, tuple(parity), measure_halo(runtime, image, config)
 
 
 def default_weights() -> Path:

@@ -1,0 +1,137 @@
+"""A good export of a tiny network, made once, and the means to break copies of it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from w2s_export.checkpoint.artifact import Checkpoint
+from w2s_export.config import GeneratorConfig, PercentileNormalisation
+from w2s_export.data.normalise import normalise
+from w2s_export.package.archive import Packages, write_packages
+from w2s_export.package.description import Description, Sample
+from w2s_export.package.metadata import Metadata, default_metadata
+from w2s_export.restore.halo import measure_halo
+
+METADATA = Metadata.model_validate(
+    {
+        "name": "good-model",
+        "description": "Restores widefield images.",
+        "authors": [{"name": "Ada Lovelace"}],
+        "maintainers": [{"name": "Ada Lovelace", "github_user": "ada"}],
+        "license": "CC-BY-4.0",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Good:
+    """What `export` has in hand when it verifies."""
+
+    packages: Packages
+    source: Any
+    description: Description
+
+
+@pytest.fixture(scope="session")
+def good(tmp_path_factory) -> Good:
+    return export(tmp_path_factory.mktemp("good"), seed=0)
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory) -> Good:
+    """The same network with other weights."""
+    return export(tmp_path_factory.mktemp("other"), seed=1)
+
+
+def export(folder: Path, seed: int) -> Good:
+    from w2s_export.convert.onnx import to_onnx
+    from w2s_export.convert.runtimes import KerasRuntime
+    from w2s_export.convert.saved_model import to_saved_model
+    from w2s_export.networks.generator import build_generator, get_weights, set_weights
+
+    config = GeneratorConfig(nf=8, gc=4, nb=1)
+    model = build_generator(config, seed)
+    # initial kernels are a tenth of He's; at half of He's the network looks a few pixels far
+    weights = {name: 5 * value for name, value in get_weights(model, config).items()}
+    set_weights(model, config, weights)
+    checkpoint = Checkpoint(config, weights, PercentileNormalisation(low=1.0, high=99.0))
+    image = cells(np.random.default_rng(7))
+    source = KerasRuntime(model)
+    normalised = normalise(image, checkpoint.normalisation)
+    description = Description(
+        name="good-model",
+        metadata=default_metadata(checkpoint, METADATA),
+        checkpoint=checkpoint,
+        onnx=to_onnx(model, config, folder / "weights.onnx"),
+        saved_model=to_saved_model(model, config, folder / "weights.zip"),
+        sample=Sample(image, source(normalised[np.newaxis])[0], 0.1, "cells"),
+        halo=measure_halo(source, normalised, config),
+        parity=(),
+    )
+    return Good(write_packages(description, folder), source, description)
+
+
+def cells(random: np.random.Generator) -> np.ndarray:
+    """A (1, 66, 73) image of 16 bit: blurred noise and camera noise."""
+    from scipy.ndimage import gaussian_filter
+
+    smooth = gaussian_filter(random.random((66, 73)), 2)
+    counts = 200 + 3000 * (smooth - smooth.min()) + random.normal(0, 20, smooth.shape)
+    return counts.clip(0).astype(np.uint16)[np.newaxis]
+
+
+def copy(package: Path, folder: Path, change: Callable[[dict[str, bytes]], None]) -> Path:
+    """A copy of a zip whose files `change` has edited, by name."""
+    with zipfile.ZipFile(package) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    change(files)
+    target = folder / package.name
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return target
+
+
+class Plain(yaml.SafeDumper):
+    """Writes what is there twice twice, because readers refuse aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def rdf(edit: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, bytes]], None]:
+    """A change of the description."""
+
+    def change(files: dict[str, bytes]) -> None:
+        description = yaml.safe_load(files["rdf.yaml"])
+        edit(description)
+        files["rdf.yaml"] = yaml.dump(description, Dumper=Plain, sort_keys=False).encode()
+
+    return change
+
+
+def exchange(name: str, data: bytes) -> Callable[[dict[str, bytes]], None]:
+    """A change of one file, its hash in the description with it."""
+
+    def change(files: dict[str, bytes]) -> None:
+        before, after = (hashlib.sha256(value).hexdigest() for value in (files[name], data))
+        files[name] = data
+        files["rdf.yaml"] = files["rdf.yaml"].replace(before.encode(), after.encode())
+
+    return change
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()

@@ -1,0 +1,546 @@
+"""One fault a package: the code it must yield, and no error of another kind."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from w2s_export.package.archive import open_package
+from w2s_export.verify.findings import Client, Code, Severity
+from w2s_export.verify.rules import RULES, check_rules
+
+from .conftest import copy, exchange, npy, rdf
+
+Change = Callable[[dict[str, bytes]], None]
+ONNX, SAVED_MODEL = "weights.onnx", "tensorflow_saved_model_bundle.zip"
+MISSING = object()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to a package, and what must be found."""
+
+    package: str
+    name: str
+    code: Code
+    change: Callable[[Any], Change]
+
+    def __str__(self) -> str:
+        return f"{self.package}-{self.name}"
+
+
+def put(path: str, value: Any) -> Callable[[Any], Change]:
+    """Set (or remove) a field of the description, its path with dots."""
+
+    def edit(description: dict[str, Any]) -> None:
+        *parents, last = (int(key) if key.isdecimal() else key for key in path.split("."))
+        holder: Any = description
+        for key in parents:
+            holder = holder[key]
+        if value is MISSING:
+            del holder[last]
+        else:
+            holder[last] = value
+
+    return lambda good: rdf(edit)
+
+
+def put_on_both_axes(side: str, key: str, value: Any) -> Callable[[Any], Change]:
+    def edit(description: dict[str, Any]) -> None:
+        for axis in description[side][0]["axes"][2:]:
+            axis[key] = value
+
+    return lambda good: rdf(edit)
+
+
+def edit_onnx(edit: Callable[[Any], None]) -> Callable[[Any], Change]:
+    """Edit the ONNX file with the onnx library."""
+
+    def change(good) -> Change:
+        import onnx
+
+        model = onnx.load(good.description.onnx.path)
+        edit(model)
+        return exchange(ONNX, model.SerializeToString())
+
+    return change
+
+
+def with_opset(version: int, *, stated: bool = True) -> Callable[[Any], Change]:
+    def edit(model: Any) -> None:
+        model.opset_import[0].version = version
+
+    def change(good) -> Change:
+        def both(files: dict[str, bytes]) -> None:
+            edit_onnx(edit)(good)(files)
+            if stated:
+                put("weights.onnx.opset_version", version)(good)(files)
+
+        return both
+
+    return change
+
+
+def second_named_output(model: Any) -> None:
+    extra = model.graph.output.add()
+    extra.CopyFrom(model.graph.output[0])
+    extra.name = "extra"
+
+
+def fixed_size(model: Any) -> None:
+    for dimension in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dimension.dim_value = 64
+
+
+def ir(version: int) -> Callable[[Any], None]:
+    def edit(model: Any) -> None:
+        model.ir_version = version
+
+    return edit
+
+
+def rezip(edit: Callable[[dict[str, bytes]], None]) -> Callable[[Any], Change]:
+    """Edit the files inside the zipped SavedModel."""
+
+    def change(good) -> Change:
+        with zipfile.ZipFile(good.description.saved_model.path) as archive:
+            files = {name: archive.read(name) for name in archive.namelist()}
+        edit(files)
+        stream = io.BytesIO()
+        with zipfile.ZipFile(stream, "w") as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+        return exchange(SAVED_MODEL, stream.getvalue())
+
+    return change
+
+
+def edit_graph(edit: Callable[[Any], None]) -> Callable[[Any], Change]:
+    """Edit saved_model.pb with TensorFlow's own protocol buffers."""
+
+    def inside(files: dict[str, bytes]) -> None:
+        from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+        model = SavedModel.FromString(files["saved_model.pb"])
+        edit(model.meta_graphs[0])
+        files["saved_model.pb"] = model.SerializeToString()
+
+    return rezip(inside)
+
+
+def nest(files: dict[str, bytes]) -> None:
+    for name in list(files):
+        files[f"model/{name}"] = files.pop(name)
+
+
+def drop_variables(files: dict[str, bytes]) -> None:
+    for name in [name for name in files if name.startswith("variables")]:
+        del files[name]
+
+
+def spoil_graph(files: dict[str, bytes]) -> None:
+    files["saved_model.pb"] = b"\xff" * 100
+
+
+def other_tag(graph: Any) -> None:
+    graph.meta_info_def.tags[:] = ["train"]
+
+
+def other_signature(graph: Any) -> None:
+    graph.signature_def["predict"].CopyFrom(graph.signature_def["serving_default"])
+    del graph.signature_def["serving_default"]
+
+
+def other_names(graph: Any) -> None:
+    inputs = graph.signature_def["serving_default"].inputs
+    inputs["x"].CopyFrom(inputs["input"])
+    del inputs["input"]
+
+
+def new_operation(graph: Any) -> None:
+    graph.graph_def.node.add(name="read", op="DisableCopyOnRead")
+
+
+def new_attribute(graph: Any) -> None:
+    graph.graph_def.node.add(name="v", op="VarHandleOp").attr["debug_name"].s = b"v"
+
+
+def append(path: str, value: Any) -> Callable[[Any], Change]:
+    def edit(description: dict[str, Any]) -> None:
+        holder: Any = description
+        for key in path.split("."):
+            holder = holder[int(key) if key.isdecimal() else key]
+        holder.append(value)
+
+    return lambda good: rdf(edit)
+
+
+def rename_rdf(good) -> Change:
+    return lambda files: files.update({"bioimageio.yaml": files.pop("rdf.yaml")})
+
+
+def smaller_output(good) -> Change:
+    return exchange("test_output.npy", npy(good.description.sample.restored[None, :, 2:]))
+
+
+def readme_without_validation(good) -> Change:
+    return lambda files: files.update({"README.md": b"# Model\n\n## Use\n"})
+
+
+def cover(width: int, height: int, noise: bool = False) -> Callable[[Any], Change]:
+    def change(good) -> Change:
+        import imageio.v3
+
+        random = np.random.default_rng(0)
+        picture = random.integers(0, 255, (height, width, 3)) * noise
+        data = imageio.v3.imwrite("<bytes>", picture.astype(np.uint8), extension=".png")
+        return lambda files: files.update({"cover.png": data})
+
+    return change
+
+
+def text_cover(good) -> Change:
+    return lambda files: files.update({"cover.png": b"GIF89a"})
+
+
+def channels_last(good) -> Change:
+    def edit(description: dict[str, Any]) -> None:
+        for tensor in (description["inputs"][0], description["outputs"][0]):
+            tensor["axes"] = "byxc"
+            for values in (*tensor["shape"].values(), tensor.get("halo")):
+                if isinstance(values, list):
+                    values.append(values.pop(1))
+
+    return rdf(edit)
+
+
+def no_parents(good) -> Change:
+    return put("weights.onnx.parent", MISSING)(good)
+
+
+def other_format(name: str) -> Callable[[Any], Change]:
+    def edit(description: dict[str, Any]) -> None:
+        description["weights"] = {name: {"source": ONNX}}
+
+    return lambda good: rdf(edit)
+
+
+def spec_scale(good) -> Change:
+    def edit(description: dict[str, Any]) -> None:
+        for side, scale in (("inputs", 1.0), ("outputs", 0.5)):
+            for axis in description[side][0]["axes"][2:]:
+                axis["scale"] = scale
+
+    return rdf(edit)
+
+
+DEEPIMAGEJ = "config.deepimagej"
+INFORMATION = f"{DEEPIMAGEJ}.test_information"
+MACRO = {"spec": "ij.IJ::runMacroFile", "kwargs": "preprocessing.ijm"}
+
+BOTH = [
+    ("the description has another name", Code.rdf_name, rename_rdf),
+    ("format 0.6", Code.format_unsupported, put("format_version", "0.6.0")),
+    ("format is a number", Code.format_unsupported, put("format_version", 5)),
+    ("no name", Code.name_missing, put("name", MISSING)),
+    ("no nickname", Code.nickname_missing, put("config.bioimageio", {})),
+    ("documentation as mapping", Code.documents_as_mappings, put("documentation", {"source": "a"})),
+    ("cover as mapping", Code.documents_as_mappings, put("covers", [{"source": "cover.png"}])),
+    ("neither format of weights", Code.weights_unsupported, other_format("keras_hdf5")),
+    ("two originals", Code.weights_parent, no_parents),
+    (
+        "no original",
+        Code.weights_parent,
+        put("weights.tensorflow_saved_model_bundle.parent", "onnx"),
+    ),
+    ("garbage for ONNX", Code.onnx_unreadable, lambda good: exchange(ONNX, b"garbage" * 9)),
+    ("IR 9", Code.onnx_ir_too_new, edit_onnx(ir(9))),
+    ("IR 14", Code.onnx_ir_too_new, edit_onnx(ir(14))),
+    ("opset 18", Code.onnx_opset_too_new, with_opset(18)),
+    ("opset 22", Code.onnx_opset_too_new, with_opset(22)),
+    ("opset not as stated", Code.onnx_opset_undeclared, with_opset(16, stated=False)),
+    ("opset not stated", Code.onnx_opset_undeclared, put("weights.onnx.opset_version", MISSING)),
+    ("two outputs", Code.onnx_not_one_tensor, edit_onnx(second_named_output)),
+    ("fixed size", Code.onnx_fixed_size, edit_onnx(fixed_size)),
+    ("SavedModel in a folder", Code.saved_model_layout, rezip(nest)),
+    ("SavedModel without variables", Code.saved_model_layout, rezip(drop_variables)),
+    ("SavedModel with a spoiled graph", Code.saved_model_layout, rezip(spoil_graph)),
+    ("SavedModel not a zip", Code.saved_model_layout, lambda good: exchange(SAVED_MODEL, b"PK?")),
+    ("another tag", Code.saved_model_tag, edit_graph(other_tag)),
+    ("another signature", Code.saved_model_signature, edit_graph(other_signature)),
+    ("another tensor name", Code.saved_model_names, edit_graph(other_names)),
+    ("test output of another size", Code.test_output_size, smaller_output),
+]
+ONLY_04 = [
+    (
+        "version missing",
+        Code.tensorflow_version_missing,
+        put("weights.tensorflow_saved_model_bundle.tensorflow_version", MISSING),
+    ),
+    ("DisableCopyOnRead", Code.saved_model_too_new, edit_graph(new_operation)),
+    ("debug_name", Code.saved_model_too_new, edit_graph(new_attribute)),
+    ("ONNX alone", Code.weights_unsupported, other_format("onnx")),
+    ("uint8 in", Code.tensor_not_float32, put("inputs.0.data_type", "uint8")),
+    (
+        "unknown processing",
+        Code.processing_unknown,
+        append("inputs.0.preprocessing", {"name": "softmax"}),
+    ),
+    ("channels last", Code.axes_order, channels_last),
+    ("minimum off the step", Code.minimum_off_step, put("inputs.0.shape.step", [0, 0, 2, 2])),
+    ("output without offset", Code.output_reference, put("outputs.0.shape.offset", MISSING)),
+    ("output with offset", Code.output_offset, put("outputs.0.shape.offset", [0, 0, 1, 1])),
+    ("odd halo", Code.halo_odd, put("outputs.0.halo", [0, 0, 5, 5])),
+    ("large halo", Code.halo_too_large, put("outputs.0.halo", [0, 0, 60, 60])),
+    ("no config.deepimagej", Code.deepimagej_missing, put(DEEPIMAGEJ, MISSING)),
+    ("no model_keys", Code.deepimagej_missing, put(f"{DEEPIMAGEJ}.model_keys", MISSING)),
+    ("no tiling", Code.deepimagej_tiling, put(f"{DEEPIMAGEJ}.allow_tiling", False)),
+    ("pyramidal", Code.deepimagej_pyramidal, put(f"{DEEPIMAGEJ}.pyramidal_model", "no")),
+    (
+        "macro missing",
+        Code.deepimagej_macros,
+        lambda good: lambda files: files.pop("preprocessing.ijm"),
+    ),
+    ("macros no list", Code.deepimagej_macros, put(f"{DEEPIMAGEJ}.prediction.preprocess", MACRO)),
+    (
+        "three macros",
+        Code.deepimagej_macros,
+        put(f"{DEEPIMAGEJ}.prediction.preprocess", [{"spec": None}] * 3),
+    ),
+    ("macro twice", Code.deepimagej_macros, put(f"{DEEPIMAGEJ}.prediction.postprocess", [MACRO])),
+    (
+        "macro in Java",
+        Code.deepimagej_macros,
+        put(f"{DEEPIMAGEJ}.prediction.preprocess.0.spec", "a.B::run"),
+    ),
+    ("test images missing", Code.deepimagej_test_information, put(f"{INFORMATION}.inputs", [])),
+    (
+        "size as numbers",
+        Code.deepimagej_test_information,
+        put(f"{INFORMATION}.inputs.0.size", [1, 2]),
+    ),
+    (
+        "no pixel size",
+        Code.deepimagej_test_information,
+        put(f"{INFORMATION}.inputs.0.pixel_size", None),
+    ),
+    (
+        "no output type",
+        Code.deepimagej_test_information,
+        put(f"{INFORMATION}.outputs.0.type", MISSING),
+    ),
+    ("memory as number", Code.deepimagej_memory_peak, put(f"{INFORMATION}.memory_peak", 0.1)),
+    ("runtime as number", Code.deepimagej_memory_peak, put(f"{INFORMATION}.runtime", 3)),
+    ("halo is text", Code.rdf_malformed, put("outputs.0.halo", [0, 0, "a", "b"])),
+]
+ONLY_05 = [
+    ("format 0.5.11", Code.format_unsupported, put("format_version", "0.5.11")),
+    ("no inputs", Code.rdf_incomplete, put("inputs", [])),
+    ("no weights", Code.rdf_incomplete, put("weights", {})),
+    ("uint8 in", Code.tensor_not_float32, put("inputs.0.data.type", "uint8")),
+    (
+        "clip without maximum",
+        Code.processing_unknown,
+        append("inputs.0.preprocessing", {"id": "clip", "kwargs": {"min": 0}}),
+    ),
+    (
+        "gain for each channel",
+        Code.processing_per_channel,
+        append("inputs.0.preprocessing", {"id": "scale_linear", "kwargs": {"gain": [1, 2]}}),
+    ),
+    (
+        "axes of zero mean",
+        Code.processing_per_channel,
+        append(
+            "inputs.0.preprocessing", {"id": "zero_mean_unit_variance", "kwargs": {"axes": ["x"]}}
+        ),
+    ),
+    (
+        "test image too small",
+        Code.test_size_off_grid,
+        put_on_both_axes("inputs", "size", {"min": 70, "step": 1}),
+    ),
+    (
+        "test image off the step",
+        Code.test_size_off_grid,
+        put_on_both_axes("inputs", "size", {"min": 28, "step": 4}),
+    ),
+    ("scale by the specification alone", Code.output_scale_ambiguous, spec_scale),
+    (
+        "offset",
+        Code.output_offset,
+        put_on_both_axes("outputs", "size", {"tensor_id": "input", "axis_id": "y", "offset": 2}),
+    ),
+    ("odd halo", Code.halo_odd, put_on_both_axes("outputs", "halo", 5)),
+    ("large halo", Code.halo_too_large, put_on_both_axes("outputs", "halo", 60)),
+    (
+        "channels without names",
+        Code.channel_names_missing,
+        put("inputs.0.axes.1.channel_names", MISSING),
+    ),
+    *(
+        (f"no {key}", Code.metadata_incomplete, put(key, MISSING))
+        for key in (
+            "description",
+            "authors",
+            "cite",
+            "license",
+            "documentation",
+            "tags",
+            "maintainers",
+        )
+    ),
+    ("no sample", Code.metadata_incomplete, put("inputs.0.sample_tensor", MISSING)),
+    ("a licence of one's own", Code.license_unknown, put("license", "mine")),
+    ("README without validation", Code.readme_validation, readme_without_validation),
+    ("no cover", Code.cover_unsuitable, put("covers", [])),
+    ("cover 3:1", Code.cover_unsuitable, cover(300, 100)),
+    ("cover of 600 KB", Code.cover_unsuitable, cover(640, 320, noise=True)),
+    ("cover no picture", Code.cover_unsuitable, text_cover),
+    (
+        "relaxed tolerance",
+        Code.tolerance_relaxed,
+        put("config.bioimageio.reproducibility_tolerance", [{"absolute_tolerance": 1}]),
+    ),
+    ("id", Code.id_set, put("id", "affable-shark")),
+    ("run mode", Code.run_mode_set, put("run_mode", {"name": "deepimagej"})),
+]
+
+
+FAULTS = [
+    Fault(package, name, code, change)
+    for package, table in (("bioimageio", BOTH + ONLY_05), ("deepimagej", BOTH + ONLY_04))
+    for name, code, change in table
+]
+AS_05 = {
+    Code.saved_model_names,
+    Code.metadata_incomplete,
+    Code.rdf_malformed,
+    Code.onnx_not_one_tensor,
+    Code.deepimagej_missing,
+}
+ALSO = {
+    "format 0.6": AS_05,
+    "format is a number": AS_05,
+    "no inputs": {Code.onnx_not_one_tensor, Code.saved_model_names, Code.metadata_incomplete},
+    "no weights": {Code.weights_unsupported},
+    "ONNX alone": {Code.onnx_opset_undeclared},
+    "cover as mapping": {Code.cover_unsuitable},
+    "channels last": {Code.test_size_off_grid, Code.test_output_size},
+    "minimum off the step": {Code.test_size_off_grid},
+    "output with offset": {Code.test_output_size},
+    "offset": {Code.test_output_size},
+}
+"""What the same fault breaks as well. A description of an unknown format is read as 0.5."""
+
+
+@pytest.mark.parametrize("kind", ["bioimageio", "deepimagej"])
+def test_a_good_package_breaks_no_rule(good, kind):
+    assert check_rules(open_package(getattr(good.packages, kind))) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_a_fault_yields_its_code(good, tmp_path, fault):
+    broken = copy(getattr(good.packages, fault.package), tmp_path, fault.change(good))
+    findings = check_rules(open_package(broken))
+    codes = {finding.code for finding in findings}
+    assert fault.code in codes
+    assert codes <= {fault.code} | ALSO.get(fault.name, set())
+    for finding in findings:
+        assert finding.clients
+        assert finding.where.startswith(f"{broken.name}: ")
+        assert finding.message
+
+
+def test_every_rule_has_its_fault():
+    tried = {fault.code for fault in FAULTS}
+    assert {entry.code for entry in RULES} <= tried
+    assert len(FAULTS) >= 40
+
+
+def test_a_rule_says_whom_why_and_what_to_do():
+    for entry in RULES:
+        assert entry.clients
+        assert entry.because
+        assert entry.remedy
+
+
+def test_clients_can_be_chosen(good):
+    package = open_package(good.packages.bioimageio)
+    findings = check_rules(package, (Client.deepimagej_2_1,))
+    assert Code.format_unsupported in {finding.code for finding in findings}
+    assert {finding.clients for finding in findings} == {(Client.deepimagej_2_1,)}
+
+
+def test_the_client_that_minds_is_named(good, tmp_path):
+    broken = copy(good.packages.bioimageio, tmp_path, edit_onnx(ir(9))(good))
+    (finding,) = check_rules(open_package(broken))
+    assert (finding.code, finding.clients) == (Code.onnx_ir_too_new, (Client.deepimagej_3_1,))
+    assert finding.severity is Severity.error
+    assert "IR 9" in finding.message
+
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+values = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_no_description_makes_a_rule_stumble(good, data):
+    """A value anywhere in the description is exchanged for any other."""
+    import dataclasses
+
+    import yaml
+
+    kind = data.draw(st.sampled_from(["bioimageio", "deepimagej"]))
+    package = open_package(getattr(good.packages, kind))
+    description = yaml.safe_load(yaml.safe_dump(package.rdf))
+    places = []
+
+    def collect(value: Any, path: tuple[Any, ...]) -> None:
+        children = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in children:
+            places.append((*path, key))
+            if isinstance(inner, (dict, list)):
+                collect(inner, (*path, key))
+
+    collect(description, ())
+    *parents, last = data.draw(st.sampled_from(places))
+    holder = description
+    for key in parents:
+        holder = holder[key]
+    holder[last] = data.draw(values)
+    findings = check_rules(dataclasses.replace(package, rdf=description))
+    assert all(isinstance(finding.code, Code) for finding in findings)
+
+
+def test_rules_need_no_framework(good):
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from w2s_export.package.opening import open_package\n"
+        "from w2s_export.verify.rules import check_rules\n"
+        "assert check_rules(open_package(Path(sys.argv[1]))) == []\n"
+        "heavy = {'tensorflow', 'keras', 'onnx', 'onnxruntime', 'bioimageio.core', 'scipy'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", program, str(good.packages.bioimageio)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+import json
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from w2s_export.package.archive import Packages
+from w2s_export.verify import verify
+from w2s_export.verify.findings import Code, Severity
+from w2s_export.verify.verify import verify_packages
+
+from .conftest import copy, exchange, npy, rdf
+
+BOTH = ("bioimageio", "deepimagej")
+
+
+@pytest.fixture
+def without_core(monkeypatch):
+    """Leave bioimageio.core out: seconds a run, and it has its own tests."""
+
+    class Nothing:
+        def finish(self):
+            return ()
+
+    @contextmanager
+    def nothing(packages, formats):
+        yield Nothing()
+
+    monkeypatch.setattr(verify, "core_tests", nothing)
+
+
+@pytest.mark.slow
+def test_a_good_export_passes(good, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    steps = []
+    report = verify_packages(good.packages, good.source, good.description, steps.append)
+    assert report.findings == ()
+    assert report.passed
+    assert all(report.verdicts().values())
+    assert [(test.package, test.weight_format, test.passed) for test in report.core_tests] == [
+        ("good-model.bioimageio.zip", "onnx", True),
+        ("good-model.bioimageio.zip", "tensorflow_saved_model_bundle", True),
+        ("good-model.deepimagej.zip", "onnx", True),
+        ("good-model.deepimagej.zip", "tensorflow_saved_model_bundle", True),
+    ]
+    cases = {(row.subject.split()[0], row.case) for row in report.parity}
+    halo = good.description.halo.halo
+    least = good.description.halo.minimum
+    for case in (
+        "sample, 66×73",
+        f"noise, smallest, {least}×{least}",
+        "noise, odd, 17×29",
+        "noise, batch of 2, 24×15",
+        f"tiles, halo {halo}",
+    ):
+        assert {("ONNX", case), ("TensorFlow", case)} <= cases
+    assert max(row.max_relative for row in report.parity if "tiles" not in row.case) < 1e-5
+    assert "bioimageio.core" in steps
+    assert list(tmp_path.iterdir()) == []
+
+    report.write_json(tmp_path / "report.json")
+    written = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
+    assert written["passed"] is True
+    assert written["findings"] == []
+    assert written["environment"]["onnxruntime"]
+    assert {row["psnr_db"] for row in written["parity"] if row["max_abs"] == 0} == {"inf"}
+    with zipfile.ZipFile(good.packages.deepimagej) as archive:
+        assert set(written["packages"][1]["files"]) == set(archive.namelist())
+
+
+def other_onnx(good, other):
+    return exchange("weights.onnx", other.description.onnx.path.read_bytes())
+
+
+def other_saved_model(good, other):
+    data = other.description.saved_model.path.read_bytes()
+    return exchange("tensorflow_saved_model_bundle.zip", data)
+
+
+def shifted_output(good, other):
+    return exchange("test_output.npy", npy(np.roll(good.description.sample.restored[None], 1, -1)))
+
+
+def other_output(good, other):
+    return exchange("test_output.npy", npy(other.description.sample.restored[None]))
+
+
+def other_input(good, other):
+    return exchange("test_input.npy", npy(good.description.sample.image[None] + np.float32(1)))
+
+
+def flipped_sample(good, other):
+    import io
+
+    import tifffile
+
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, good.description.sample.image[0, ::-1])
+    return exchange("sample_input.tif", stream.getvalue())
+
+
+def swapped_percentiles(good, other):
+    def edit(description):
+        kwargs = description["inputs"][0]["preprocessing"][0]["kwargs"]
+        kwargs["min_percentile"], kwargs["max_percentile"] = 0.1, 99.9
+
+    return rdf(edit)
+
+
+def unknown_preprocessing(good, other):
+    def edit(description):
+        step = description["inputs"][0]["preprocessing"][0]
+        step["id" if "id" in step else "name"] = "magic"
+
+    return rdf(edit)
+
+
+def halved_halo(good, other):
+    def edit(description):
+        output = description["outputs"][0]
+        if "halo" in output:
+            output["halo"] = [0, 0, 2, 2]
+        else:
+            for axis in output["axes"][2:]:
+                axis["halo"] = 2
+
+    return rdf(edit)
+
+
+def odd_halo(good, other):
+    def edit(description):
+        output = description["outputs"][0]
+        if "halo" in output:
+            output["halo"] = [0, 0, 3, 3]
+        else:
+            for axis in output["axes"][2:]:
+                axis["halo"] = 3
+
+    return rdf(edit)
+
+
+def wrong_hash(good, other):
+    def edit(description):
+        description["weights"]["onnx"]["sha256"] = "0" * 64
+
+    return rdf(edit)
+
+
+def missing_macro(good, other):
+    return lambda files: files.pop("preprocessing.ijm")
+
+
+def broken_onnx(good, other):
+    return exchange("weights.onnx", b"not an ONNX file")
+
+
+def nested_saved_model(good, other):
+    import io
+
+    stream = io.BytesIO()
+    with (
+        zipfile.ZipFile(good.description.saved_model.path) as before,
+        zipfile.ZipFile(stream, "w") as after,
+    ):
+        for name in before.namelist():
+            after.writestr(f"model/{name}", before.read(name))
+    return exchange("tensorflow_saved_model_bundle.zip", stream.getvalue())
+
+
+def array_with_false_claim(good, other):
+    data = npy(good.description.sample.image[None].astype(np.float32))
+    return exchange("test_input.npy", data[:-100])
+
+
+# Each fault is put into both zips, so that the copies still agree with each other.
+FAULTS = [
+    (other_onnx, Code.output_differs),
+    (other_saved_model, Code.output_differs),
+    (shifted_output, Code.test_output_differs),
+    (other_output, Code.test_output_differs),
+    (other_input, Code.test_input_differs),
+    (flipped_sample, Code.sample_differs),
+    (swapped_percentiles, Code.preprocessing_differs),
+    (unknown_preprocessing, Code.preprocessing_unsupported),
+    (halved_halo, Code.halo_differs),
+    (halved_halo, Code.seams_visible),
+    (odd_halo, Code.halo_odd),
+    (wrong_hash, Code.hash_mismatch),
+    (missing_macro, Code.file_missing),
+    (broken_onnx, Code.weights_unloadable),
+    (broken_onnx, Code.onnx_unreadable),
+    (nested_saved_model, Code.weights_unloadable),
+    (nested_saved_model, Code.saved_model_layout),
+    (array_with_false_claim, Code.test_input_differs),
+]
+
+
+@pytest.mark.parametrize(
+    ("inflict", "code"), FAULTS, ids=[f"{fault.__name__}-{code.value}" for fault, code in FAULTS]
+)
+def test_a_fault_in_both_packages_is_found(good, other, tmp_path, without_core, inflict, code):
+    change = inflict(good, other)
+    broken = Packages(*(copy(getattr(good.packages, kind), tmp_path, change) for kind in BOTH))
+    report = verify_packages(broken, good.source, good.description)
+    assert not report.passed
+    errors = [f for f in report.findings if f.severity is Severity.error and f.code is code]
+    assert errors
+    assert all(finding.remedy for finding in errors)
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize(
+    ("inflict", "code"),
+    [
+        (other_onnx, Code.packages_differ),
+        (other_onnx, Code.output_differs),
+        (swapped_percentiles, Code.preprocessing_differs),
+        (halved_halo, Code.halo_differs),
+    ],
+)
+def test_a_fault_in_one_package_is_found_there(
+    good, other, tmp_path, without_core, inflict, code, kind
+):
+    broken = copy(getattr(good.packages, kind), tmp_path, inflict(good, other))
+    packages = {k: getattr(good.packages, k) for k in BOTH} | {kind: broken}
+    report = verify_packages(Packages(**packages), good.source, good.description)
+    places = [finding.where for finding in report.findings if finding.code is code]
+    assert places
+    if code is not Code.packages_differ:
+        assert all(place.startswith(broken.name) for place in places)
+        refused = {name for (name, _), passed in report.verdicts().items() if not passed}
+        assert broken.name in refused
+
+
+def flip_a_byte(path: Path) -> Code:
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("weights.onnx")
+    data = bytearray(path.read_bytes())
+    data[member.header_offset + 30 + len("weights.onnx") + member.file_size // 2] ^= 0xFF
+    path.write_bytes(data)
+    return Code.file_damaged
+
+
+def truncate(path: Path) -> Code:
+    path.write_bytes(path.read_bytes()[:-5000])
+    return Code.package_unreadable
+
+
+def remove(path: Path) -> Code:
+    path.unlink()
+    return Code.package_unreadable
+
+
+@pytest.mark.parametrize("damage", [flip_a_byte, truncate, remove])
+def test_a_damaged_zip_is_a_finding(good, tmp_path, without_core, damage):
+    packages = Packages(
+        good.packages.bioimageio, copy(good.packages.deepimagej, tmp_path, lambda files: None)
+    )
+    code = damage(packages.deepimagej)
+    report = verify_packages(packages, good.source, good.description)
+    assert not report.passed
+    assert code in {finding.code for finding in report.findings}
+
+
+def test_another_source_is_noticed(good, other, without_core):
+    report = verify_packages(good.packages, other.source, good.description)
+    assert {finding.code for finding in report.findings} == {Code.output_differs}

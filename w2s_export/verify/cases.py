@@ -1,0 +1,43 @@
+"""The inputs on which formats are compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One input."""
+
+    name: str
+    batch: NDArray[np.float32]
+    """(N, C, H, W), normalised."""
+
+
+def noise_cases(channels: int, minimum: int, step: int = 1) -> tuple[Case, ...]:
+    """Noise in the sizes that go wrong: smallest, odd, not square, batch of two.
+
+    Noise has every frequency at every place, so a wrong border or axis shows. All but the smallest
+    are small: what formats make of a size does not depend on how large it is.
+
+    Args:
+        channels: of the network's input.
+        minimum: smallest height and width the package accepts.
+        step: sizes are multiples of this.
+    """
+    random = np.random.default_rng(20200311)  # the day W2S appeared
+
+    def noise(name: str, count: int, height: int, width: int) -> Case:
+        shape = (count, channels, height * step, width * step)
+        batch = random.random(shape, np.float32)
+        return Case(f"{name}, {shape[2]}×{shape[3]}", batch)
+
+    least = -(-minimum // step)
+    return (
+        noise("noise, smallest", 1, least, least),
+        noise("noise, odd", 1, 17, 29),
+        noise("noise, batch of 2", 2, 24, 15),
+    )

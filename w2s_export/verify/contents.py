@@ -1,0 +1,121 @@
+"""A finished package, unpacked: its description and files, as a client would read them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.convert.artifact import sha256_of
+from w2s_export.errors import PackageError
+from w2s_export.package.archive import OpenedPackage, open_package
+from w2s_export.verify.described import file_references, weights_file
+from w2s_export.verify.findings import Code, Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Files of a package in a folder of their own.
+
+    Files that are damaged are not there.
+    """
+
+    package: OpenedPackage
+    folder: Path
+    hashes: dict[str, str]
+    """SHA-256 of each file that was there and whole."""
+
+    @property
+    def name(self) -> str:
+        """Name of the zip."""
+        return self.package.path.name
+
+    @property
+    def rdf(self) -> dict[str, Any]:
+        """The description."""
+        return self.package.rdf
+
+    def weights(self, weights_format: str) -> Path | None:
+        """Path of a weights file, None where the package has none (whole)."""
+        name = weights_file(self.rdf, weights_format)
+        return self.folder / name if name in self.hashes else None
+
+    def array(self, name: str | None) -> NDArray[Any]:
+        """A `.npy` file.
+
+        Raises:
+            PackageError: not there, no NumPy file, holding objects, or not of the size it claims.
+        """
+        if name is None or name not in self.hashes:
+            raise PackageError(f"{self.name}: holds no whole test tensor '{name}'")
+        try:
+            with (self.folder / name).open("rb") as stream:
+                return _read_array(stream)
+        except (ValueError, EOFError, OSError) as error:
+            raise PackageError(f"{self.name}: '{name}' is no NumPy array: {error}") from None
+
+
+def unpack(path: Path, folder: Path) -> tuple[Contents, list[Finding]]:
+    """Unpack a package and check every file it names.
+
+    Raises:
+        PackageError: not a package, or unsafe to unpack.
+    """
+    package = open_package(path)
+    hashes: dict[str, str] = {}
+    findings = []
+    for name in package.sizes:
+        try:
+            package.extract(folder, name)
+        except (PackageError, OSError) as error:
+            message, remedy = str(error), "write or fetch the package again"
+            findings.append(
+                Finding(Code.file_damaged, f"{path.name}: {name}", message, remedy=remedy)
+            )
+        else:
+            hashes[name] = sha256_of(folder / name)
+    contents = Contents(package, folder, hashes)
+    return contents, findings + _file_findings(contents)
+
+
+def _file_findings(contents: Contents) -> list[Finding]:
+    findings = []
+    for reference in file_references(contents.rdf):
+        where = f"{contents.name}: {reference.where}"
+        if reference.name not in contents.package.sizes:
+            message = f"names '{reference.name}', which the zip does not hold"
+            remedy = "put the file at the zip's root, or correct its name in the rdf"
+            findings.append(Finding(Code.file_missing, where, message, remedy=remedy))
+            continue
+        actual = contents.hashes.get(reference.name)
+        if actual and reference.sha256 and actual != reference.sha256.lower():
+            message = (
+                f"'{reference.name}' has {actual[:12]}…, the rdf says {reference.sha256[:12]}…"
+            )
+            remedy = "the file was exchanged after the rdf was written: export again"
+            findings.append(Finding(Code.hash_mismatch, where, message, remedy=remedy))
+    return findings
+
+
+def _read_array(stream: BinaryIO) -> NDArray[Any]:
+    """Read an array whose claimed size is the file's; NumPy would allocate what is claimed."""
+    version = np.lib.format.read_magic(stream)
+    header = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if header is None:
+        raise ValueError(f"has format version {version}")
+    shape, _, dtype = header(stream)
+    start = stream.tell()
+    held = stream.seek(0, 2) - start
+    claimed = math.prod(shape) * dtype.itemsize
+    if dtype.hasobject or claimed != held:
+        raise ValueError(f"claims {claimed} bytes of {dtype}, holds {held}")
+    stream.seek(0)
+    array: NDArray[Any] = np.load(stream, allow_pickle=False)
+    return array

@@ -1,0 +1,93 @@
+"""The program that `core_tests` runs: bioimageio.core's own test of packages, nothing of ours.
+
+    python -m w2s_export.verify.core_worker RESULTS.json FORMAT,… PACKAGE.zip …
+
+It works in the current directory, which core litters with unzipped weights, and rewrites
+RESULTS.json after each test, so that a crash keeps what was found before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+
+def main(results_path: Path, formats: list[str], packages: list[Path]) -> None:
+    """Test each format of each package; write a list of results."""
+    _stay_offline()
+    forget_saved_models = _load_each_saved_model_once()
+    from bioimageio.core import load_description, test_description
+
+    results: list[dict[str, Any]] = []
+    for package in packages:
+        for weight_format in formats:
+            start = time.perf_counter()
+            with _inside(Path(package.stem)):
+                # Afresh, because a description collects the results of every test of it.
+                summary = test_description(load_description(package), weight_format=weight_format)
+            errors = [
+                f"{detail.name}: {error.msg}"
+                for detail in summary.details
+                for error in detail.errors
+            ]
+            results.append(
+                {
+                    "package": str(package),
+                    "format": weight_format,
+                    "passed": summary.status == "passed",
+                    "errors": errors,
+                    "seconds": round(time.perf_counter() - start, 2),
+                }
+            )
+            results_path.write_text(json.dumps(results), encoding="utf-8")
+        forget_saved_models()
+
+
+def _stay_offline() -> None:
+    """Answer every request of core with a timeout, which it takes for a warning.
+
+    It asks GitHub for each maintainer and every cited address for a sign of life. That says nothing
+    about the package, would send names into the world, and without a network is an error.
+    """
+    import httpx
+
+    def refuse(*_: object) -> httpx.Response:
+        raise httpx.ConnectTimeout("verification works offline")
+
+    setattr(httpx.HTTPTransport, "handle_request", refuse)  # noqa: B010 - mypy forbids the dot
+
+
+def _load_each_saved_model_once() -> Callable[[], None]:
+    """Keep what `tf.saved_model.load` returns for a folder, until the returned function is called.
+
+    Core loads the same SavedModel four to eight times a test, which is most of its time: 13 of
+    16 s for a network of a million parameters.
+    """
+    import tensorflow as tf
+
+    load = cache(tf.saved_model.load)
+    tf.saved_model.load = lambda path, **options: load(os.path.realpath(path), **options)
+    return load.cache_clear
+
+
+@contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    """Work in the folder: two packages name their weights alike, and core unzips them by name."""
+    folder.mkdir(exist_ok=True)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2].split(","), [Path(name) for name in sys.argv[3:]])

@@ -1,0 +1,224 @@
+"""What a description says, whichever of the formats 0.4 and 0.5 it is written in.
+
+Descriptions come from anywhere, so nothing is assumed of their types.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ONNX = "onnx"
+SAVED_MODEL = "tensorflow_saved_model_bundle"
+
+
+class DescriptionError(ValueError):
+    """A field that holds another kind of value than the format asks for."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileReference:
+    """A file that the description names."""
+
+    where: str
+    """Field, e.g. `weights.onnx.source`."""
+    name: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleFiles:
+    """Tensors and images that belong to the first input and the first output."""
+
+    test_input: str | None
+    test_output: str | None
+    sample_input: str | None
+    sample_output: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class AxisPlan:
+    """How the size of one spatial output axis follows from the input's."""
+
+    name: str
+    """`y`, `x` or `z`."""
+    minimum: int
+    """Of the input."""
+    step: int
+    """Of the input; 0 where its size is fixed."""
+    spec_factor: float
+    """Output pixels per input pixel by the specification."""
+    jdll_factor: float
+    """The same as JDLL, inside DeepImageJ 3.1, computes it."""
+    offset: float
+    """Pixels added to the output."""
+    halo: float
+    """Output pixels to crop on each side."""
+
+    @property
+    def input_halo(self) -> float:
+        """Context a tile needs, input pixels."""
+        return self.halo / self.spec_factor
+
+
+def at(value: Any, *path: str | int) -> Any:
+    """The value under keys and indices, None where there is none."""
+    for key in path:
+        if isinstance(key, int):
+            value = value[key] if isinstance(value, list) and len(value) > key else None
+        else:
+            value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def is_05(rdf: Mapping[str, Any]) -> bool:
+    """Whether the description is of format 0.5 or later."""
+    return release(rdf)[:2] >= (0, 5)
+
+
+def release(rdf: Mapping[str, Any]) -> tuple[int, ...]:
+    """Format version as numbers; empty where it is none."""
+    parts = str(rdf.get("format_version")).split(".")
+    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
+
+
+def file_references(rdf: Mapping[str, Any]) -> list[FileReference]:
+    """Every file of the package that the description names; addresses on the web are left out."""
+    found = list(_sources(rdf, ""))
+    lists = ["test_inputs", "test_outputs", "sample_inputs", "sample_outputs", "covers"]
+    plain = [(f"{key}[{i}]", v) for key in lists for i, v in enumerate(at(rdf, key) or ())]
+    plain += [("documentation", rdf.get("documentation"))]
+    files = at(rdf, "attachments", "files")
+    plain += [(f"attachments.files[{i}]", v) for i, v in enumerate(files or ())]
+    found += [FileReference(where, value, None) for where, value in plain if isinstance(value, str)]
+    return [reference for reference in found if "://" not in reference.name]
+
+
+def _sources(value: Any, where: str) -> Iterator[FileReference]:
+    if isinstance(value, Mapping):
+        source, sha256 = value.get("source"), value.get("sha256")
+        if isinstance(source, str) and not where.startswith("config"):
+            stated = sha256 if isinstance(sha256, str) else None
+            yield FileReference(f"{where}.source".lstrip("."), source, stated)
+        for key, inner in value.items():
+            yield from _sources(inner, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _sources(inner, f"{where}[{index}]")
+
+
+def weights_file(rdf: Mapping[str, Any], weights_format: str) -> str | None:
+    """Name of the file of a weights format."""
+    source = at(rdf, "weights", weights_format, "source")
+    return source if isinstance(source, str) else None
+
+
+def example_files(rdf: Mapping[str, Any]) -> ExampleFiles:
+    """Files of the first input and output."""
+    if is_05(rdf):
+        found = [
+            at(rdf, side, 0, f"{kind}_tensor", "source")
+            for kind in ("test", "sample")
+            for side in ("inputs", "outputs")
+        ]
+    else:
+        found = [
+            at(rdf, f"{kind}_{s}puts", 0) for kind in ("test", "sample") for s in ("in", "out")
+        ]
+    test_in, test_out, sample_in, sample_out = (v if isinstance(v, str) else None for v in found)
+    return ExampleFiles(test_in, test_out, sample_in, sample_out)
+
+
+def tensor_ids(rdf: Mapping[str, Any], side: str) -> list[str]:
+    """Names of the inputs or outputs."""
+    key = "id" if is_05(rdf) else "name"
+    return [str(at(tensor, key)) for tensor in at(rdf, side) or ()]
+
+
+def axes(tensor: Any) -> str:
+    """Axes as letters, e.g. `bcyx`."""
+    value = at(tensor, "axes")
+    if isinstance(value, str):
+        return value
+    letters = {"batch": "b", "channel": "c", "index": "i", "time": "t"}
+    return "".join(letters.get(str(at(axis, "type")), str(at(axis, "id"))) for axis in value or ())
+
+
+def axis_plans(rdf: Mapping[str, Any]) -> list[AxisPlan]:
+    """How the spatial axes of the first output follow from the input they refer to.
+
+    Axes of a fixed size, or that refer to nothing, are left out.
+
+    Raises:
+        DescriptionError: a size, scale or halo that is no number.
+    """
+    output = at(rdf, "outputs", 0)
+    plans = _plans_05(rdf, output) if is_05(rdf) else _plans_04(rdf, output)
+    return list(plans)
+
+
+def _plans_05(rdf: Mapping[str, Any], output: Any) -> Iterator[AxisPlan]:
+    for axis in at(output, "axes") or ():
+        size = at(axis, "size")
+        if at(axis, "type") != "space" or not isinstance(size, Mapping):
+            continue
+        tensors = [t for t in at(rdf, "inputs") or () if at(t, "id") == size.get("tensor_id")]
+        own = at(tensors, 0, "axes") or ()
+        referred = next((a for a in own if at(a, "id") == size.get("axis_id")), None)
+        if referred is None:
+            continue
+        minimum, step = _extent(at(referred, "size"))
+        scale, reference = _number(at(axis, "scale"), 1), _number(at(referred, "scale"), 1)
+        yield AxisPlan(
+            name=str(at(axis, "id")),
+            minimum=minimum,
+            step=step,
+            spec_factor=reference / scale,
+            jdll_factor=scale,
+            offset=_number(size.get("offset"), 0),
+            halo=_number(at(axis, "halo"), 0),
+        )
+
+
+def _plans_04(rdf: Mapping[str, Any], output: Any) -> Iterator[AxisPlan]:
+    shape, letters = at(output, "shape"), axes(output)
+    reference = at(shape, "reference_tensor")
+    source = next((t for t in at(rdf, "inputs") or () if at(t, "name") == reference), None)
+    if source is None:
+        return
+    for position, name in enumerate(letters):
+        place = axes(source).find(name)
+        if name not in "xyz" or place < 0:
+            continue
+        given = at(source, "shape")
+        extent = at(given, place) if isinstance(given, list) else None
+        if extent is None:
+            extent = {"min": at(given, "min", place), "step": at(given, "step", place)}
+        minimum, step = _extent(extent)
+        factor = _number(at(shape, "scale", position), 1)
+        yield AxisPlan(
+            name=name,
+            minimum=minimum,
+            step=step,
+            spec_factor=factor,
+            jdll_factor=factor,
+            offset=2 * _number(at(shape, "offset", position), 0),
+            halo=_number(at(output, "halo", position), 0),
+        )
+
+
+def _extent(size: Any) -> tuple[int, int]:
+    """Minimum and step; a fixed size has step 0."""
+    if isinstance(size, Mapping):
+        return int(_number(size.get("min"), 1)), int(_number(size.get("step"), 1))
+    return int(_number(size, 1)), 0
+
+
+def _number(value: Any, default: float) -> float:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise DescriptionError(f"a number is needed, got {value!r:.60}")
+    return value

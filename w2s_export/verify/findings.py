@@ -1,0 +1,134 @@
+"""What a check found: a stable code, a place, a sentence, and whom it concerns.
+
+Codes are part of the interface: `report.json` carries them, tests match them, prose may change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+
+class Severity(str, Enum):
+    """Whether a finding makes a package fail."""
+
+    error = "error"
+    """A client refuses the package or shows wrong pixels."""
+    warning = "warning"
+    """It runs; a submission or a user would ask for more."""
+
+
+class Client(str, Enum):
+    """A program that opens packages, in the version its rules were read from and tried in."""
+
+    deepimagej_2_1 = "DeepImageJ 2.1"
+    deepimagej_3_0 = "DeepImageJ 3.0"
+    deepimagej_3_1 = "DeepImageJ 3.1"
+    core_0_10 = "bioimageio.core 0.10.4"
+    core_0_11 = "bioimageio.core 0.11"
+    zoo = "bioimage.io zoo"
+
+
+class Code(str, Enum):
+    """Every kind of finding."""
+
+    # the zip and its files
+    package_unreadable = "package-unreadable"
+    file_missing = "file-missing"
+    file_damaged = "file-damaged"
+    hash_mismatch = "hash-mismatch"
+    packages_differ = "packages-differ"
+    # numbers
+    weights_unloadable = "weights-unloadable"
+    output_differs = "output-differs"
+    test_input_differs = "test-input-differs"
+    test_output_differs = "test-output-differs"
+    preprocessing_differs = "preprocessing-differs"
+    preprocessing_unsupported = "preprocessing-unsupported"
+    sample_differs = "sample-differs"
+    halo_differs = "halo-differs"
+    seams_visible = "seams-visible"
+    core_test_failed = "core-test-failed"
+    # description: any format
+    rdf_malformed = "rdf-malformed"
+    rdf_name = "rdf-name"
+    rdf_incomplete = "rdf-incomplete"
+    format_unsupported = "format-unsupported"
+    name_missing = "name-missing"
+    nickname_missing = "nickname-missing"
+    processing_unknown = "processing-unknown"
+    processing_per_channel = "processing-per-channel"
+    tensor_not_float32 = "tensor-not-float32"
+    test_size_off_grid = "test-size-off-grid"
+    test_output_size = "test-output-size"
+    # weights
+    weights_unsupported = "weights-unsupported"
+    weights_parent = "weights-parent"
+    onnx_unreadable = "onnx-unreadable"
+    onnx_ir_too_new = "onnx-ir-too-new"
+    onnx_opset_too_new = "onnx-opset-too-new"
+    onnx_opset_undeclared = "onnx-opset-undeclared"
+    onnx_not_one_tensor = "onnx-not-one-tensor"
+    onnx_fixed_size = "onnx-fixed-size"
+    saved_model_layout = "saved-model-layout"
+    saved_model_tag = "saved-model-tag"
+    saved_model_signature = "saved-model-signature"
+    saved_model_names = "saved-model-names"
+    saved_model_too_new = "saved-model-too-new"
+    tensorflow_version_missing = "tensorflow-version-missing"
+    # shapes
+    axes_order = "axes-order"
+    minimum_off_step = "minimum-off-step"
+    output_reference = "output-reference"
+    output_scale_ambiguous = "output-scale-ambiguous"
+    output_offset = "output-offset"
+    halo_odd = "halo-odd"
+    halo_too_large = "halo-too-large"
+    channel_names_missing = "channel-names-missing"
+    # config.deepimagej
+    deepimagej_missing = "deepimagej-missing"
+    deepimagej_tiling = "deepimagej-tiling"
+    deepimagej_pyramidal = "deepimagej-pyramidal"
+    deepimagej_macros = "deepimagej-macros"
+    deepimagej_test_information = "deepimagej-test-information"
+    deepimagej_memory_peak = "deepimagej-memory-peak"
+    # submission
+    documents_as_mappings = "documents-as-mappings"
+    metadata_incomplete = "metadata-incomplete"
+    license_unknown = "license-unknown"
+    readme_validation = "readme-validation"
+    cover_unsuitable = "cover-unsuitable"
+    tolerance_relaxed = "tolerance-relaxed"
+    id_set = "id-set"
+    run_mode_set = "run-mode-set"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong."""
+
+    code: Code
+    where: str
+    """Zip, file or field, e.g. `model.bioimageio.zip: weights.onnx.source`."""
+    message: str
+    """What is wrong and what was got."""
+    severity: Severity = Severity.error
+    clients: tuple[Client, ...] = ()
+    """Who minds; empty where nobody could use such a package."""
+    remedy: str = ""
+    """What to do."""
+    because: str = ""
+    """The client's demand, quoted."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The finding as plain values."""
+        return {
+            "code": self.code.value,
+            "severity": self.severity.value,
+            "where": self.where,
+            "message": self.message,
+            "clients": [client.value for client in self.clients],
+            "remedy": self.remedy,
+            "because": self.because,
+        }

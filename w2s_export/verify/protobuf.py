@@ -1,0 +1,178 @@
+"""Reads the headers of ONNX and SavedModel files: protocol buffers, without their libraries.
+
+So rules can be checked in milliseconds, without TensorFlow, on files that no library would load.
+Field numbers are those of onnx.proto and of TensorFlow's saved_model.proto and meta_graph.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_ONNX_DOMAINS = ("", "ai.onnx")
+
+
+class WireError(ValueError):
+    """The bytes are no protocol buffer."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxHeader:
+    """What clients ask of an ONNX file before they run it."""
+
+    ir_version: int
+    opset: int
+    """Of the standard operators; 0 where the file imports none."""
+    inputs: dict[str, tuple[int | None, ...] | None]
+    """Name → dimensions, None where dynamic; weights that are also inputs are left out."""
+    outputs: dict[str, tuple[int | None, ...] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModelHeader:
+    """What clients ask of a SavedModel before they run it."""
+
+    tags: frozenset[str]
+    signatures: dict[str, tuple[tuple[str, ...], tuple[str, ...]]]
+    """Name → names of its inputs, names of its outputs."""
+    operations: frozenset[str]
+    attributes: frozenset[str]
+    tensorflow_version: str
+
+
+def read_onnx(data: bytes) -> OnnxHeader:
+    """Header of an ONNX file.
+
+    Raises:
+        WireError: not an ONNX file, or a damaged one.
+    """
+    model = _Message(data)
+    graphs = model.messages(7)
+    if len(graphs) != 1 or not model.numbers(1):
+        raise WireError("has no ONNX graph")
+    opsets = [(entry.text(1), entry.number(2)) for entry in model.messages(8)]
+    weights = {name for tensor in graphs[0].messages(5) for name in tensor.texts(8)}
+    inputs = {k: v for k, v in _tensors(graphs[0].messages(11)).items() if k not in weights}
+    return OnnxHeader(
+        ir_version=model.number(1),
+        opset=max((version for domain, version in opsets if domain in _ONNX_DOMAINS), default=0),
+        inputs=inputs,
+        outputs=_tensors(graphs[0].messages(12)),
+    )
+
+
+def read_saved_model(data: bytes) -> SavedModelHeader:
+    """Header of a `saved_model.pb`; of several graphs the first tagged `serve`, or the first.
+
+    Raises:
+        WireError: not a SavedModel, or a damaged one.
+    """
+    graphs = _Message(data).messages(2)
+    if not graphs:
+        raise WireError("has no graph")
+    tagged = [graph for graph in graphs if "serve" in _tags(graph)]
+    meta = (tagged or graphs)[0]
+    operations: set[str] = set()
+    attributes: set[str] = set()
+    for definition in meta.messages(2):
+        nodes = definition.messages(1)
+        for library in definition.messages(2):
+            nodes += [n for function in library.messages(1) for n in function.messages(3)]
+        operations |= {node.text(2) for node in nodes}
+        attributes |= {entry.text(1) for node in nodes for entry in node.messages(5)}
+    signatures = {}
+    for entry in meta.messages(5):
+        for signature in entry.messages(2):
+            names = (
+                tuple(sorted(tensor.text(1) for tensor in signature.messages(side)))
+                for side in (1, 2)
+            )
+            signatures[entry.text(1)] = (next(names), next(names))
+    return SavedModelHeader(
+        tags=frozenset(_tags(meta)),
+        signatures=signatures,
+        operations=frozenset(operations),
+        attributes=frozenset(attributes),
+        tensorflow_version="".join(info.text(5) for info in meta.messages(1)),
+    )
+
+
+def _tags(meta: _Message) -> list[str]:
+    return [tag for info in meta.messages(1) for tag in info.texts(4)]
+
+
+def _tensors(values: list[_Message]) -> dict[str, tuple[int | None, ...] | None]:
+    """ValueInfoProto → name and dimensions."""
+    tensors: dict[str, tuple[int | None, ...] | None] = {}
+    for value in values:
+        shapes = [
+            shape
+            for kind in value.messages(2)
+            for tensor in kind.messages(1)
+            for shape in tensor.messages(2)
+        ]
+        sizes = [tuple(next(iter(d.numbers(1)), None) for d in s.messages(1)) for s in shapes]
+        tensors[value.text(1)] = sizes[0] if sizes else None
+    return tensors
+
+
+class _Message:
+    """One message: its fields by number, values unparsed."""
+
+    def __init__(self, data: bytes | memoryview) -> None:
+        self._fields: dict[int, list[int | memoryview]] = {}
+        for number, value in _fields(memoryview(data)):
+            self._fields.setdefault(number, []).append(value)
+
+    def numbers(self, field: int) -> list[int]:
+        return [value for value in self._fields.get(field, []) if isinstance(value, int)]
+
+    def number(self, field: int) -> int:
+        return (self.numbers(field) or [0])[0]
+
+    def messages(self, field: int) -> list[_Message]:
+        return [_Message(value) for value in self._values(field)]
+
+    def texts(self, field: int) -> list[str]:
+        return [bytes(value).decode("utf-8", "replace") for value in self._values(field)]
+
+    def text(self, field: int) -> str:
+        return (self.texts(field) or [""])[0]
+
+    def _values(self, field: int) -> list[memoryview]:
+        return [value for value in self._fields.get(field, []) if not isinstance(value, int)]
+
+
+def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    position = 0
+    while position < len(data):
+        key, position = _varint(data, position)
+        number, kind = key >> 3, key & 7
+        if kind == _VARINT:
+            value, position = _varint(data, position)
+            yield number, value
+            continue
+        if kind == _BYTES:
+            size, position = _varint(data, position)
+        elif kind in (_FIXED64, _FIXED32):
+            size = 8 if kind == _FIXED64 else 4
+        else:
+            raise WireError(f"has a field of unknown kind {kind}")
+        if number == 0 or position + size > len(data):
+            raise WireError("is truncated or no protocol buffer")
+        yield number, data[position : position + size]
+        position += size
+
+
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(data):
+            raise WireError("is truncated")
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise WireError("has a number of more than ten bytes")

@@ -1,0 +1,223 @@
+"""The verdict, as `report.json` and as tables of text."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from w2s_export import __version__
+from w2s_export.errors import OutputError
+from w2s_export.verify.findings import Client, Finding, Severity
+
+if TYPE_CHECKING:
+    from w2s_export.convert.compare import Parity
+    from w2s_export.restore.halo import HaloMeasurement
+    from w2s_export.verify.core_tests import CoreTest
+
+REPORT_NAME = "report.json"
+_LIBRARIES = (
+    "tensorflow",
+    "tensorflow-cpu",
+    "keras",
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+    "bioimageio.core",
+    "bioimageio.spec",
+    "pydantic",
+    "numpy",
+    "tifffile",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PackageFacts:
+    """A zip that was verified."""
+
+    name: str
+    sha256: str
+    bytes: int
+    files: Mapping[str, str]
+    """SHA-256 by name."""
+    clients: tuple[Client, ...]
+    """Programs the package is meant for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text, for a terminal or a page."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationReport:
+    """Everything that was checked, and what was found."""
+
+    packages: tuple[PackageFacts, ...]
+    findings: tuple[Finding, ...]
+    parity: tuple[Parity, ...]
+    core_tests: tuple[CoreTest, ...]
+    halo: HaloMeasurement
+    tolerance: float
+    """Largest difference allowed between formats, part of the output's range."""
+    seam_limit: float
+    """Largest seam allowed between tiles, part of the output's range."""
+    seconds: Mapping[str, float]
+    """Time of each step."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing was found that makes a package fail."""
+        return all(finding.severity is not Severity.error for finding in self.findings)
+
+    def verdicts(self) -> dict[tuple[str, Client], bool]:
+        """Whether each client takes each package that is meant for it."""
+        return {
+            (package.name, client): not any(
+                finding.severity is Severity.error
+                and finding.where.startswith(package.name)
+                and (client in finding.clients or not finding.clients)
+                for finding in self.findings
+            )
+            for package in self.packages
+            for client in package.clients
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain values; numbers that are not finite become "inf", "-inf", "nan"."""
+        report: dict[str, Any] = _finite(
+            {
+                "report": "w2s-export verification",
+                "version": 1,
+                "passed": self.passed,
+                "findings": [finding.as_json() for finding in self.findings],
+                "clients": [
+                    {"package": package, "client": client.value, "passed": passed}
+                    for (package, client), passed in self.verdicts().items()
+                ],
+                "tolerance": {
+                    "formats": self.tolerance,
+                    "seams": self.seam_limit,
+                    "unit": "part of the output's range",
+                },
+                "parity": [
+                    {
+                        "subject": row.subject,
+                        "case": row.case,
+                        "shape": list(row.shape),
+                        "max_abs": row.max_abs,
+                        "max_relative": row.max_relative,
+                        "psnr_db": row.psnr_db,
+                    }
+                    for row in self.parity
+                ],
+                "bioimageio_core": [
+                    {
+                        "package": test.package,
+                        "format": test.weight_format,
+                        "passed": test.passed,
+                        "errors": list(test.errors),
+                        "seconds": test.seconds,
+                    }
+                    for test in self.core_tests
+                ],
+                "halo": {
+                    "input_pixels": self.halo.halo,
+                    "minimum": self.halo.minimum,
+                    "tolerance": self.halo.tolerance,
+                    "seams": [
+                        {"halo": tried, "max_relative": seam} for tried, seam in self.halo.seams
+                    ],
+                },
+                "packages": [
+                    {
+                        "name": package.name,
+                        "sha256": package.sha256,
+                        "bytes": package.bytes,
+                        "files": dict(package.files),
+                    }
+                    for package in self.packages
+                ],
+                "environment": environment(),
+                "seconds": dict(self.seconds),
+            }
+        )
+        return report
+
+    def write_json(self, path: Path) -> None:
+        """Write `report.json`, at once or not at all.
+
+        Raises:
+            OutputError: the place cannot be written.
+        """
+        text = json.dumps(self.as_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            beside.write_text(text + "\n", encoding="utf-8")
+            beside.replace(path)
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def tables(self) -> tuple[Table, ...]:
+        """Numbers, clients and findings; the last only where there are any."""
+        numbers = tuple(
+            (row.subject, row.case, f"{row.max_abs:.1e}", f"{row.max_relative:.1e}", _db(row))
+            for row in self.parity
+        )
+        clients = tuple(
+            (package, client.value, "accepts" if passed else "refuses")
+            for (package, client), passed in self.verdicts().items()
+        )
+        tests = tuple(
+            (test.package, test.weight_format, "passed" if test.passed else "failed")
+            for test in self.core_tests
+        )
+        found = tuple(
+            (f.severity.value, f.code.value, f.where, f.message, f.remedy) for f in self.findings
+        )
+        columns = ("what", "on", "max. difference", "of the range", "PSNR, dB")
+        tables = (
+            Table("The same image in every format", columns, numbers),
+            Table("bioimageio.core's own test", ("package", "weights", "result"), tests),
+            Table("Clients", ("package", "client", "verdict"), clients),
+            Table("Findings", ("severity", "code", "where", "what", "remedy"), found),
+        )
+        return tuple(table for table in tables if table.rows)
+
+
+def environment() -> dict[str, str]:
+    """Versions of everything that took part; nothing is imported."""
+    versions = {"w2s-export": __version__, "python": platform.python_version()}
+    for library in _LIBRARIES:
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return {**versions, "platform": platform.platform()}
+
+
+def _db(row: Parity) -> str:
+    return "equal" if row.psnr_db == math.inf else f"{row.psnr_db:.1f}"
+
+
+def _finite(value: Any) -> Any:
+    """Strict JSON has no infinity: `float("inf")` reads what this writes."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return value

@@ -1,0 +1,210 @@
+"""The verification of an export: what was written is read back, run and compared."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from w2s_export.convert.artifact import sha256_of
+from w2s_export.data.normalise import normalise
+from w2s_export.errors import PackageError
+from w2s_export.networks.layout import parameter_count
+from w2s_export.package.archive import Packages
+from w2s_export.verify.cases import noise_cases
+from w2s_export.verify.contents import Contents, unpack
+from w2s_export.verify.core_tests import CoreTest, core_tests
+from w2s_export.verify.described import ONNX, SAVED_MODEL, example_files, weights_file
+from w2s_export.verify.findings import Code, Finding
+from w2s_export.verify.numbers import (
+    EXPORT_AGAIN,
+    SEAM_LIMIT,
+    TOLERANCE,
+    Outcome,
+    check_chain,
+    check_seams,
+    check_tensors,
+    compare_with_source,
+    declared_halo,
+    load_weights,
+)
+from w2s_export.verify.report import PackageFacts, VerificationReport
+from w2s_export.verify.rules import check_rules, intended_clients
+
+if TYPE_CHECKING:
+    from w2s_export.convert.runtimes import Runtime
+    from w2s_export.package.description import Description
+
+__all__ = ["VerificationReport", "verify_packages"]
+
+_SEAM_WORK = 1.5e11
+"""Multiplications of the tiled comparison above which one format stands for the others."""
+
+
+def verify_packages(
+    packages: Packages,
+    source: Runtime,
+    description: Description,
+    progress: Callable[[str], None] = lambda _: None,
+) -> VerificationReport:
+    """Read both zips as a stranger would, and compare what they hold with the source.
+
+    Args:
+        packages: the finished zips.
+        source: the network the weights were converted from.
+        description: what the packages were written from.
+        progress: called with a short text when a step begins.
+    """
+    from w2s_export.convert.runtimes import OnnxRuntime, SavedModelRuntime
+
+    clock = _Clock(progress)
+    outcome = Outcome()
+    paths = (packages.bioimageio, packages.deepimagej)
+    with (
+        tempfile.TemporaryDirectory(prefix="w2s-export-verify-") as folder,
+        core_tests(paths, (ONNX, SAVED_MODEL)) as under_way,
+    ):
+        clock("reading the packages")
+        opened = [
+            contents
+            for index, path in enumerate(paths)
+            if (contents := _open(path, Path(folder) / str(index), outcome)) is not None
+        ]
+        clock("client rules")
+        for contents in opened:
+            outcome.findings += check_rules(contents.package)
+        clock("test tensors and samples")
+        for contents in opened:
+            check_tensors(contents, description, outcome)
+        clock("loading the weights")
+        loaders = {ONNX: OnnxRuntime, SAVED_MODEL: SavedModelRuntime}
+        distinct = _distinct(opened, outcome)
+        loaded = [(contents, load_weights(contents, loaders, outcome)) for contents in distinct]
+        clock("comparing formats")
+        config = description.checkpoint.config
+        noise = noise_cases(config.in_nc, description.minimum, description.step)
+        expected = [(case, source(case.batch)) for case in noise]
+        for contents, runtimes in loaded:
+            check_chain(contents, runtimes, outcome)
+            compare_with_source(contents, runtimes, expected, outcome)
+        clock("comparing tiles")
+        image = normalise(description.sample.image, description.checkpoint.normalisation)
+        halos = {c.name: declared_halo(c, description, outcome) for c in opened}
+        for contents, runtimes in loaded:
+            if (halo := halos[contents.name]) is not None:
+                affordable = _affordable(runtimes, halo, description)
+                check_seams(contents, affordable, image, halo, description, outcome)
+        clock("bioimageio.core")
+        tests = under_way.finish()
+        outcome.findings += _core_findings(tests)
+    return VerificationReport(
+        packages=tuple(_facts(contents) for contents in opened),
+        findings=tuple(outcome.findings),
+        parity=tuple(outcome.parity),
+        core_tests=tests,
+        halo=description.halo,
+        tolerance=TOLERANCE,
+        seam_limit=SEAM_LIMIT,
+        seconds=clock.finish(),
+    )
+
+
+def _open(path: Path, folder: Path, outcome: Outcome) -> Contents | None:
+    folder.mkdir()
+    try:
+        contents, findings = unpack(path, folder)
+    except PackageError as error:
+        outcome.findings.append(
+            Finding(Code.package_unreadable, path.name, str(error), remedy=EXPORT_AGAIN)
+        )
+        return None
+    outcome.findings += findings
+    return contents
+
+
+def _distinct(opened: list[Contents], outcome: Outcome) -> list[Contents]:
+    """Packages that need a run of their own: both, unless they hold the same files.
+
+    The two zips of an export differ in their rdf alone. Where that holds, running one is running
+    both; where it does not, that is a finding and both are run.
+    """
+    if len(opened) < 2:
+        return opened
+    first, second = opened
+    names = [{*package.hashes} - {package.package.rdf_name} for package in opened]
+    differing = sorted(
+        name for name in names[0] | names[1] if first.hashes.get(name) != second.hashes.get(name)
+    )
+    for name in differing:
+        message = f"is not the same file as in {first.name}"
+        outcome.findings.append(
+            Finding(Code.packages_differ, f"{second.name}: {name}", message, remedy=EXPORT_AGAIN)
+        )
+    return opened if differing else _by_description(opened)
+
+
+def _by_description(opened: list[Contents]) -> list[Contents]:
+    """One of them, unless their descriptions name different weights or test tensors."""
+    first, second = opened
+    same = example_files(first.rdf) == example_files(second.rdf) and all(
+        weights_file(first.rdf, key) == weights_file(second.rdf, key) for key in (ONNX, SAVED_MODEL)
+    )
+    return [first] if same else opened
+
+
+def _core_findings(tests: tuple[CoreTest, ...]) -> list[Finding]:
+    return [
+        Finding(
+            Code.core_test_failed,
+            f"{test.package}: weights.{test.weight_format}",
+            "; ".join(test.errors)[:1000] or "failed",
+            remedy=EXPORT_AGAIN,
+        )
+        for test in tests
+        if not test.passed
+    ]
+
+
+def _affordable(
+    runtimes: dict[str, Runtime], halo: int, description: Description
+) -> dict[str, Runtime]:
+    """All formats, or the first where a large network looks far.
+
+    A seam comes from what the network sees, which is the same in every format.
+    """
+    height, width = description.sample.image.shape[1:]
+    pixels = (height + 2 * halo) * (width + 2 * halo)
+    pixels += 4 * (height // 2 + 2 * halo) * (width // 2 + 2 * halo)
+    work = pixels * parameter_count(description.checkpoint.config) / description.step**2
+    return runtimes if work <= _SEAM_WORK else dict(list(runtimes.items())[:1])
+
+
+def _facts(contents: Contents) -> PackageFacts:
+    path = contents.package.path
+    return PackageFacts(
+        name=contents.name,
+        sha256=sha256_of(path),
+        bytes=path.stat().st_size,
+        files=dict(sorted(contents.hashes.items())),
+        clients=intended_clients(contents.rdf),
+    )
+
+
+class _Clock:
+    """Announces steps and remembers how long each took."""
+
+    def __init__(self, announce: Callable[[str], None]) -> None:
+        self._announce, self._marks = announce, [("", time.perf_counter())]
+
+    def __call__(self, step: str) -> None:
+        self._marks.append((step, time.perf_counter()))
+        self._announce(step)
+
+    def finish(self) -> dict[str, float]:
+        self("")
+        return {
+            step: round(end - start, 2)
+            for (step, start), (_, end) in zip(self._marks[1:], self._marks[2:], strict=False)
+        }
