@@ -16,8 +16,9 @@ import pytest
 import tifffile
 
 from tests.inputs import checkpoint, image, noise
-from w2s_export.checkpoint.own import save_checkpoint
+from w2s_export.checkpoint.own import load_own, save_checkpoint
 from w2s_export.cli import run
+from w2s_export.config import Provenance
 
 Arrange = Callable[[Path], list[str]]
 
@@ -104,6 +105,21 @@ def _reversed_normalisation(tmp: Path) -> list[str]:
     return ["--normalisation", "percentile:99:2"]
 
 
+def _infinite_normalisation(tmp: Path) -> list[str]:
+    return ["--normalisation", "range:0:inf"]
+
+
+def _nan_normalisation(tmp: Path) -> list[str]:
+    return ["--normalisation", "range:nan:255"]
+
+
+def _short_file_name(tmp: Path) -> list[str]:
+    checkpoint(tmp / "w.npz")
+    named = load_own(tmp / "w.npz")
+    unnamed = dataclasses.replace(named, provenance=Provenance())
+    return ["--weights", str(save_checkpoint(unnamed, tmp / "net.npz"))]
+
+
 def _unknown_option(tmp: Path) -> list[str]:
     return ["--wieghts", "x"]
 
@@ -125,6 +141,9 @@ FAULTS: list[tuple[Arrange, str]] = [
     (_bad_metadata, "nam"),
     (_bad_normalisation, "percentile:LOW:HIGH"),
     (_reversed_normalisation, "must be below"),
+    (_infinite_normalisation, "finite"),
+    (_nan_normalisation, "finite"),
+    (_short_file_name, "give another with --name"),
     (_unknown_option, "wieghts"),
 ]
 
@@ -199,8 +218,6 @@ def test_help_names_every_command_and_the_module_runs_too() -> None:
 
 
 def test_the_checkpoint_survives_a_round_trip(tmp_path: Path) -> None:
-    from w2s_export.checkpoint.own import load_own
-
     path = checkpoint(tmp_path / "w.npz")
     loaded = load_own(path)
     again = save_checkpoint(loaded, tmp_path / "again.npz")

@@ -60,6 +60,8 @@ def test_percentiles_are_ordered() -> None:
         (b"a: &x [1]\nb: *x", "aliases"),
         (b"!!python/object/apply:os.system ['true']", "not readable YAML"),
         (b"a: 1\n" * 300_000, "larger than"),
+        (b"a: !!bool x", "not readable YAML"),
+        (b"a: !!int ''", "not readable YAML"),
         (b"[" * 500_000, "nests more than 50 deep"),
     ],
 )
@@ -83,9 +85,29 @@ def test_the_shipped_training_configuration_splits_by_region() -> None:
 
 def test_a_misspelt_key_and_a_shared_field_are_named(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    path.write_text("name: x\nstepz: 3\n")
+    path.write_text("name: some-model\nstepz: 3\n")
     with pytest.raises(ConfigError, match="unknown key 'stepz'"):
         read_training_config(path)
-    path.write_text("name: x\ndata: {validation: [a.tif], test: [a.tif]}\n")
+    path.write_text("name: some-model\ndata: {validation: [a.tif], test: [a.tif]}\n")
     with pytest.raises(ConfigError, match=r"'a\.tif' is in validation and in test"):
+        read_training_config(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("name: a/b", "'name'"),
+        ("name: state", "resuming needs"),
+        (
+            "name: some-model\npatch: 33\ngenerator: {pixel_unshuffle: 2, upsampling: conv}",
+            "multiple of pixel_unshuffle",
+        ),
+    ],
+)
+def test_trainings_that_would_fail_at_their_end_do_not_begin(
+    tmp_path: Path, line: str, words: str
+) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(line + "\n")
+    with pytest.raises(ConfigError, match=words):
         read_training_config(path)

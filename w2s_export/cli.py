@@ -56,7 +56,8 @@ def run(arguments: list[str]) -> int:
         errors.print(f"[bold red]Error:[/] {_escape(error)}", soft_wrap=True)
         return 2
     except KeyboardInterrupt:
-        errors.print("Interrupted; a training goes on with --resume.")
+        hint = "; it goes on with --resume" if arguments[:1] == ["train"] else ""
+        errors.print(f"Interrupted{hint}.")
         return 130
     return code if isinstance(code, int) else 0
 
@@ -91,7 +92,8 @@ def export_command(
     metadata
         YAML file with authors, maintainers, cite, license, tags.
     normalisation
-        percentile:LOW:HIGH or range:LOW:HIGH, where the weights do not record it.
+        percentile:LOW:HIGH or range:LOW:HIGH, where the weights do not record it (or to override
+        what they record).
     scale
         1, 2 or 4, where the weights do not record by how much the network enlarges.
     plane
@@ -175,7 +177,7 @@ def inspect_command(weights: Path, /, *, scale: int | None = None) -> int:
 
     inspection = inspect_checkpoint(weights, scale=scale)
     print_inspection(console, inspection)
-    return 0 if inspection.exportable else 1
+    return 0 if inspection.exportable else 2
 
 
 def _announce(stage: str, status: object) -> None:

@@ -83,9 +83,9 @@ class FixedRangeNormalisation(Frozen):
     """`(x − low) / (high − low)`, the same for every image: rdf `scale_linear`."""
 
     kind: Literal["fixed_range"] = "fixed_range"
-    low: float = 0.0
+    low: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     """Detector count that becomes 0."""
-    high: float = 255.0
+    high: Annotated[float, Field(allow_inf_nan=False)] = 255.0
     """Detector count that becomes 1."""
 
     @model_validator(mode="after")
@@ -144,7 +144,8 @@ def _fault(kind: type[BaseModel], fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         known = f"; known keys are {', '.join(kind.model_fields)}" if len(fault["loc"]) == 1 else ""
         return f"unknown key '{place}'{known}"
-    return f"'{place}': {fault['msg']}, got {fault.get('input')!r:.80}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"'{place}': {message}, got {fault.get('input')!r:.80}"
 
 
 def read_yaml(path: Path, limit: int = 1 << 20) -> object:
@@ -174,6 +175,8 @@ def read_yaml(path: Path, limit: int = 1 << 20) -> object:
             if isinstance(event, yaml.AliasEvent):
                 raise ConfigError(f"{path}: uses YAML aliases (*name); write the values out")
         return yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # besides its own, PyYAML lets KeyError, IndexError and others out
         reason = " ".join(str(error).split())[:200]
         raise ConfigError(f"{path}: is not readable YAML: {reason}") from None

@@ -18,7 +18,7 @@ import numpy as np
 from w2s_export.checkpoint.load import load_checkpoint
 from w2s_export.config import Normalisation, PercentileNormalisation
 from w2s_export.data.normalise import normalise
-from w2s_export.errors import OutputError
+from w2s_export.errors import ConfigError, ImageError, OutputError
 from w2s_export.package.archive import Packages, package_paths, write_packages
 from w2s_export.package.description import Description, Sample
 from w2s_export.package.metadata import Metadata, check_name, default_metadata, read_metadata
@@ -87,7 +87,17 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         plane=request.plane,
         repeat_channels=request.repeat_channels,
     )
-    model_input = normalise(sample.pixels, checkpoint.normalisation)
+    if request.sample is None:
+        sample = replace(sample, name="a simulated image of microtubules")
+    try:
+        model_input = normalise(sample.pixels, checkpoint.normalisation)
+    except ImageError as error:
+        raise type(error)(f"sample '{sample.name}': {error}") from None
+    if request.weights and not request.sample:
+        logger.warning(
+            "no --sample: the packages carry a simulated image of microtubules; give an image of "
+            "the kind the network restores before you share them"
+        )
     with _staging(request.output, name, request.overwrite) as folder:
         clock("Building the generator")
         from w2s_export.convert.onnx import to_onnx
@@ -204,16 +214,26 @@ def _identity(request: ExportRequest, checkpoint: Checkpoint) -> tuple[Metadata,
     file = request.metadata
     if file is None and request.weights is None:
         file = asset(f"models/{DEFAULT_MODEL}/metadata.yaml")
-    metadata = default_metadata(checkpoint, read_metadata(file) if file else None)
-    name = request.name or metadata.name
-    if name is None:
-        stem = request.weights.stem if request.weights else DEFAULT_MODEL
-        name = re.sub(r"[^A-Za-z0-9_+\-() ]", "-", stem)
-    return metadata.model_copy(update={"name": check_name(name)}), name
+    given = read_metadata(file) if file else Metadata()
+    stem = request.weights.stem if request.weights else DEFAULT_MODEL
+    name = (
+        request.name
+        or given.name
+        or checkpoint.provenance.name
+        or re.sub(r"[^A-Za-z0-9_+\-() ]", "-", stem)
+    )
+    try:
+        check_name(name)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; give another with --name") from None
+    return default_metadata(checkpoint, given.model_copy(update={"name": name})), name
 
 
 def _normalisation(request: ExportRequest, checkpoint: Checkpoint) -> Normalisation:
     chosen = request.normalisation or checkpoint.normalisation
+    recorded = checkpoint.normalisation
+    if recorded is not None and chosen != recorded:
+        logger.warning("the weights record %s; --normalisation overrides it", recorded)
     if chosen is None:
         chosen = PercentileNormalisation()
         logger.warning(
@@ -242,6 +262,9 @@ def _staging(output: Path, name: str, overwrite: bool) -> Iterator[Path]:
         targets = package_paths(name, output)
         files = (targets.bioimageio, targets.deepimagej, output / REPORT_NAME)
         present = [path for path in files if path.exists()]
+        odd = [path for path in present if not path.is_file()]
+        if odd:
+            raise OutputError(f"{odd[0]} is not a file; move it away or choose another --output")
         if present and not overwrite:
             raise OutputError(
                 f"{present[0]} exists already; use --overwrite to replace it or choose another "
@@ -265,6 +288,16 @@ def _staging(output: Path, name: str, overwrite: bool) -> Iterator[Path]:
 
 
 def _publish(staging: Path, output: Path) -> None:
-    """Move what is finished into place, each file in one step."""
+    """Move what is finished into place, each file in one step.
+
+    Raises:
+        OutputError: a file of an earlier export cannot be replaced (on Windows: it is open).
+    """
     for path in sorted(staging.iterdir()):
-        path.replace(output / path.name)
+        try:
+            path.replace(output / path.name)
+        except OSError as error:
+            raise OutputError(
+                f"{output / path.name}: cannot be replaced: {error.strerror}; close it, then "
+                "export again with --overwrite"
+            ) from None

@@ -51,7 +51,8 @@ def print_export(console: Console, result: ExportResult) -> None:
     if result.report.passed:
         console.print("[bold green]Verified:[/] every format gives the same image.")
     else:
-        codes = ", ".join(sorted({finding.code.value for finding in result.report.findings}))
+        faults = [f for f in report.findings if f.severity.value == "error"]
+        codes = ", ".join(sorted({finding.code.value for finding in faults}))
         console.print(f"[bold red]Not verified:[/] {codes}. Do not publish these packages.")
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from w2s_export.checkpoint.load import load_checkpoint
 from w2s_export.config import GeneratorConfig
-from w2s_export.errors import CheckpointMismatchError
+from w2s_export.errors import CheckpointError, CheckpointMismatchError
 
 # Keras 3.15 copies a variable in a way that NumPy 2.4 warns of.
 pytestmark = pytest.mark.filterwarnings(
@@ -234,3 +234,14 @@ def test_bfloat16_weights(tmp_path: Path) -> None:
     assert checkpoint.dtypes == ("bfloat16",)
     kernel = np.asarray(model.get_layer("conv_hr").kernel).astype(np.float32)
     np.testing.assert_array_equal(checkpoint.weights["conv_hr/kernel"], kernel)
+
+
+def test_a_link_into_another_file_is_refused(tmp_path):
+    source = Path(__file__).resolve().parents[1] / "golden" / "w2s_keras2" / "generator.h5"
+    path = tmp_path / "linked.h5"
+    with h5py.File(source) as real, h5py.File(path, "w") as linked:
+        linked.attrs.update(real.attrs)
+        for name in real:
+            linked[name] = h5py.ExternalLink(str(source), f"/{name}")
+    with pytest.raises(CheckpointError, match="points into another file"):
+        load_checkpoint(path)

@@ -154,6 +154,14 @@ def missing_macro(good, other):
     return lambda files: files.pop("preprocessing.ijm")
 
 
+def other_macro(good, other):
+    return exchange("preprocessing.ijm", b'run("Invert");')
+
+
+def empty_macro(good, other):
+    return exchange("postprocessing.ijm", b"")
+
+
 def broken_onnx(good, other):
     return exchange("weights.onnx", b"not an ONNX file")
 
@@ -191,6 +199,9 @@ FAULTS = [
     (odd_halo, Code.halo_odd),
     (wrong_hash, Code.hash_mismatch),
     (missing_macro, Code.file_missing),
+    (missing_macro, Code.macro_differs),
+    (other_macro, Code.macro_differs),
+    (empty_macro, Code.macro_differs),
     (broken_onnx, Code.weights_unloadable),
     (broken_onnx, Code.onnx_unreadable),
     (nested_saved_model, Code.weights_unloadable),
@@ -210,6 +221,10 @@ def test_a_fault_in_both_packages_is_found(good, other, tmp_path, without_core, 
     errors = [f for f in report.findings if f.severity is Severity.error and f.code is code]
     assert errors
     assert all(finding.remedy for finding in errors)
+    # Each package has the fault, so each has the finding, and some client refuses each.
+    for path in (broken.bioimageio, broken.deepimagej):
+        assert any(finding.where.startswith(path.name) for finding in errors)
+        assert not all(v for (name, _), v in report.verdicts().items() if name == path.name)
 
 
 @pytest.mark.parametrize("kind", BOTH)

@@ -43,8 +43,8 @@ def read(source: Path | BinaryIO, known: Mapping[str, Any] = NOTHING_KNOWN) -> C
             # A whole model saved by Keras 2 keeps its weights apart from its optimizer.
             root = file.get("model_weights", file)
             if "layer_names" in root.attrs or "layer_names0" in root.attrs:
-                return by_order(list(_keras_2(root)), "keras-h5", known)
-            tensors = list(_keras_3(root))
+                return by_order(list(_keras_2(root, file.filename)), "keras-h5", known)
+            tensors = list(_keras_3(root, file.filename))
             if tensors and all(_NUMBERED.fullmatch(tensor.key) for tensor in tensors):
                 return by_order(sorted(tensors, key=_number), "keras-weights-h5", known)
             return by_name(tensors, "keras-weights-h5", known)
@@ -54,11 +54,11 @@ def read(source: Path | BinaryIO, known: Mapping[str, Any] = NOTHING_KNOWN) -> C
         ) from None
 
 
-def _keras_2(root: Any) -> Iterator[Stored]:
+def _keras_2(root: Any, home: str) -> Iterator[Stored]:
     """Layer by layer, weight by weight, in the order the attributes list them."""
     for layer in _listed(root, "layer_names"):
         for weight in _listed(root[layer], "weight_names"):
-            yield _stored(f"{layer}: {weight}", root[layer][weight])
+            yield _stored(f"{layer}: {weight}", root[layer][weight], home)
 
 
 def _listed(group: Any, name: str) -> Iterator[str]:
@@ -71,7 +71,7 @@ def _listed(group: Any, name: str) -> Iterator[str]:
             yield value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _keras_3(root: Any) -> Iterator[Stored]:
+def _keras_3(root: Any, home: str) -> Iterator[Stored]:
     """Every dataset, under its layer's name where the file notes it, else its attribute path."""
     import h5py
 
@@ -87,7 +87,7 @@ def _keras_3(root: Any) -> Iterator[Stored]:
     for layer, (path, dataset) in zip(layers, datasets, strict=True):
         name = names.get(layer) or dataset.parent.attrs.get("name", layer)
         part = {"0": "kernel", "1": "bias"}.get(path.rpartition("/")[2], path)
-        yield _stored(f"{name}/{part}" if layer else path, dataset)
+        yield _stored(f"{name}/{part}" if layer else path, dataset, home)
 
 
 def _w2s_names(layers: Sequence[str]) -> dict[str, str]:
@@ -114,8 +114,8 @@ def _number(tensor: Stored) -> tuple[int, bool]:
     return int(match[1] or 0) if match else 0, tensor.key.endswith("/bias")
 
 
-def _stored(key: str, dataset: Any) -> Stored:
-    if dataset.is_virtual or dataset.external:
+def _stored(key: str, dataset: Any, home: str) -> Stored:
+    if dataset.is_virtual or dataset.external or dataset.file.filename != home:
         raise CheckpointError(f"'{key}' points into another file; give one that holds all")
     bfloat16 = dataset.attrs.get("dtype") == "bfloat16"
     dtype = "bfloat16" if bfloat16 else str(dataset.dtype)

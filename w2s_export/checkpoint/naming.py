@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from w2s_export.errors import CheckpointError, W2SExportError
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -24,3 +27,7 @@ def naming(path: Path) -> Iterator[None]:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
     except MemoryError:
         raise CheckpointError(f"{path}: needs more memory than there is") from None
+    except Exception as error:  # what the formats' own readers let out of a malformed file
+        _log.debug("%s", path, exc_info=True)
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise CheckpointError(f"{path}: is damaged ({reason}); fetch or write it again") from None

@@ -75,7 +75,11 @@ def read_pairs(
 def _images(folder: Path) -> set[str]:
     if not folder.is_dir():
         raise ImageError(f"{folder}: no such folder; give a folder of TIFF or PNG images")
-    names = {path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES}
+    names = {
+        path.name
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    }
     if not names:
         raise ImageError(f"{folder}: holds no image ({', '.join(SUFFIXES)})")
     return names

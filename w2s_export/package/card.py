@@ -78,12 +78,18 @@ def _bracketed(value: str) -> str:
 
 
 def _pixel_size(description: Description) -> str:
-    trained = description.checkpoint.provenance.pixel_size_um or description.sample.pixel_size_um
-    if trained is None:
+    trained = description.checkpoint.provenance.pixel_size_um
+    if trained is not None:
+        return (
+            f"- A pixel size near {trained:.4g} µm, as in training; rescale other images first. "
+            f"The output's pixels are {trained / description.scale:.4g} µm.\n"
+        )
+    shown = description.sample.pixel_size_um
+    if shown is None:
         return ""
     return (
-        f"- A pixel size near {trained:.4g} µm, as in training; rescale other images first. The "
-        f"output's pixels are {trained / description.scale:.4g} µm.\n"
+        f"- A pixel size near that of the training images, which is not recorded; the sample's "
+        f"pixels are {shown:.4g} µm, its output's {shown / description.scale:.4g} µm.\n"
     )
 
 
@@ -112,11 +118,19 @@ def _tile(description: Description) -> str:
 
 
 def _scores(description: Description) -> str:
-    scores = description.checkpoint.provenance.scores
+    # Those of the validation chose the weights, so they flatter.
+    scores = {
+        name: value
+        for name, value in description.checkpoint.provenance.scores.items()
+        if not name.startswith("validation_") and name != "fields"
+    }
     if not scores:
         return ""
     rows = "\n".join(f"| {_score_name(name)} | {value:.4g} |" for name, value in scores.items())
-    return f"\nScores on images it was not trained on:\n\n| score | value |\n|---|---|\n{rows}\n"
+    return (
+        "\nMean scores on fields that took no part in training:\n\n"
+        f"| score | value |\n|---|---|\n{rows}\n"
+    )
 
 
 def _score_name(key: str) -> str:

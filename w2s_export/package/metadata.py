@@ -206,7 +206,7 @@ ESRGAN = Citation(
     doi="10.48550/arXiv.1809.00219",
 )
 REPORT = Citation(
-    text="Microscopy Image Restoration using Deep Learning on W2S. 2020.",
+    text="Chatton, M. Microscopy Image Restoration using Deep Learning on W2S. 2020.",
     doi="10.48550/arXiv.2004.10884",
 )
 BIOSR = (
@@ -246,7 +246,8 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         ConfigError: names every key at fault, what was got and what is allowed.
     """
-    return parse_config(Metadata, read_yaml(path) or {}, str(path))
+    values = read_yaml(path)
+    return parse_config(Metadata, {} if values is None else values, str(path))
 
 
 def default_metadata(checkpoint: Checkpoint, given: Metadata | None = None) -> Metadata:

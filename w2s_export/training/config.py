@@ -42,8 +42,8 @@ class PairedFolders(Frozen):
 class TrainingConfig(Frozen):
     """Phase one: pixel loss alone."""
 
-    name: str
-    """Name of the model."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+\-() ]{5,128}$")]
+    """Name of the model, by bioimage.io's rule: 5 to 128 letters, digits, blanks and _ + - ( )."""
     data: PairedFolders = PairedFolders()
     """Images and split."""
     generator: GeneratorConfig = GeneratorConfig()
@@ -74,6 +74,17 @@ class TrainingConfig(Frozen):
     """Steps between validations; state is saved at each."""
     provenance: Provenance = Provenance()
     """Travels into the checkpoint."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> TrainingConfig:
+        if self.name == "state":
+            raise ValueError("the name 'state' is taken by the file that resuming needs")
+        if self.patch % self.generator.pixel_unshuffle:
+            raise ValueError(
+                f"patch {self.patch} must be a multiple of pixel_unshuffle "
+                f"{self.generator.pixel_unshuffle}"
+            )
+        return self
 
 
 def read_training_config(path: Path) -> TrainingConfig:

@@ -91,13 +91,14 @@ def fit(
         _forget_after(output / LOG, learner.step)
     else:
         (output / LOG).unlink(missing_ok=True)
+        save_state(output / STATE, learner.state(), config)
     for step, batch in _prefetch(sampler, learner.step, config.steps):
         rate = config.schedule.rate(step, sampler.steps_per_epoch, config.steps)
         loss = learner.learn(batch, rate)
         if not math.isfinite(loss):
             raise DivergedError(
-                f"the loss became {loss} at step {step + 1}; the state of the last validation is "
-                f"kept in {output / STATE}; lower schedule.initial"
+                f"the loss became {loss} at step {step + 1}; look at the images for NaN, lower "
+                "schedule.initial and start again in another --output"
             )
         scores = None
         if learner.step % config.validate_every == 0 or learner.step == config.steps:
@@ -210,8 +211,10 @@ def _forget_after(path: Path, step: int) -> None:
     """Drop log rows of steps that the state does not hold (killed between log and state)."""
     if not path.exists():
         return
-    head, *rows = path.read_text().splitlines(keepends=True)
-    path.write_text(head + "".join(row for row in rows if int(row.split(",")[0]) <= step))
+    lines = path.read_text().splitlines(keepends=True)
+    numbered = [(line.split(",")[0], line) for line in lines[1:]]
+    kept = [line for number, line in numbered if number.isdigit() and int(number) <= step]
+    path.write_text("".join([*lines[:1], *kept]))
 
 
 def with_scores(checkpoint: Checkpoint, scores: dict[str, float]) -> Checkpoint:

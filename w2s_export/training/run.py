@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from w2s_export.checkpoint.own import load_own, save_checkpoint
+from w2s_export.config import GeneratorConfig
 from w2s_export.data.pairs import Pair, read_pairs
-from w2s_export.errors import ConfigError
+from w2s_export.errors import ConfigError, ImageError
 from w2s_export.training.config import TrainingConfig
 from w2s_export.training.evaluate import FieldScores, mean_scores, score_fields
 from w2s_export.training.fit import Step, fit, with_scores
@@ -53,11 +54,31 @@ def read_split(config: TrainingConfig, folder: Path) -> Split:
         absent = [name for name in getattr(config.data, role) if name not in pairs]
         if absent:
             raise ConfigError(f"data.{role} lists '{absent[0]}', which is not in {folder}")
+    _check_fit(config.generator, pairs.values())
     validation = [pairs.pop(name) for name in config.data.validation]
     test = [pairs.pop(name) for name in config.data.test]
     if not pairs:
         raise ConfigError("validation and test take every field; none is left to train on")
     return Split(list(pairs.values()), validation, test)
+
+
+def _check_fit(generator: GeneratorConfig, pairs: Iterable[Pair]) -> None:
+    """Name the first pair that the network cannot take or make."""
+    for pair in pairs:
+        for image, channels, role in (
+            (pair.low, generator.in_nc, "input"),
+            (pair.high, generator.out_nc, "target"),
+        ):
+            if image.shape[2] != channels:
+                raise ImageError(
+                    f"'{pair.name}': its {role} has {image.shape[2]} channels, the network "
+                    f"{channels}; convert the images or set generator.in_nc and out_nc"
+                )
+        if any(size % generator.pixel_unshuffle for size in pair.low.shape[:2]):
+            raise ImageError(
+                f"'{pair.name}': is {pair.low.shape[0]}×{pair.low.shape[1]} pixels; this network "
+                f"takes multiples of {generator.pixel_unshuffle}, crop the pairs"
+            )
 
 
 def train(

@@ -60,6 +60,8 @@ def load_state(path: Path, config: TrainingConfig) -> TrainingState:
     Raises:
         CheckpointError: damaged, or of another configuration.
     """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no training state to resume; start without --resume")
     try:
         with np.load(path, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
@@ -68,7 +70,9 @@ def load_state(path: Path, config: TrainingConfig) -> TrainingState:
                 for group in ("weights", "average", "optimizer")
             }
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path}: no training state to resume: {error}") from None
+        raise CheckpointError(
+            f"{path}: is damaged ({error}); start again in another folder"
+        ) from None
     if header["config"] != fingerprint(config):
         raise CheckpointError(
             f"{path}: belongs to another configuration; resume with the same one, or start in "

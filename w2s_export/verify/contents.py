@@ -55,7 +55,7 @@ class Contents:
         try:
             with (self.folder / name).open("rb") as stream:
                 return _read_array(stream)
-        except (ValueError, EOFError, OSError) as error:
+        except Exception as error:  # NumPy's header reader lets TokenError and others out
             raise PackageError(f"{self.name}: '{name}' is no NumPy array: {error}") from None
 
 

@@ -47,6 +47,7 @@ class Code(str, Enum):
     preprocessing_differs = "preprocessing-differs"
     preprocessing_unsupported = "preprocessing-unsupported"
     sample_differs = "sample-differs"
+    macro_differs = "macro-differs"
     halo_differs = "halo-differs"
     seams_visible = "seams-visible"
     core_test_failed = "core-test-failed"

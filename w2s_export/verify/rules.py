@@ -180,7 +180,7 @@ def _faults(entry: Rule, subject: Subject) -> list[tuple[Code, str, str]]:
     """What a rule finds. A description so odd that the rule itself stumbles is malformed."""
     try:
         return [(entry.code, where, message) for where, message in entry.check(subject)]
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError, ArithmeticError) as error:
+    except Exception as error:
         reason = " ".join(str(error).split())[:200]
         message = f"cannot be checked for {entry.code.value}: {reason}"
         return [(Code.rdf_malformed, subject.package.rdf_name, message)]

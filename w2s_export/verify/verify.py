@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from w2s_export.data.normalise import normalise
 from w2s_export.errors import PackageError
 from w2s_export.networks.layout import parameter_count
 from w2s_export.package.archive import Packages
+from w2s_export.package.description import POSTPROCESSING, PREPROCESSING
+from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
 from w2s_export.verify.cases import noise_cases
 from w2s_export.verify.contents import Contents, unpack
 from w2s_export.verify.core_tests import CoreTest, core_tests
@@ -78,6 +81,9 @@ def verify_packages(
         clock("test tensors and samples")
         for contents in opened:
             check_tensors(contents, description, outcome)
+            _check_macros(contents, description, outcome)
+        halos = {c.name: declared_halo(c, description, outcome) for c in opened}
+        before_running = len(outcome.findings)
         clock("loading the weights")
         loaders = {ONNX: OnnxRuntime, SAVED_MODEL: SavedModelRuntime}
         distinct = _distinct(opened, outcome)
@@ -91,11 +97,14 @@ def verify_packages(
             compare_with_source(contents, runtimes, expected, outcome)
         clock("comparing tiles")
         image = normalise(description.sample.image, description.checkpoint.normalisation)
-        halos = {c.name: declared_halo(c, description, outcome) for c in opened}
         for contents, runtimes in loaded:
             if (halo := halos[contents.name]) is not None:
                 affordable = _affordable(runtimes, halo, description)
                 check_seams(contents, affordable, image, halo, description, outcome)
+        ran = outcome.findings[before_running:]
+        for contents in opened:
+            if contents not in distinct:  # what is wrong with its twin is wrong with it
+                outcome.findings += _as_of(contents.name, distinct[0].name, ran)
         clock("bioimageio.core")
         tests = under_way.finish()
         outcome.findings += _core_findings(tests)
@@ -152,6 +161,36 @@ def _by_description(opened: list[Contents]) -> list[Contents]:
         weights_file(first.rdf, key) == weights_file(second.rdf, key) for key in (ONNX, SAVED_MODEL)
     )
     return [first] if same else opened
+
+
+def _as_of(name: str, twin: str, findings: list[Finding]) -> list[Finding]:
+    """Findings of a package, as those of another that holds the same files."""
+    return [
+        replace(finding, where=name + finding.where.removeprefix(twin))
+        for finding in findings
+        if finding.where.startswith(twin)
+    ]
+
+
+def _check_macros(contents: Contents, description: Description, outcome: Outcome) -> None:
+    """The macros are those of this model: DeepImageJ 2.1 and 3.0 normalise by nothing else."""
+    checkpoint = description.checkpoint
+    expected = {POSTPROCESSING: postprocessing_macro(description.scale)}
+    if checkpoint.normalisation is not None:
+        expected[PREPROCESSING] = preprocessing_macro(
+            checkpoint.normalisation, checkpoint.config.in_nc
+        )
+    for name, macro in expected.items():
+        path = contents.folder / name
+        if name not in contents.hashes or path.read_bytes() != macro.encode():
+            outcome.findings.append(
+                Finding(
+                    Code.macro_differs,
+                    f"{contents.name}: {name}",
+                    "is not the macro that does what the rdf says",
+                    remedy=EXPORT_AGAIN,
+                )
+            )
 
 
 def _core_findings(tests: tuple[CoreTest, ...]) -> list[Finding]:
