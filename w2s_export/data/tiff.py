@@ -54,7 +54,7 @@ def read(path: Path, limit: int) -> Decoded:
     with tifffile.TiffFile(path, _multifile=False) as tif:
         _check_claims(tif, pages)
         series = tif.series[0]
-        shape, axes = series.get_shape(squeeze=False), series.get_axes(squeeze=False)
+        shape, axes = series.shape, series.axes
         size = int(np.prod(shape, dtype=object)) * series.dtype.itemsize
         if size > limit:
             raise ImageError(
