@@ -126,6 +126,7 @@ def _generator(config: GeneratorConfig) -> Any:
 
 @pytest.fixture(scope="session")
 def reference() -> Reference:
+    pytest.importorskip("torch", reason="the independent network is PyTorch's: install torch")
     return Reference()
 
 
