@@ -6,7 +6,6 @@ import logging
 import re
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from w2s_export.checkpoint.load import load_checkpoint
+from w2s_export.clock import StageClock
 from w2s_export.config import Normalisation, PercentileNormalisation
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import ConfigError, ImageError, OutputError
@@ -76,7 +76,7 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
     Raises:
         W2SExportError: bad input; the output folder is left as it was.
     """
-    clock = _Clock(stage)
+    clock = StageClock(stage)
     clock("Loading weights")
     checkpoint = load_checkpoint(request.weights or default_weights(), scale=request.scale)
     metadata, name = _identity(request, checkpoint)
@@ -183,30 +183,6 @@ def _measure(
 def default_weights() -> Path:
     """The embedded default model's checkpoint."""
     return asset(f"models/{DEFAULT_MODEL}/weights.npz")
-
-
-class _Clock:
-    """Announces stages and remembers how long each took."""
-
-    def __init__(self, announce: Callable[[str], None]) -> None:
-        self._announce = announce
-        self._seconds: dict[str, float] = {}
-        self._current: tuple[str, float] | None = None
-
-    def __call__(self, name: str) -> None:
-        self._close()
-        self._current = (name, time.perf_counter())
-        self._announce(name)
-
-    def _close(self) -> None:
-        if self._current is not None:
-            name, start = self._current
-            self._seconds[name] = round(time.perf_counter() - start, 2)
-            self._current = None
-
-    def finish(self) -> dict[str, float]:
-        self._close()
-        return self._seconds
 
 
 def _identity(request: ExportRequest, checkpoint: Checkpoint) -> tuple[Metadata, str]:

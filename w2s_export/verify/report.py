@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_export import __version__
-from w2s_export.errors import OutputError
+from w2s_export.convert.artifact import write_atomically
 from w2s_export.verify.findings import Client, Finding, Severity
 
 if TYPE_CHECKING:
@@ -161,14 +160,7 @@ class VerificationReport:
             OutputError: the place cannot be written.
         """
         text = json.dumps(self.as_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            beside.write_text(text + "\n", encoding="utf-8")
-            beside.replace(path)
-        except OSError as error:
-            raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
-        finally:
-            beside.unlink(missing_ok=True)
+        write_atomically(path, f"{text}\n".encode())
 
     def tables(self) -> tuple[Table, ...]:
         """Numbers, clients and findings; the last only where there are any."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from w2s_export.clock import StageClock
 from w2s_export.convert.artifact import sha256_of
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import PackageError
@@ -62,7 +62,7 @@ def verify_packages(
     """
     from w2s_export.convert.runtimes import OnnxRuntime, SavedModelRuntime
 
-    clock = _Clock(progress)
+    clock = StageClock(progress)
     outcome = Outcome()
     paths = (packages.bioimageio, packages.deepimagej)
     with (
@@ -229,21 +229,3 @@ def _facts(contents: Contents) -> PackageFacts:
         files=dict(sorted(contents.hashes.items())),
         clients=intended_clients(contents.rdf),
     )
-
-
-class _Clock:
-    """Announces steps and remembers how long each took."""
-
-    def __init__(self, announce: Callable[[str], None]) -> None:
-        self._announce, self._marks = announce, [("", time.perf_counter())]
-
-    def __call__(self, step: str) -> None:
-        self._marks.append((step, time.perf_counter()))
-        self._announce(step)
-
-    def finish(self) -> dict[str, float]:
-        self("")
-        return {
-            step: round(end - start, 2)
-            for (step, start), (_, end) in zip(self._marks[1:], self._marks[2:], strict=False)
-        }
