@@ -1,0 +1,60 @@
+"""Runs a command; exit code 0: good, 1: a check found something, 2: bad input.
+
+Each command parses, calls one function, prints and returns a code. A command's module is imported
+when it is asked for, and imports nothing heavy before it runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from cyclopts import App, CycloptsError
+from rich.markup import escape
+
+from w2s_export import __version__
+from w2s_export.cli.console import errors
+from w2s_export.cli.export import export_command
+from w2s_export.errors import W2SExportError
+
+app = App(
+    help_format="plaintext",  # Markdown would double the time to show help
+    name="w2s-export",
+    version=__version__,
+    help="Turn a trained microscopy super-resolution network into packages that run in DeepImageJ "
+    "and the bioimage.io zoo, and prove that every format gives the same image.",
+)
+app.default(export_command)
+for name, says in (
+    ("inspect", "Show what a checkpoint is, and whether it can be exported."),
+    ("train", "Train a generator on paired images."),
+):
+    app.command(f"w2s_export.cli.{name}:{name}_command", name=name, help=says)
+
+
+def main() -> None:
+    """Entry point: run the command line and exit."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code."""
+    # TensorFlow's C++ log says nothing a user could act on.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    # Nor do its deprecations (the version-1 SavedModel is on purpose) or the TIFF reader's notes.
+    for name in ("tensorflow", "tifffile"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+    except CycloptsError:
+        return 2
+    except W2SExportError as error:
+        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        hint = "; it goes on with --resume" if arguments[:1] == ["train"] else ""
+        errors.print(f"Interrupted{hint}.")
+        return 130
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,133 @@
+"""`w2s-export`: weights in, two verified packages out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from rich.markup import escape
+from rich.table import Table
+
+from w2s_export.cli.console import Flag, announce, console
+from w2s_export.errors import ConfigError
+
+if TYPE_CHECKING:
+    from w2s_export.config import Normalisation
+    from w2s_export.export import ExportResult
+
+OUTPUT = Path("w2s-export-output")
+
+
+def export_command(
+    *,
+    weights: Path | None = None,
+    sample: Path | None = None,
+    output: Path = OUTPUT,
+    name: str | None = None,
+    metadata: Path | None = None,
+    normalisation: str | None = None,
+    scale: int | None = None,
+    plane: int | None = None,
+    repeat_channels: Annotated[bool, Flag] = False,
+    overwrite: Annotated[bool, Flag] = False,
+) -> int:
+    """Export: weights in, two verified packages out.
+
+    Parameters
+    ----------
+    weights
+        Checkpoint: this tool's .npz, PyTorch, Keras, SavedModel, ONNX. Default: the embedded
+        wf2sim-microtubules-s.
+    sample
+        Image of the kind the network restores (TIFF or PNG). Default: a simulated one.
+    output
+        Folder for the two zips and report.json.
+    name
+        Name of the model; 5 to 128 letters, digits, spaces and _ + - ( ).
+    metadata
+        YAML file with authors, maintainers, cite, license, tags.
+    normalisation
+        percentile:LOW:HIGH or range:LOW:HIGH, where the weights do not record it (or to override
+        what they record).
+    scale
+        1, 2 or 4, where the weights do not record by how much the network enlarges.
+    plane
+        Plane of the sample, if it is a stack.
+    repeat_channels
+        Give a grey sample to every channel of a colour network.
+    overwrite
+        Replace the files of an earlier export.
+    """
+    request_normalisation = parse_normalisation(normalisation) if normalisation else None
+    with console.status("Starting") as status:
+        from w2s_export.export import ExportRequest, export
+
+        result = export(
+            ExportRequest(
+                output=output,
+                weights=weights,
+                scale=scale,
+                sample=sample,
+                plane=plane,
+                repeat_channels=repeat_channels,
+                metadata=metadata,
+                name=name,
+                normalisation=request_normalisation,
+                overwrite=overwrite,
+            ),
+            lambda stage: announce(stage, status),
+        )
+    print_export(result)
+    return 0 if result.report.passed else 1
+
+
+def parse_normalisation(text: str) -> Normalisation:
+    """Parse `percentile:LOW:HIGH` or `range:LOW:HIGH`."""
+    from w2s_export.config import FixedRangeNormalisation, PercentileNormalisation, parse_config
+
+    kinds = {"percentile": PercentileNormalisation, "range": FixedRangeNormalisation}
+    kind, *bounds = text.split(":")
+    if kind not in kinds or len(bounds) != 2:
+        raise ConfigError(
+            f"--normalisation {text}: write percentile:LOW:HIGH (e.g. percentile:1:99.8) or "
+            "range:LOW:HIGH (e.g. range:0:255)"
+        )
+    values = {"low": bounds[0], "high": bounds[1]}
+    return parse_config(kinds[kind], values, "--normalisation")  # type: ignore[return-value]
+
+
+def print_export(result: ExportResult) -> None:
+    """What was proven, where everything is, and the verdict."""
+    report = result.report
+    names = [package.name for package in report.packages]
+    contents = [row for row in report.parity if row.subject.startswith(tuple(names))]
+    for content in report.tables():
+        table = Table(*content.columns, title=content.title, title_justify="left")
+        for row in content.rows:
+            if not row[0].startswith(tuple(f"{name}: " for name in names)):
+                table.add_row(*(escape(_short(cell, names)) for cell in row))
+        console.print(table)
+    worst = max((row.max_relative for row in contents), default=0.0)
+    console.print(
+        f"Test tensors, samples and preprocessing in both packages: within {worst:.1e} of the "
+        "source."
+    )
+    halo = result.report.halo
+    console.print(f"Halo {halo.halo} and smallest image {halo.minimum} input pixels, measured.")
+    stages = ", ".join(f"{name.lower()} {spent:.0f}" for name, spent in result.seconds.items())
+    console.print(f"Seconds: {stages}; {sum(result.seconds.values()):.0f} in all.")
+    for path in (result.packages.bioimageio, result.packages.deepimagej, result.report_path):
+        console.print(str(path), soft_wrap=True, highlight=False)
+    if result.report.passed:
+        console.print("[bold green]Verified:[/] every format gives the same image.")
+    else:
+        faults = [f for f in report.findings if f.severity.value == "error"]
+        codes = ", ".join(sorted({finding.code.value for finding in faults}))
+        console.print(f"[bold red]Not verified:[/] {codes}. Do not publish these packages.")
+
+
+def _short(cell: str, packages: list[str]) -> str:
+    """Leave the model's name out of the packages' names: tables are narrow."""
+    for name in packages:
+        cell = cell.replace(name, ".".join(["…", *name.split(".")[-2:]]))
+    return cell

@@ -1,0 +1,106 @@
+"""`w2s-export train`: paired images in, a checkpoint out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from w2s_export.cli.console import Flag, console
+
+if TYPE_CHECKING:
+    from w2s_export.training.fit import Step
+    from w2s_export.training.run import Trained
+
+
+def train_command(
+    config: Path,
+    /,
+    *,
+    data: Path,
+    output: Path,
+    resume: Annotated[bool, Flag] = False,
+) -> int:
+    """Train a generator on paired images (phase one: pixel loss).
+
+    Parameters
+    ----------
+    config
+        YAML file, e.g. models/wf2sim-microtubules-s/config.yaml.
+    data
+        Folder that holds the folders of inputs and targets.
+    output
+        Folder for the checkpoint, the log and the state that resuming needs.
+    resume
+        Go on with an interrupted training.
+    """
+    from w2s_export.training.config import read_training_config
+    from w2s_export.training.run import train
+
+    settings = read_training_config(config)
+    with training_progress() as progress:
+        trained = train(settings, data, output, resume=resume, progress=progress)
+    print_training(trained)
+    return 0
+
+
+@contextmanager
+def training_progress() -> Iterator[Callable[[Step], None]]:
+    """A bar with loss, validation PSNR and the time left; yields its callback."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("Training", total=None)
+
+        def heard(step: Step) -> None:
+            text = f"loss {step.loss:.4f}"
+            bar.update(task, completed=step.step, total=step.steps, description=text)
+            if step.scores:
+                psnr, bicubic = step.scores["psnr_db"], step.scores["psnr_bicubic_db"]
+                bar.console.print(
+                    f"step {step.step}: validation PSNR {psnr:.2f} dB (bicubic {bicubic:.2f}), "
+                    f"SSIM {step.scores['ssim']:.4f}, learning rate {step.rate:.2g}"
+                )
+
+        yield heard
+
+
+def print_training(trained: Trained) -> None:
+    """Scores on the test fields, and where the checkpoint is."""
+    if trained.fields:
+        table = Table("test field", "PSNR dB", "bicubic", "SSIM", "bicubic")
+        for field in trained.fields:
+            table.add_row(
+                field.name,
+                f"{field.restored.psnr_db:.2f}",
+                f"{field.bicubic.psnr_db:.2f}",
+                f"{field.restored.ssim:.4f}",
+                f"{field.bicubic.ssim:.4f}",
+            )
+        scores = trained.scores
+        table.add_section()
+        table.add_row(
+            "mean",
+            f"{scores['psnr_db']:.2f}",
+            f"{scores['psnr_bicubic_db']:.2f}",
+            f"{scores['ssim']:.4f}",
+            f"{scores['ssim_bicubic']:.4f}",
+        )
+        console.print(table)
+    console.print(f"Checkpoint: {trained.checkpoint}")
