@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from w2s_export.checkpoint.load import load_checkpoint
+from w2s_export.checkpoint.load import doubts, load_checkpoint
 from w2s_export.clock import StageClock
 from w2s_export.config import Normalisation, PercentileNormalisation
 from w2s_export.data.normalise import normalise
@@ -79,6 +79,8 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
     clock = StageClock(stage)
     clock("Loading weights")
     checkpoint = load_checkpoint(request.weights or default_weights(), scale=request.scale)
+    if doubt := doubts(checkpoint):
+        logger.warning("%s: %s", request.weights, doubt)
     metadata, name = _identity(request, checkpoint)
     checkpoint = replace(checkpoint, normalisation=_normalisation(request, checkpoint))
     sample = read_sample(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -49,7 +50,7 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
         with zipfile.ZipFile(path) as archive:
             rdf = _rdf(archive)
             recorded = _recorded(rdf)
-            checkpoint = onnx_file.from_bytes(archive.read(_onnx_member(archive, rdf)), known)
+            checkpoint = onnx_file.from_bytes(_onnx_weights(archive, rdf), known)
     except ZIP_DAMAGE as error:
         raise CheckpointError(f"is a damaged zip ({error}); fetch or write it again") from None
     if checkpoint.config != recorded.generator:
@@ -96,10 +97,18 @@ def _recorded(rdf: Mapping[str, Any]) -> _Recorded:
         raise CheckpointError(str(error)) from None
 
 
-def _onnx_member(archive: zipfile.ZipFile, rdf: Mapping[str, Any]) -> str:
-    weights = rdf.get("weights")
-    entry = weights.get("onnx") if isinstance(weights, dict) else None
-    source = entry.get("source") if isinstance(entry, dict) else None
+def _onnx_weights(archive: zipfile.ZipFile, rdf: Mapping[str, Any]) -> bytes:
+    listed = rdf.get("weights")
+    entry = listed.get("onnx") if isinstance(listed, dict) else None
+    entry = entry if isinstance(entry, dict) else {}
+    source = entry.get("source")
     if not isinstance(source, str) or source not in archive.namelist():
         raise CheckpointError(f"its rdf names ONNX weights {source!r}, which the zip does not hold")
-    return source
+    weights = archive.read(source)
+    recorded, found = entry.get("sha256"), hashlib.sha256(weights).hexdigest()
+    if recorded is not None and recorded != found:
+        raise CheckpointError(
+            f"its '{source}' is not the file its rdf names (SHA-256 {found[:12]}…, recorded "
+            f"{str(recorded)[:12]}…); fetch the package again"
+        )
+    return weights
