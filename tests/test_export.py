@@ -82,6 +82,33 @@ def test_the_report_says_what_was_proven(exported: Path) -> None:
     assert report["halo"]["minimum"] >= 2 * report["halo"]["input_pixels"] + 1
 
 
+@pytest.mark.parametrize("name", ZIPS)
+def test_a_package_exported_again_is_the_same_package(
+    name: str, exported: Path, tmp_path: Path
+) -> None:
+    assert run(["--weights", str(exported / name), "--output", str(tmp_path)]) == 0
+    for zipped in ZIPS:
+        assert (tmp_path / zipped).read_bytes() == (exported / zipped).read_bytes()
+
+
+def test_a_colour_package_exported_again_is_the_same_package(tmp_path: Path) -> None:
+    """Authors, citations, notes and a colour sample come back too."""
+    weights = checkpoint(tmp_path / "w.npz", in_nc=3, out_nc=3, scale=4, upsampling="conv")
+    tifffile.imwrite(tmp_path / "s.tif", noise(40, 36, 3).astype(np.uint8), photometric="rgb")
+    (tmp_path / "m.yaml").write_text(
+        "authors: [{name: Ada Lovelace}]\ncite: [{text: A paper, doi: 10.1234/abc}]\n"
+        "license: MIT\nnotes: One note.\ntimestamp: 2026-01-02T03:04:05\n"
+    )
+    once = ["--weights", str(weights), "--sample", str(tmp_path / "s.tif")]
+    once += ["--metadata", str(tmp_path / "m.yaml"), "--output", str(tmp_path / "once")]
+    assert run(once) == 0
+    twice = ["--weights", str(tmp_path / "once" / ZIPS[0]), "--output", str(tmp_path / "twice")]
+    assert run(twice) == 0
+    for zipped in ZIPS:
+        again = (tmp_path / "twice" / zipped).read_bytes()
+        assert again == (tmp_path / "once" / zipped).read_bytes()
+
+
 def test_the_same_input_gives_the_same_bytes(exported: Path, tmp_path: Path) -> None:
     source = exported.parent
     arguments = ["--weights", str(source / "w.npz"), "--sample", str(source / "cell.tif")]

@@ -22,7 +22,8 @@ from w2s_export.errors import ConfigError, ImageError, OutputError
 from w2s_export.package.archive import Packages, package_paths, write_packages
 from w2s_export.package.description import Description, Sample
 from w2s_export.package.metadata import Metadata, check_name, default_metadata, read_metadata
-from w2s_export.package.sample import read_sample
+from w2s_export.package.recorded import Recorded, read_recorded
+from w2s_export.package.sample import RawSample, read_sample
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.verify.report import REPORT_NAME
 
@@ -81,21 +82,15 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
     checkpoint = load_checkpoint(request.weights or default_weights(), scale=request.scale)
     if doubt := doubts(checkpoint):
         logger.warning("%s: %s", request.weights, doubt)
-    metadata, name = _identity(request, checkpoint)
+    recorded = _recorded(request, checkpoint)
+    metadata, name = _identity(request, checkpoint, recorded)
     checkpoint = replace(checkpoint, normalisation=_normalisation(request, checkpoint))
-    sample = read_sample(
-        request.sample or asset(f"models/{DEFAULT_MODEL}/sample_input.tif"),
-        checkpoint.config,
-        plane=request.plane,
-        repeat_channels=request.repeat_channels,
-    )
-    if request.sample is None:
-        sample = replace(sample, name="a simulated image of microtubules")
+    sample = _sample(request, checkpoint.config, recorded)
     try:
         model_input = normalise(sample.pixels, checkpoint.normalisation)
     except ImageError as error:
         raise type(error)(f"sample '{sample.name}': {error}") from None
-    if request.weights and not request.sample:
+    if request.weights and not request.sample and not recorded:
         logger.warning(
             "no --sample: the packages carry a simulated image of microtubules; give an image of "
             "the kind the network restores before you share them"
@@ -187,12 +182,39 @@ def default_weights() -> Path:
     return asset(f"models/{DEFAULT_MODEL}/weights.npz")
 
 
-def _identity(request: ExportRequest, checkpoint: Checkpoint) -> tuple[Metadata, str]:
+def _recorded(request: ExportRequest, checkpoint: Checkpoint) -> Recorded | None:
+    """Metadata and sample of the package the weights lie in, if both are not given anew."""
+    if request.weights is None or checkpoint.source_format != "package":
+        return None
+    if request.metadata and request.sample:
+        return None
+    return read_recorded(request.weights, checkpoint.config)
+
+
+def _sample(
+    request: ExportRequest, config: GeneratorConfig, recorded: Recorded | None
+) -> RawSample:
+    if request.sample is None and recorded is not None:
+        return recorded.sample
+    sample = read_sample(
+        request.sample or asset(f"models/{DEFAULT_MODEL}/sample_input.tif"),
+        config,
+        plane=request.plane,
+        repeat_channels=request.repeat_channels,
+    )
+    if request.sample is None:
+        return replace(sample, name="a simulated image of microtubules")
+    return sample
+
+
+def _identity(
+    request: ExportRequest, checkpoint: Checkpoint, recorded: Recorded | None
+) -> tuple[Metadata, str]:
     """Metadata complete with defaults, and the name of the files."""
     file = request.metadata
     if file is None and request.weights is None:
         file = asset(f"models/{DEFAULT_MODEL}/metadata.yaml")
-    given = read_metadata(file) if file else Metadata()
+    given = read_metadata(file) if file else recorded.metadata if recorded else Metadata()
     stem = request.weights.stem if request.weights else DEFAULT_MODEL
     name = (
         request.name

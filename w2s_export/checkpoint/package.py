@@ -32,7 +32,7 @@ class _NoNormalisation(Frozen):
 
 
 class _Recorded(Frozen):
-    """`config.w2s_export` of the rdf, as `package.shared_fields` writes it."""
+    """`config.w2s_export` of the rdf, as `package.shared_fields` writes it, but for `export`."""
 
     generator: GeneratorConfig
     normalisation: Normalisation | _NoNormalisation | None = None
@@ -92,9 +92,15 @@ def _recorded(rdf: Mapping[str, Any]) -> _Recorded:
             "config.w2s_export); give the weights it was made from"
         )
     try:
-        return parse_config(_Recorded, record, "config.w2s_export of its rdf")
+        return parse_config(_Recorded, _generator_part(record), "config.w2s_export of its rdf")
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
+
+
+def _generator_part(record: object) -> object:
+    if not isinstance(record, dict):
+        return record
+    return {key: value for key, value in record.items() if key != "export"}
 
 
 def _onnx_weights(archive: zipfile.ZipFile, rdf: Mapping[str, Any]) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 
 from w2s_export.package import description as files
 from w2s_export.package.description import Description, without_nothing
+from w2s_export.package.recorded import record
 
 
 def people_and_words(description: Description) -> dict[str, Any]:
@@ -34,7 +35,7 @@ def people_and_words(description: Description) -> dict[str, Any]:
 
 
 def own_config(description: Description) -> dict[str, Any]:
-    """`config` of the rdf: the nickname, and what rebuilds the generator from the package."""
+    """`config` of the rdf: the nickname, and what rebuilds the package from itself."""
     checkpoint = description.checkpoint
     how = checkpoint.normalisation
     return {
@@ -43,6 +44,7 @@ def own_config(description: Description) -> dict[str, Any]:
             "generator": checkpoint.config.model_dump(mode="json"),
             "normalisation": how.model_dump(mode="json") if how else {"kind": "none"},
             "provenance": checkpoint.provenance.model_dump(mode="json", exclude_defaults=True),
+            "export": record(description),
         },
     }
 
