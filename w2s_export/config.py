@@ -148,15 +148,20 @@ def _fault(kind: type[BaseModel], fault: Any) -> str:
     return f"'{place}': {message}, got {fault.get('input')!r:.80}"
 
 
+class YamlAliasError(ConfigError):
+    """YAML with aliases: a few lines of nested ones expand to gigabytes."""
+
+
+class YamlDepthError(ConfigError):
+    """YAML nested deeper than any description is."""
+
+
 def read_yaml(path: Path, limit: int = 1 << 20) -> object:
     """Read a small YAML file with the safe loader.
 
     Raises:
-        ConfigError: missing, larger than `limit` bytes, not UTF-8, not YAML, nested more than 50
-            deep, or with aliases (a few lines of nested aliases expand to gigabytes).
+        ConfigError: missing, larger than `limit` bytes, or not what `parse_yaml` takes.
     """
-    import yaml
-
     try:
         with path.open("rb") as stream:
             data = stream.read(limit + 1)
@@ -164,6 +169,23 @@ def read_yaml(path: Path, limit: int = 1 << 20) -> object:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     if len(data) > limit:
         raise ConfigError(f"{path}: larger than {limit} bytes, too large for a YAML file")
+    return parse_yaml(data, str(path))
+
+
+def parse_yaml(data: bytes, name: str) -> object:
+    """Parse YAML with the safe loader.
+
+    Args:
+        data: the text, bounded by the caller.
+        name: of the file, for the message.
+
+    Raises:
+        ConfigError: not UTF-8 or not YAML.
+        YamlDepthError: nested more than 50 deep.
+        YamlAliasError: with aliases.
+    """
+    import yaml
+
     try:
         text = data.decode("utf-8")
         depth = 0
@@ -171,12 +193,12 @@ def read_yaml(path: Path, limit: int = 1 << 20) -> object:
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST_YAML:
-                raise ConfigError(f"{path}: nests more than {_DEEPEST_YAML} deep")
+                raise YamlDepthError(f"{name}: nests more than {_DEEPEST_YAML} deep")
             if isinstance(event, yaml.AliasEvent):
-                raise ConfigError(f"{path}: uses YAML aliases (*name); write the values out")
+                raise YamlAliasError(f"{name}: uses YAML aliases (*name); write the values out")
         return yaml.safe_load(text)
     except ConfigError:
         raise
     except Exception as error:  # besides its own, PyYAML lets KeyError, IndexError and others out
         reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{path}: is not readable YAML: {reason}") from None
+        raise ConfigError(f"{name}: is not readable YAML: {reason}") from None

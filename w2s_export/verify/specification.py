@@ -1,0 +1,53 @@
+"""The specification's own validator, which bioimageio.core runs before anything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from w2s_export.package.opening import OpenedPackage
+from w2s_export.verify.findings import Client, Code, Finding
+
+_CLIENTS = (Client.core_0_10, Client.core_0_11, Client.zoo)
+_BECAUSE = "bioimageio.core refuses a description that bioimageio.spec calls invalid."
+_MOST = 10
+
+
+def check_specification(package: OpenedPackage) -> list[Finding]:
+    """What bioimageio.spec says of the description, as installed; it opens no file and no address.
+
+    Nothing where it is not installed.
+    """
+    try:
+        from bioimageio.spec import InvalidDescr, ValidationContext, build_description
+    except ImportError:
+        return []
+    context = ValidationContext(
+        perform_io_checks=False, update_hashes=False, log_warnings=False, raise_errors=False
+    )
+    try:
+        described = build_description(_plain(package.rdf), context=context)
+        if not isinstance(described, InvalidDescr):
+            return []
+        summary = described.validation_summary
+        faults = [error for detail in summary.details for error in detail.errors]
+        found = [(".".join(map(str, f.loc)), f.msg) for f in faults]
+    except Exception as error:  # the validator stumbles over what it should refuse
+        found = [(package.rdf_name, f"{type(error).__name__}: {error}")]
+    return [
+        Finding(
+            Code.rdf_invalid,
+            f"{package.path.name}: {where or package.rdf_name}",
+            " ".join(message.split())[:300],
+            clients=_CLIENTS,
+            remedy="write what the specification asks for",
+            because=_BECAUSE,
+        )
+        for where, message in (found or [("", "invalid")])[:_MOST]
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """A copy: the validator may edit what it is given."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
