@@ -22,6 +22,8 @@ MAX_BYTES = 8 << 30
 MAX_RATIO = 200
 """Unpacked bytes per packed byte of a large member. Deflate reaches 1032 on zeros; images, weights
 and text stay below 50, small label images may not."""
+MAX_VALUES = 100_000
+"""Values of a description with its aliases written out; the longest in the zoo have a thousand."""
 RDF_NAMES = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
 
 _SMALL = 64 << 20
@@ -128,7 +130,7 @@ def open_package(path: Path) -> OpenedPackage:
     Raises:
         OpeningError: missing, no zip, damaged; members that are encrypted, links, duplicates or
             would unpack outside the folder; sizes that explode; no rdf.yaml at the root, or one
-            that is no mapping, no safe YAML, or uses aliases.
+            that is no mapping, no safe YAML, or one whose aliases explode.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -231,7 +233,7 @@ def _read_rdf(path: Path, name: str, size: int) -> dict[str, Any]:
     except PackageError as error:
         raise OpeningError(OpeningFault.rdf_damaged, str(error)) from None
     try:
-        rdf = parse_yaml(data, name)
+        rdf = parse_yaml(data, name, MAX_VALUES)
     except ConfigError as error:
         fault = _YAML_FAULTS.get(type(error), OpeningFault.rdf_not_yaml)
         raise OpeningError(fault, f"{path}: {error}") from None

@@ -6,6 +6,7 @@ Descriptions come from anywhere, so nothing is assumed of their types.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -96,7 +97,12 @@ def file_references(rdf: Mapping[str, Any]) -> list[FileReference]:
     plain += [(f"attachments.files[{i}]", v) for i, v in enumerate(files)]
     found += [FileReference(where, value, None) for where, value in plain if isinstance(value, str)]
     local = [reference for reference in found if "://" not in reference.name]
-    return [replace(reference, name=reference.name.removeprefix("./")) for reference in local]
+    return [replace(reference, name=_file_name(reference.name)) for reference in local]
+
+
+def _file_name(source: str) -> str:
+    """A file as the zip names it: `./unet.py:UNet2d` of old descriptions is `unet.py`."""
+    return re.sub(r"(\.py):\w+$", r"\1", source.removeprefix("./"))
 
 
 def _sources(value: Any, where: str) -> Iterator[FileReference]:
@@ -115,7 +121,7 @@ def _sources(value: Any, where: str) -> Iterator[FileReference]:
 def weights_file(rdf: Mapping[str, Any], weights_format: str) -> str | None:
     """Name of the file of a weights format."""
     source = at(rdf, "weights", weights_format, "source")
-    return source.removeprefix("./") if isinstance(source, str) else None
+    return _file_name(source) if isinstance(source, str) else None
 
 
 def example_files(rdf: Mapping[str, Any]) -> ExampleFiles:
@@ -147,7 +153,7 @@ def example_tensors(rdf: Mapping[str, Any], kind: str, side: str) -> list[str | 
         found = [at(rdf, side, index, f"{kind}_tensor", "source") for index in range(count)]
     else:
         found = [at(rdf, f"{kind}_{side}", index) for index in range(count)]
-    return [v.removeprefix("./") if isinstance(v, str) else None for v in found]
+    return [_file_name(v) if isinstance(v, str) else None for v in found]
 
 
 def listed(value: Any, *path: str | int) -> list[Any]:
@@ -165,7 +171,8 @@ def mapped(value: Any, *path: str | int) -> Mapping[Any, Any]:
 def tensor_ids(rdf: Mapping[str, Any], side: str) -> list[str]:
     """Names of the inputs or outputs."""
     key = "id" if is_05(rdf) else "name"
-    return [str(at(tensor, key)) for tensor in listed(rdf, side)]
+    default = side.removesuffix("s") if is_05(rdf) else None
+    return [str(at(tensor, key) or default) for tensor in listed(rdf, side)]
 
 
 def axes(tensor: Any) -> str:
@@ -175,7 +182,12 @@ def axes(tensor: Any) -> str:
         return value
     value = value if isinstance(value, list) else []
     letters = {"batch": "b", "channel": "c", "index": "i", "time": "t"}
-    return "".join(letters.get(str(at(axis, "type")), str(at(axis, "id"))) for axis in value)
+    return "".join(letters.get(str(at(axis, "type")), axis_id(axis)) for axis in value)
+
+
+def axis_id(axis: Any) -> str:
+    """Name of an axis of format 0.5, which for a spatial one is `x` unless it says so."""
+    return str(at(axis, "id") or ("x" if at(axis, "type") == "space" else at(axis, "type")))
 
 
 def stated_shape(rdf: Mapping[str, Any], side: str, index: int) -> tuple[int | None, ...]:
@@ -244,13 +256,13 @@ def _plans_05(rdf: Mapping[str, Any], output: Any) -> Iterator[AxisPlan]:
             continue
         source = _input_called(rdf, size.get("tensor_id"))
         own = listed(rdf, "inputs", source, "axes") if source is not None else []
-        referred = next((a for a in own if at(a, "id") == size.get("axis_id")), None)
+        referred = next((a for a in own if axis_id(a) == size.get("axis_id")), None)
         if source is None or referred is None:
             continue
         minimum, step = _extent(at(referred, "size"))
         scale, reference = _number(at(axis, "scale"), 1), _number(at(referred, "scale"), 1)
         yield AxisPlan(
-            name=str(at(axis, "id")),
+            name=axis_id(axis),
             minimum=minimum,
             step=step,
             spec_factor=reference / scale,

@@ -65,6 +65,7 @@ def _minimum_is_a_multiple_of_the_step(subject: Subject) -> Iterator[Fault]:
     Code.input_fixed_size,
     JDLL,
     "convert with dynamic sizes and describe them by a minimum and a step",
+    Severity.warning,
 )
 def _input_takes_any_size(subject: Subject) -> Iterator[Fault]:
     for where, size, step in input_extents(subject.rdf):

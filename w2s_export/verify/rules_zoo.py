@@ -72,6 +72,7 @@ def _license_is_spdx(subject: Subject) -> Iterator[Fault]:
 )
 def _readme_has_a_validation_section(subject: Subject) -> Iterator[Fault]:
     name = subject.rdf.get("documentation")
+    name = at(name, "source") or name
     data = subject.read(name, 10 << 20) if isinstance(name, str) else None
     if data is not None and not re.search(r"#.*[vV]alidation", data.decode("utf-8", "replace")):
         yield str(name), "has no heading with 'Validation'"

@@ -106,7 +106,7 @@ def run_weights(contents: Contents) -> tuple[list[Parity], list[Finding]]:
 
 
 def _cases(contents: Contents, findings: list[Finding]) -> list[_Case]:
-    found = []
+    found: list[_Case] = []
     for kind in ("test", "sample"):
         try:
             case = _example(contents, kind)
