@@ -191,12 +191,21 @@ def parse_yaml(data: bytes, name: str, most_values: int | None = None) -> object
     try:
         text = data.decode("utf-8")
         _check_yaml(text, name, most_values)
-        return yaml.safe_load(text)
+        return yaml.load(text, _loader())  # noqa: S506 - it is the safe one
     except ConfigError:
         raise
     except Exception as error:  # besides its own, PyYAML lets KeyError, IndexError and others out
         reason = " ".join(str(error).split())[:200]
+        if "nesting depth" in reason:  # the C parser's own limit comes before its first event
+            raise YamlDepthError(f"{name}: nests more than {_DEEPEST_YAML} deep") from None
         raise ConfigError(f"{name}: is not readable YAML: {reason}") from None
+
+
+def _loader() -> Any:
+    """The safe loader, in C where PyYAML was built with it: ten times as fast."""
+    import yaml
+
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _check_yaml(text: str, name: str, most_values: int | None) -> None:
@@ -205,7 +214,7 @@ def _check_yaml(text: str, name: str, most_values: int | None) -> None:
 
     anchors: dict[str, tuple[int, int]] = {}  # number of values, height
     open_nodes: list[tuple[str | None, int, int]] = []
-    for event in yaml.parse(text):
+    for event in yaml.parse(text, _loader()):
         values, height, anchor = 1, 1, getattr(event, "anchor", None)
         if isinstance(event, yaml.CollectionStartEvent):
             open_nodes.append((anchor, 1, 1))

@@ -44,8 +44,8 @@ def onnx(inputs: int, outputs: list[list[int | str | None]], opset: int = 17) ->
     return model.SerializeToString()
 
 
-def saved_model(out_channels: int, size: int = -1) -> bytes:
-    """The header of a SavedModel of channels last, as TensorFlow 1.15 writes it."""
+def saved_model(out_channels: int, size: int = -1, *, last: bool = True) -> bytes:
+    """The header of a SavedModel of channels last or first, as TensorFlow 1.15 writes it."""
     from tensorflow.core.framework.types_pb2 import DT_FLOAT
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -58,7 +58,7 @@ def saved_model(out_channels: int, size: int = -1) -> bytes:
         (signature.outputs, "output", out_channels),
     ):
         side[name].name, side[name].dtype = f"{name}:0", DT_FLOAT
-        for length in (-1, size, size, channels):
+        for length in (-1, size, size, channels) if last else (-1, channels, size, size):
             side[name].tensor_shape.dim.add(size=length)
     graph.graph_def.node.add(name="input", op="Placeholder")
     stream = io.BytesIO()

@@ -67,8 +67,8 @@ def print_report(report: PackageReport, asked: tuple[Client, ...] = ()) -> None:
 
     What only others than the clients asked about (or meant) mind is left to the table's codes.
     """
-    version = f" (format {escape(report.format_version)})" if report.format_version else ""
-    table = Table("client", "verdict", "because of", title=f"{escape(report.package)}{version}")
+    version = f" (format {_plain(report.format_version)})" if report.format_version else ""
+    table = Table("client", "verdict", "because of", title=f"{_plain(report.package)}{version}")
     concerned = set(asked)
     for verdict in report.verdicts:
         if verdict.meant and not asked:
@@ -93,11 +93,16 @@ def print_report(report: PackageReport, asked: tuple[Client, ...] = ()) -> None:
     console.print(f"Seconds: {spent}.")
 
 
+def _plain(text: str) -> str:
+    """Text of a stranger's file: no markup, and nothing that steers a terminal."""
+    return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+
+
 def _paragraph(finding: Finding, package: str) -> str:
     style, where = _STYLES[finding.severity.value], finding.where.removeprefix(f"{package}: ")
     lines = [
         f"[{style}]{finding.severity.value}[/] [bold]{finding.code.value}[/] "
-        f"{escape(where)}: {escape(finding.message)}"
+        f"{_plain(where)}: {_plain(finding.message)}"
     ]
     if finding.because:
         lines.append(f"    why: {escape(finding.because)}")

@@ -145,7 +145,8 @@ def rule(
     def register(
         check: Callable[[Subject], Iterator[Fault]],
     ) -> Callable[[Subject], Iterator[Fault]]:
-        RULES.append(Rule(because, code, clients, remedy, severity, check))
+        reason = because.replace("✔", "(seen)")  # alone, a tick reads as approval
+        RULES.append(Rule(reason, code, clients, remedy, severity, check))
         return check
 
     return register
@@ -191,6 +192,8 @@ def _faults(entry: Rule, subject: Subject) -> list[tuple[Code, str, str]]:
     """What a rule finds. A description so odd that the rule itself stumbles is malformed."""
     try:
         return [(entry.code, where, message) for where, message in entry.check(subject)]
+    except MemoryError:
+        raise  # not the description's doing
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         message = f"cannot be checked for {entry.code.value}: {reason}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
 from w2s_export.package.opening import OpenedPackage
 from w2s_export.verify.findings import Client, Code, Finding
 
@@ -18,19 +20,21 @@ def check_specification(package: OpenedPackage) -> list[Finding]:
     Nothing where it is not installed.
     """
     try:
-        from bioimageio.spec import InvalidDescr, ValidationContext, build_description
+        from bioimageio.spec import ValidationContext, build_description
     except ImportError:
         return []
+    # Told to collect errors, it draws each of its own failures as a picture of the traceback.
     context = ValidationContext(
-        perform_io_checks=False, update_hashes=False, log_warnings=False, raise_errors=False
+        perform_io_checks=False, update_hashes=False, log_warnings=False, raise_errors=True
     )
     try:
-        described = build_description(_plain(package.rdf), context=context)
-        if not isinstance(described, InvalidDescr):
-            return []
-        summary = described.validation_summary
-        faults = [error for detail in summary.details for error in detail.errors]
-        found = [(".".join(map(str, f.loc)), f.msg) for f in faults]
+        build_description(_plain(package.rdf), context=context)
+        return []
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        found = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in faults]
+    except MemoryError:
+        raise  # not the description's doing
     except Exception as error:  # the validator stumbles over what it should refuse
         found = [(package.rdf_name, f"{type(error).__name__}: {error}")]
     return [
