@@ -121,6 +121,27 @@ def unknown_step(good, other):
     return rdf(edit)
 
 
+def blank_sample(good, other):
+    import tifffile
+
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, np.full_like(good.description.sample.image[0], 7))
+    return exchange("sample_input.tif", stream.getvalue())
+
+
+def boundless_sample(good, other):
+    """A few bytes that claim ten gigapixels."""
+    import tifffile
+
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, np.zeros((8, 8), np.uint8))
+    stream.seek(0)
+    with tifffile.TiffFile(stream, mode="r+") as tif:
+        for tag in ("ImageWidth", "ImageLength"):
+            tif.pages.first.tags[tag].overwrite(10**5)
+    return exchange("sample_input.tif", stream.getvalue())
+
+
 RUNNING = [
     (shifted, Code.test_output_differs, Severity.error),
     (of_another_model, Code.test_output_differs, Severity.error),
@@ -131,6 +152,8 @@ RUNNING = [
     (flipped_sample, Code.sample_differs, Severity.warning),
     (wrong_factor, Code.output_off_plan, Severity.error),
     (unknown_step, Code.not_compared, Severity.note),
+    (blank_sample, Code.sample_blank, Severity.warning),
+    (boundless_sample, Code.not_compared, Severity.note),
 ]
 
 

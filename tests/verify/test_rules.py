@@ -244,6 +244,20 @@ def spec_scale(good) -> Change:
     return rdf(edit)
 
 
+def pixel_size_as_scale(good) -> Change:
+    def edit(description: dict[str, Any]) -> None:
+        for side, scale in (("inputs", 0.1), ("outputs", 0.05)):
+            for axis in description[side][0]["axes"][2:]:
+                axis["scale"] = scale
+
+    return rdf(edit)
+
+
+def one_image(graph: Any) -> None:
+    signature = graph.signature_def["serving_default"]
+    signature.inputs["input"].tensor_shape.dim[0].size = 1
+
+
 def both(*changes: Callable[[Any], Change]) -> Callable[[Any], Change]:
     """Several changes, one after the other."""
 
@@ -550,7 +564,15 @@ ONLY_05 = [
         Code.output_offset,
         put_on_both_axes("outputs", "size", {"tensor_id": "input", "axis_id": "y", "offset": 2}),
     ),
+    ("a pixel size as scale", Code.output_scale_truncated, pixel_size_as_scale),
     ("odd halo", Code.halo_odd, put_on_both_axes("outputs", "halo", 5)),
+    ("halo on the input", Code.halo_on_input, put_on_both_axes("inputs", "halo", 4)),
+    ("SavedModel of batch 1", Code.saved_model_fixed_batch, edit_graph(one_image)),
+    (
+        "percentiles of another tensor",
+        Code.processing_unknown,
+        put("inputs.0.preprocessing.0.kwargs.reference_tensor", "input"),
+    ),
     ("large halo", Code.halo_too_large, put_on_both_axes("outputs", "halo", 60)),
     (
         "channels without names",
@@ -637,6 +659,7 @@ ALSO = {
     "macros no list": {Code.preprocessing_without_macro},
     "three macros": {Code.preprocessing_without_macro},
     "offset": {Code.test_output_size},
+    "a pixel size as scale": {Code.output_scale_ambiguous},
 }
 """What the same fault breaks as well. A description of an unknown format is read as 0.5."""
 
@@ -685,6 +708,27 @@ def test_the_client_that_minds_is_named(good, tmp_path):
     assert (finding.code, finding.clients) == (Code.onnx_ir_too_new, (Client.deepimagej_3_1,))
     assert finding.severity is Severity.error
     assert "IR 9" in finding.message
+
+
+def test_the_size_that_core_truncates_is_named(good, tmp_path):
+    """0.1 → 0.05 µm made 85 of 43 in bioimageio.core, where 86 are meant."""
+    sizes = put_on_both_axes("inputs", "size", {"min": 43, "step": 1})
+    change = both(pixel_size_as_scale, sizes)(good)
+    findings = check_rules(open_package(copy(good.packages.bioimageio, tmp_path, change)))
+    (finding, _) = [f for f in findings if f.code is Code.output_scale_truncated]
+    assert finding.message == "43 pixels become 85, not 86"
+
+
+@pytest.mark.parametrize(
+    ("named", "parts"), [("cyx", ""), ("yx", ""), ("x", "y"), (["channel", "y"], "x"), ([], "yx")]
+)
+def test_mean_and_deviation_of_the_whole_image_are_the_same_in_jdll(good, tmp_path, named, parts):
+    """Format 0.4 must name axes; a lone channel or batch left out changes nothing."""
+    step = {"name": "zero_mean_unit_variance", "kwargs": {"mode": "per_sample", "axes": named}}
+    change = append("inputs.0.preprocessing", step)(good)
+    findings = check_rules(open_package(copy(good.packages.deepimagej, tmp_path, change)))
+    assert [f.code for f in findings] == [Code.processing_per_channel] * bool(parts)
+    assert all(f"leaves out {parts}:" in finding.message for finding in findings)
 
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 ONNX = "onnx"
@@ -59,6 +59,8 @@ class AxisPlan:
     """Output pixels to crop on each side."""
     reference: int = 0
     """Which input it follows."""
+    reference_scale: float = field(default=1.0, compare=False)
+    """Of that input's axis, format 0.5: what its factor is written with."""
 
     @property
     def input_halo(self) -> float:
@@ -270,6 +272,7 @@ def _plans_05(rdf: Mapping[str, Any], output: Any) -> Iterator[AxisPlan]:
             offset=_number(size.get("offset"), 0),
             halo=_number(at(axis, "halo"), 0),
             reference=source,
+            reference_scale=reference,
         )
 
 

@@ -146,6 +146,23 @@ def _saved_model_has_the_described_axes(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
+    '"Dynamic batch, y, x"; core tests with "batch 2 ✔".',
+    Code.saved_model_fixed_batch,
+    CORE + ZOO,
+    "convert with a dynamic batch, or describe the batch axis with size: 1",
+)
+def _saved_model_takes_the_described_batch(subject: Subject) -> Iterator[Fault]:
+    model = subject.saved_model if subject.format_05 else None
+    for index, name in enumerate(tensor_ids(subject.rdf, "inputs")):
+        sizes = model.inputs.get(name) if model else None
+        place = axes(at(subject.rdf, "inputs", index)).find("b")
+        if sizes is None or not 0 <= place < len(sizes) or sizes[place] is None:
+            continue
+        if stated_shape(subject.rdf, "inputs", index)[place] is None:
+            yield _saved_model(subject), f"input '{name}' takes batches of {sizes[place]} alone"
+
+
+@rule(
     '"In the 0.5 zip declare a version that conda-forge has."',
     Code.tensorflow_version_unknown,
     CORE + ZOO,

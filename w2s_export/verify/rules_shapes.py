@@ -11,6 +11,7 @@ from w2s_export.verify.described import (
     AxisPlan,
     at,
     axes,
+    axis_id,
     axis_plans,
     example_files,
     input_extents,
@@ -30,6 +31,7 @@ from w2s_export.verify.rules import (
 
 _MOST_PIXELS = 4096 * 4096 * 3
 """JDLL's OPTIMAL_MAX_NUMBER_PIXELS, 50.3 million."""
+_SIZES_TRIED = 512
 
 
 @rule(
@@ -119,6 +121,24 @@ def _both_readings_of_the_scale_agree(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
+    '"Do not encode a pixel size as axis scale: floats are truncated (0.1→0.05 µm gives 85 for '
+    'n=43) ✔." bioimageio.spec: int(ref_size * ref_axis.scale / axis.scale + offset).',
+    Code.output_scale_truncated,
+    CORE + ZOO,
+    "use whole numbers as scales, s² and s for factor s",
+)
+def _no_size_is_truncated(subject: Subject) -> Iterator[Fault]:
+    for plan in axis_plans(subject.rdf) if subject.format_05 else ():
+        for n in range(_SIZES_TRIED if plan.step > 0 else 0):
+            size = plan.minimum + n * plan.step
+            real = size * plan.reference_scale / plan.jdll_factor + plan.offset
+            if int(real) != int(real + 1e-6):
+                message = f"{size} pixels become {int(real)}, not {round(real)}"
+                yield f"outputs[0] {plan.name}", message
+                break
+
+
+@rule(
     '0.5: "Offsets stay 0."',
     Code.output_offset,
     JDLL,
@@ -141,6 +161,20 @@ def _halo_is_whole_input_pixels(subject: Subject) -> Iterator[Fault]:
         if plan.input_halo % 1:
             message = f"{plan.halo:g} output pixels at {plan.spec_factor:g}× enlargement"
             yield f"outputs[0] {plan.name}", message
+
+
+@rule(
+    '0.5: "Halo is on output axes"; bioimageio.spec forbids it on others.',
+    Code.halo_on_input,
+    JDLL,
+    "state the halo on the output's axes, in output pixels",
+    Severity.warning,
+)
+def _halo_is_on_the_output(subject: Subject) -> Iterator[Fault]:
+    for index, tensor in enumerate(listed(subject.rdf, "inputs")):
+        for axis in listed(tensor, "axes"):
+            if at(axis, "halo"):
+                yield f"inputs[{index}] {axis_id(axis)}", f"halo {at(axis, 'halo')!r:.40}"
 
 
 @rule(

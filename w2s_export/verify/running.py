@@ -38,6 +38,8 @@ MISMATCHES = 1e-4
 
 _MOST_PIXELS = 1 << 26
 """Of a test tensor. At 64 features and float32 the network's largest layer is then 16 GiB."""
+_MOST_BYTES = 8 * _MOST_PIXELS
+"""Of a file of such a tensor, decoded: a few kilobytes can claim any size."""
 _RUNNABLE = (ONNX, SAVED_MODEL)
 _NOT_RUN = {
     "torchscript": "TorchScript is a program, and running it would trust its author",
@@ -110,6 +112,7 @@ def _cases(contents: Contents, findings: list[Finding]) -> list[_Case]:
     for kind in ("test", "sample"):
         try:
             case = _example(contents, kind)
+            findings += _blank(contents, kind, case)
             if not found or not _equal(case, found[0]):
                 found.append(case)
         except (PackageError, ImageError, DescriptionError) as error:
@@ -144,6 +147,23 @@ def _example(contents: Contents, kind: str) -> _Case:
     return _Case("samples", inputs, tuple(expected), (), code, severity)
 
 
+def _blank(contents: Contents, kind: str, case: _Case) -> list[Finding]:
+    """Examples of a single value: no image, and any network that ignores its input passes."""
+    return [
+        Finding(
+            Code.sample_blank,
+            f"{contents.name}: {kind} inputs[{index}]",
+            "has the same value everywhere",
+            Severity.warning,
+            (Client.zoo,),
+            "give an image of the kind the network restores",
+            "The zoo shows the sample, and compares the test tensors.",
+        )
+        for index, array in enumerate(case.inputs)
+        if array.size and array.min() == array.max()
+    ]
+
+
 def _equal(one: _Case, other: _Case) -> bool:
     """Whether two cases hold the same images, so that one run is both."""
     pairs = zip(
@@ -159,6 +179,8 @@ def _read(contents: Contents, name: str | None, letters: str) -> NDArray[Any]:
         PackageError: no array or image, or one that does not have these axes.
         ImageError: an image that cannot be read.
     """
+    if contents.package.sizes.get(str(name), 0) > _MOST_BYTES:
+        raise PackageError(f"'{name}' was not read: it has more than {_MOST_BYTES} bytes")
     if name is None or name.endswith(".npy"):
         array = contents.array(name)
         if array.dtype.kind not in "buif":
@@ -166,7 +188,7 @@ def _read(contents: Contents, name: str | None, letters: str) -> NDArray[Any]:
     else:
         if name not in contents.hashes:
             raise PackageError(f"'{name}' is not there whole")
-        array = read_image(contents.folder / name).pixels  # (planes, C, H, W)
+        array = read_image(contents.folder / name, _MOST_BYTES).pixels  # (planes, C, H, W)
         singular = sorted(letters) == sorted("bcyx")
         if not singular or len(array) != 1:
             raise PackageError(f"'{name}' was not compared: its axes are not known")
