@@ -29,6 +29,7 @@ app.default(export_command)
 for name, says in (
     ("inspect", "Show what a checkpoint is, and whether it can be exported."),
     ("train", "Train a generator on paired images."),
+    ("verify", "Say in which clients any bioimage.io package will run, and why not."),
 ):
     app.command(f"w2s_export.cli.{name}:{name}_command", name=name, help=says)
 

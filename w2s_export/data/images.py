@@ -44,12 +44,16 @@ class Image:
     name: str
 
 
-def read_image(path: Path) -> Image:
+def read_image(path: Path, most_bytes: int | None = None) -> Image:
     """Read a TIFF (plain, ImageJ, OME, BigTIFF, any compression) or PNG file.
 
     Of a file with several images (pyramid levels, thumbnails, positions) the first is read. A PNG
     palette is applied; TIFF lookup tables, which in microscopy only tint the display, are not.
     Opaque alpha is dropped.
+
+    Args:
+        path: the file.
+        most_bytes: decoded bytes it may have; by default what the machine holds.
 
     Raises:
         ImageError: missing, empty, truncated, no TIFF or PNG, boolean or complex pixels, real
@@ -70,7 +74,7 @@ def read_image(path: Path) -> Image:
     else:
         raise ImageError(f"{path}: is neither TIFF nor PNG; export it as TIFF from your microscope")
     try:
-        decoded = read(path, _limit())
+        decoded = read(path, _limit() if most_bytes is None else most_bytes)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
     except MemoryError:
