@@ -28,6 +28,7 @@ app = App(
 app.default(export_command)
 for name, says in (
     ("inspect", "Show what a checkpoint is, and whether it can be exported."),
+    ("restore", "Restore images of any size."),
     ("train", "Train a generator on paired images."),
 ):
     app.command(f"w2s_export.cli.{name}:{name}_command", name=name, help=says)
