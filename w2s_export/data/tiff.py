@@ -146,16 +146,17 @@ def check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> N
         segments = zip(page.dataoffsets, page.databytecounts, strict=False)
         if any(offset + count > end for offset, count in segments):
             raise _truncated(f"plane {index + 1} of {len(series)} ends beyond byte {end}")
-        if page.compression != 1 and len(page.dataoffsets) < math.prod(page.chunked):
+        layout = page.keyframe  # pages after the first keep only their offsets
+        if layout.compression != 1 and len(page.dataoffsets) < math.prod(layout.chunked):
             # tifffile would fill in the rest, one by one: minutes for a wild claim
             raise _truncated(
-                f"plane {index + 1} needs {math.prod(page.chunked)} strips or tiles, it has "
+                f"plane {index + 1} needs {math.prod(layout.chunked)} strips or tiles, it has "
                 f"{len(page.dataoffsets)}"
             )
-        if not isinstance(page.bitspersample, int):
+        if not isinstance(layout.bitspersample, int):
             raise ImageError("its colours differ in bit depth; save it as 8, 16 or 32 bit")
-        needed = page.size * page.bitspersample // 8
-        if page.compression == 1 and sum(page.databytecounts) < needed:
+        needed = layout.size * layout.bitspersample // 8
+        if layout.compression == 1 and sum(page.databytecounts) < needed:
             raise _truncated(f"plane {index + 1} needs {needed} bytes")
 
 

@@ -86,15 +86,13 @@ def _expand(text: str) -> Iterator[tuple[Path, Path]]:
     if not matches:
         raise ConfigError(f"{text}: matches no file")
     fixed = Path(*_before_magic(path.parts[:-1]))
-    inside: list[Path] = []
     for match in map(Path, matches):
-        if any(zarr in match.parents for zarr in inside):  # `**` walks into Zarr folders
+        within = match.parent.relative_to(fixed)
+        # `*` and `**` walk into Zarr folders too, where everything is part of one image.
+        if any(is_zarr(fixed / folder) for folder in (within, *within.parents)):
             continue
-        if match.is_dir():
-            if not is_zarr(match):
-                continue
-            inside.append(match)
-        yield match, match.parent.relative_to(fixed)
+        if match.is_file() or is_zarr(match):
+            yield match, within
 
 
 def _before_magic(parts: tuple[str, ...]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from w2s_export.restore.network import Network
 from w2s_export.restore.source import Layout
 
 SMALLEST_TILE = 64
+LARGEST_TILE = 4096
 _PROCESS_BYTES = 260 << 20
 """Python, numpy, tifffile, ONNX Runtime and zarr themselves: 130 to 240 MB measured."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -66,7 +67,7 @@ def largest_tile(network: Network, budget: int, layout: Layout, itemsize: int, u
     Raises:
         ConfigError: not even the smallest tile fits.
     """
-    limit = min(max(64 * network.halo, 512), 4096)
+    limit = min(max(64 * network.halo, 512), LARGEST_TILE)
     side = max(limit // unit, 1) * unit
     while side > unit and _needed(network, side, layout, itemsize) > budget:
         side -= unit

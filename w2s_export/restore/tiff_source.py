@@ -124,22 +124,26 @@ def _rows_of_segment(page: Any) -> int:
 
 def _decoded_rows(page: Any, start: int, stop: int) -> NDArray[Any]:
     """Rows of one plane, from the strips or tiles that hold them."""
-    height, width = page.imagelength, page.imagewidth
-    if page.shape != (height, width):
-        raise ImageError(f"a plane of it is {page.shape}, not {(height, width)}; save it as plain")
-    segment = _rows_of_segment(page)
-    across = -(-width // page.tilewidth) if page.is_tiled else 1
+    layout = page.keyframe  # pages after the first keep only their offsets
+    height, width = layout.imagelength, layout.imagewidth
+    if layout.shape != (height, width):
+        raise ImageError(
+            f"a plane of it is {layout.shape}, not {(height, width)}; save it as plain"
+        )
+    segment = _rows_of_segment(layout)
+    across = -(-width // layout.tilewidth) if layout.is_tiled else 1
     first, last = start // segment, -(-stop // segment)
-    rows = np.empty(((last - first) * segment, width), page.dtype)
-    handle = page.parent.filehandle
+    rows = np.empty((min(last * segment, height) - first * segment, width), layout.dtype)
+    handle = layout.parent.filehandle
     for index in range(first * across, last * across):
         handle.seek(page.dataoffsets[index])
-        data = handle.read(page.databytecounts[index])
-        decoded, place, size = page.decode(data, index, jpegtables=page.jpegtables)
+        data = handle.read(page.databytecounts[index]) or None  # of nothing but zeros
+        tables = {"jpegtables": page.jpegtables} if page.jpegtables is not None else {}
+        decoded, place, size = layout.decode(data, index, **tables)
         y, x = place[-3] - first * segment, place[-2]
-        h, w = size[-3], size[-2]
-        part = page.nodata if decoded is None else decoded.reshape(decoded.shape[-3:-1])[:h, :w]
-        rows[y : y + h, x : x + w] = part
+        target = rows[y : y + size[-3], x : x + size[-2]]
+        h, w = target.shape
+        target[...] = layout.nodata if decoded is None else decoded[0, :h, :w, 0]
     return rows[start - first * segment : stop - first * segment]
 
 
