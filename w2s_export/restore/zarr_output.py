@@ -87,9 +87,8 @@ def prepare(part: Path, layout: OutputLayout, notes: dict[str, Any]) -> None:
 def array(part: Path, level: int = 0) -> Array[Any]:
     """A level, open for writing; chunks equal to the fill value are stored too."""
     zarr = require_zarr()
-    stores_empty = {"write_empty_chunks": True}
-    opened: Array[Any] = zarr.open_array(str(part / str(level)), mode="r+", config=stores_empty)
-    return opened
+    opened: Array[Any] = zarr.open_array(str(part / str(level)), mode="r+")
+    return opened.with_config({"write_empty_chunks": True})
 
 
 def all_stored(
