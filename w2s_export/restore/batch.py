@@ -110,6 +110,7 @@ def restore_files(
     Raises:
         ConfigError: a memory budget too small for any tile, or no scheduler.
         MissingExtraError: a library is not installed.
+        OutputError: the temporary folder cannot be written.
         W2SExportError: the network cannot be used.
     """
     outcomes: dict[Path, Outcome] = {}
@@ -135,7 +136,11 @@ def restore_files(
         )
     if plans:
         with tempfile.TemporaryDirectory(prefix="w2s-export-") as folder:
-            network = open_network(Path(folder))
+            try:
+                network = open_network(Path(folder))
+            except OSError as error:
+                reason = f"cannot be written: {error.strerror}; set TMPDIR to a folder with space"
+                raise OutputError(f"{folder}: {reason}") from None
             with _mapper(distribution) as mapper:
                 _restore_all(plans, network, options, mapper, progress, conclude)
     return [outcomes[image.path] for image in images]

@@ -88,7 +88,9 @@ def array(part: Path, level: int = 0) -> Array[Any]:
     """A level, open for writing; chunks equal to the fill value are stored too."""
     zarr = require_zarr()
     opened: Array[Any] = zarr.open_array(str(part / str(level)), mode="r+")
-    return opened.with_config({"write_empty_chunks": True})
+    config: Any = {"write_empty_chunks": True}
+    stores_all: Array[Any] = opened.with_config(config)
+    return stores_all
 
 
 def all_stored(
