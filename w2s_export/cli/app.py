@@ -28,6 +28,7 @@ app = App(
 app.default(export_command)
 for name, says in (
     ("inspect", "Show what a checkpoint is, and whether it can be exported."),
+    ("restore", "Restore images of any size."),
     ("train", "Train a generator on paired images."),
     ("verify", "Say in which clients any bioimage.io package will run, and why not."),
 ):

@@ -129,10 +129,10 @@ def write_imagej_tiff(
     if channels > 1:
         metadata.update(mode="composite", Ranges=(low, high) * channels)
     metadata.update(min=low, max=high)
-    density = None
+    resolution = None
     if pixel_size_um is not None:
         metadata["unit"] = "micron"
-        density = _density(pixel_size_um)
+        resolution = density(pixel_size_um)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         tifffile.imwrite(
@@ -140,8 +140,8 @@ def write_imagej_tiff(
             pixels,
             imagej=True,
             photometric="minisblack",
-            resolution=density,
-            resolutionunit=None if density is None else "NONE",
+            resolution=resolution,
+            resolutionunit=None if resolution is None else "NONE",
             software=False,
             metadata=metadata,
         )
@@ -213,7 +213,7 @@ def _extremes(pixels: NDArray[Any]) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
 
 
-def _density(pixel_size_um: float | PixelSize) -> tuple[tuple[int, int], tuple[int, int]]:
+def density(pixel_size_um: float | PixelSize) -> tuple[tuple[int, int], tuple[int, int]]:
     """Pixels per micron as exact fractions, (x, y): 0.0313 µm is stored as 10000/313."""
     y, x = pixel_size_um if isinstance(pixel_size_um, tuple) else (pixel_size_um, pixel_size_um)
     fractions = []
