@@ -54,6 +54,8 @@ class ExportRequest:
     metadata: Path | None = None
     name: str | None = None
     normalisation: Normalisation | None = None
+    cpu_fast: bool = False
+    """Add the fast CPU graph to the packages."""
     overwrite: bool = False
 
 
@@ -97,6 +99,7 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         )
     with _staging(request.output, name, request.overwrite) as folder:
         clock("Building the generator")
+        from w2s_export.convert.cpu_fast import to_cpu_fast
         from w2s_export.convert.onnx import to_onnx
         from w2s_export.convert.runtimes import KerasRuntime
         from w2s_export.convert.saved_model import to_saved_model
@@ -111,10 +114,14 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         onnx = to_onnx(model, checkpoint.config, work / "weights.onnx")
         clock("Converting to SavedModel")
         saved_model = to_saved_model(model, checkpoint.config, work / "saved_model.zip")
+        cpu_fast = None
+        if request.cpu_fast:
+            clock("Converting to the fast CPU graph")
+            cpu_fast = to_cpu_fast(checkpoint.config, checkpoint.weights, work / "cpu_fast.onnx")
 
         source = KerasRuntime(model)
         expected, parity, halo = _measure(
-            source, onnx, saved_model, model_input, checkpoint.config, clock
+            source, onnx, saved_model, cpu_fast, model_input, checkpoint.config, clock
         )
         clock("Writing the packages")
         description = Description(
@@ -131,6 +138,7 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
             ),
             halo=halo,
             parity=parity,
+            cpu_fast=cpu_fast,
         )
         packages = write_packages(description, folder)
         clock("Verifying the packages")
@@ -153,6 +161,7 @@ def _measure(
     source: Runtime,
     onnx: OnnxArtifact,
     saved_model: SavedModelArtifact,
+    cpu_fast: OnnxArtifact | None,
     image: NDArray[np.float32],
     config: GeneratorConfig,
     clock: Callable[[str], None],
@@ -162,7 +171,7 @@ def _measure(
     The runtimes end with this function: verification loads its own, from the finished packages.
     """
     from w2s_export.convert.compare import compare
-    from w2s_export.convert.runtimes import OnnxRuntime, SavedModelRuntime
+    from w2s_export.convert.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
     from w2s_export.restore.halo import measure_halo
 
     clock("Comparing on the sample")
@@ -173,6 +182,10 @@ def _measure(
     del tensorflow
     runtime = OnnxRuntime(onnx.path)
     parity.insert(0, compare(runtime.name, "sample", expected, runtime(batch)))
+    if cpu_fast is not None:
+        fast = CpuFastRuntime(cpu_fast.path)
+        parity.append(compare(fast.name, "sample", expected, fast(batch)))
+        del fast
     clock("Measuring the halo")
     return expected, tuple(parity), measure_halo(runtime, image, config)
 

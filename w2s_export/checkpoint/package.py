@@ -31,12 +31,18 @@ class _NoNormalisation(Frozen):
     kind: Literal["none"] = "none"
 
 
+class _File(Frozen):
+    source: str
+    sha256: str
+
+
 class _Recorded(Frozen):
     """`config.w2s_export` of the rdf, as `package.shared_fields` writes it, but for `export`."""
 
     generator: GeneratorConfig
     normalisation: Normalisation | _NoNormalisation | None = None
     provenance: Provenance = Provenance()
+    cpu_fast: _File | None = None
 
 
 def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:

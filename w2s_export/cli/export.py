@@ -29,6 +29,7 @@ def export_command(
     scale: int | None = None,
     plane: int | None = None,
     repeat_channels: Annotated[bool, Flag] = False,
+    cpu_fast: Annotated[bool, Flag] = False,
     overwrite: Annotated[bool, Flag] = False,
 ) -> int:
     """Export: weights in, two verified packages out.
@@ -55,6 +56,9 @@ def export_command(
         Plane of the sample, if it is a stack.
     repeat_channels
         Give a grey sample to every channel of a colour network.
+    cpu_fast
+        Add a second ONNX file of the same network, which restore --cpu-fast runs in fewer
+        multiplications; worth it from 64 features on.
     overwrite
         Replace the files of an earlier export.
     """
@@ -73,6 +77,7 @@ def export_command(
                 metadata=metadata,
                 name=name,
                 normalisation=request_normalisation,
+                cpu_fast=cpu_fast,
                 overwrite=overwrite,
             ),
             lambda stage: announce(stage, status),

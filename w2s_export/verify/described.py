@@ -13,6 +13,10 @@ from typing import Any
 
 ONNX = "onnx"
 SAVED_MODEL = "tensorflow_saved_model_bundle"
+CPU_FAST = "cpu_fast"
+"""No format of the rdf: our own name of the fast CPU graph among the attachments."""
+
+_OUR_CONFIG = "config.w2s_export"
 
 
 class DescriptionError(ValueError):
@@ -110,7 +114,8 @@ def _file_name(source: str) -> str:
 def _sources(value: Any, where: str) -> Iterator[FileReference]:
     if isinstance(value, Mapping):
         source, sha256 = value.get("source"), value.get("sha256")
-        if isinstance(source, str) and not where.startswith("config"):
+        foreign = where.startswith("config") and not where.startswith(_OUR_CONFIG)
+        if isinstance(source, str) and not foreign:
             stated = sha256 if isinstance(sha256, str) else None
             yield FileReference(f"{where}.source".lstrip("."), source, stated)
         for key, inner in value.items():
@@ -122,7 +127,8 @@ def _sources(value: Any, where: str) -> Iterator[FileReference]:
 
 def weights_file(rdf: Mapping[str, Any], weights_format: str) -> str | None:
     """Name of the file of a weights format."""
-    source = at(rdf, "weights", weights_format, "source")
+    place = ("config", "w2s_export") if weights_format == CPU_FAST else ("weights",)
+    source = at(rdf, *place, weights_format, "source")
     return _file_name(source) if isinstance(source, str) else None
 
 

@@ -19,7 +19,7 @@ from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
 from w2s_export.verify.cases import noise_cases
 from w2s_export.verify.contents import Contents, unpack
 from w2s_export.verify.core_tests import CoreTest, core_tests
-from w2s_export.verify.described import ONNX, SAVED_MODEL, example_files, weights_file
+from w2s_export.verify.described import CPU_FAST, ONNX, SAVED_MODEL, example_files, weights_file
 from w2s_export.verify.findings import Code, Finding
 from w2s_export.verify.numbers import (
     EXPORT_AGAIN,
@@ -60,7 +60,7 @@ def verify_packages(
         description: what the packages were written from.
         progress: called with a short text when a step begins.
     """
-    from w2s_export.convert.runtimes import OnnxRuntime, SavedModelRuntime
+    from w2s_export.convert.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
 
     clock = StageClock(progress)
     outcome = Outcome()
@@ -85,7 +85,12 @@ def verify_packages(
         halos = {c.name: declared_halo(c, description, outcome) for c in opened}
         before_running = len(outcome.findings)
         clock("loading the weights")
-        loaders = {ONNX: OnnxRuntime, SAVED_MODEL: SavedModelRuntime}
+        loaders: dict[str, Callable[[Path], Runtime]] = {
+            ONNX: OnnxRuntime,
+            SAVED_MODEL: SavedModelRuntime,
+        }
+        if description.cpu_fast is not None:
+            loaders[CPU_FAST] = CpuFastRuntime
         distinct = _distinct(opened, outcome)
         loaded = [(contents, load_weights(contents, loaders, outcome)) for contents in distinct]
         clock("comparing formats")
@@ -158,7 +163,8 @@ def _by_description(opened: list[Contents]) -> list[Contents]:
     """One of them, unless their descriptions name different weights or test tensors."""
     first, second = opened
     same = example_files(first.rdf) == example_files(second.rdf) and all(
-        weights_file(first.rdf, key) == weights_file(second.rdf, key) for key in (ONNX, SAVED_MODEL)
+        weights_file(first.rdf, key) == weights_file(second.rdf, key)
+        for key in (ONNX, SAVED_MODEL, CPU_FAST)
     )
     return [first] if same else opened
 
