@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import tempfile
@@ -79,6 +80,9 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
     Raises:
         W2SExportError: bad input; the output folder is left as it was.
     """
+    # With oneDNN the same convolution differs in its last bit from one run to the next: of ten
+    # exports in one process four gave other bytes. Heeded unless TensorFlow is loaded already.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     clock = StageClock(stage)
     clock("Loading weights")
     checkpoint = load_checkpoint(request.weights or default_weights(), scale=request.scale)
