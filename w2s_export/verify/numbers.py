@@ -49,6 +49,8 @@ class Outcome:
 
     parity: list[Parity] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    outputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """The restored sample, (C, H, W), by runtime and package."""
 
     def judge(self, code: Code, where: str, row: Parity, limit: float = TOLERANCE) -> None:
         """Add a row, and a finding where it is beyond the limit."""
@@ -136,7 +138,9 @@ def check_chain(contents: Contents, runtimes: Runtimes, outcome: Outcome) -> Non
             batch = preprocess(contents.array(files.test_input), _input(contents))
             expected = contents.array(files.test_output)
             case = f"sample, {batch.shape[-2]}×{batch.shape[-1]}"
-            row = compare(runtime.name, case, expected, _run(runtime, batch))
+            output = _run(runtime, batch)
+            outcome.outputs[f"{runtime.name}, {contents.name}"] = output[0]
+            row = compare(runtime.name, case, expected, output)
             outcome.judge(Code.test_output_differs, where, row)
 
 

@@ -33,7 +33,7 @@ from w2s_export.verify.numbers import (
     declared_halo,
     load_weights,
 )
-from w2s_export.verify.report import PackageFacts, VerificationReport
+from w2s_export.verify.report import PackageFacts, SampleRuns, VerificationReport
 from w2s_export.verify.rules import check_rules, intended_clients
 
 if TYPE_CHECKING:
@@ -117,6 +117,13 @@ def verify_packages(
         tolerance=TOLERANCE,
         seam_limit=SEAM_LIMIT,
         seconds=clock.finish(),
+        sample=SampleRuns(
+            name=description.sample.name,
+            pixel_size_um=description.sample.pixel_size_um,
+            image=description.sample.image,
+            restored=description.sample.restored,
+            outputs=outcome.outputs,
+        ),
     )
 
 
