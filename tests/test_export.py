@@ -31,8 +31,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_three_files_and_nothing_else(exported: Path) -> None:
-    assert sorted(p.name for p in exported.iterdir()) == sorted([*ZIPS, "report.json"])
+def test_four_files_and_nothing_else(exported: Path) -> None:
+    reports = ["report.json", "report.html"]
+    assert sorted(p.name for p in exported.iterdir()) == sorted([*ZIPS, *reports])
 
 
 @pytest.mark.parametrize("name", ZIPS)
@@ -107,6 +108,14 @@ def test_a_colour_package_exported_again_is_the_same_package(tmp_path: Path) -> 
     for zipped in ZIPS:
         again = (tmp_path / "twice" / zipped).read_bytes()
         assert again == (tmp_path / "once" / zipped).read_bytes()
+
+
+def test_the_page_shows_the_sample_and_every_format(exported: Path) -> None:
+    page = (exported / "report.html").read_text(encoding="utf-8")
+    assert "<h1>tiny-model</h1>" in page
+    assert page.count('src="data:image/png;base64,') == 4  # input, output, a map of each format
+    for words in ("Verified: every format", "Cell. Input 64×48 pixels of 100 nm", "Converting to"):
+        assert words in page
 
 
 def test_the_same_input_gives_the_same_bytes(exported: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from w2s_export.package.metadata import Metadata, check_name, default_metadata, 
 from w2s_export.package.recorded import Recorded, read_recorded
 from w2s_export.package.sample import RawSample, read_sample
 from w2s_export.resources import DEFAULT_MODEL, asset
+from w2s_export.verify.page import PAGE_NAME, write_page
 from w2s_export.verify.report import REPORT_NAME
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class ExportResult:
 
     packages: Packages
     report_path: Path
+    page_path: Path
     report: VerificationReport
     seconds: dict[str, float]
 
@@ -149,13 +151,16 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         report = verify_packages(
             packages, source, description, lambda step: stage(f"Verifying: {step}")
         )
+        spent = dict(clock.finish())
         clock("Writing the report")
         report.write_json(folder / REPORT_NAME)
+        write_page(report, folder / PAGE_NAME, name, spent)
         shutil.rmtree(work)
         _publish(folder, request.output)
     return ExportResult(
         packages=package_paths(name, request.output),
         report_path=request.output / REPORT_NAME,
+        page_path=request.output / PAGE_NAME,
         report=report,
         seconds=clock.finish(),
     )
@@ -277,7 +282,8 @@ def _staging(output: Path, name: str, overwrite: bool) -> Iterator[Path]:
             made.append(folder)
         output.mkdir(parents=True, exist_ok=True)
         targets = package_paths(name, output)
-        files = (targets.bioimageio, targets.deepimagej, output / REPORT_NAME)
+        reports = (output / REPORT_NAME, output / PAGE_NAME)
+        files = (targets.bioimageio, targets.deepimagej, *reports)
         present = [path for path in files if path.exists()]
         odd = [path for path in present if not path.is_file()]
         if odd:

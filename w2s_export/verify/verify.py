@@ -27,13 +27,14 @@ from w2s_export.verify.numbers import (
     TOLERANCE,
     Outcome,
     check_chain,
+    check_plans,
     check_seams,
     check_tensors,
     compare_with_source,
     declared_halo,
     load_weights,
 )
-from w2s_export.verify.report import PackageFacts, VerificationReport
+from w2s_export.verify.report import PackageFacts, SampleRuns, VerificationReport
 from w2s_export.verify.rules import check_rules, intended_clients
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def verify_packages(
         clock("test tensors and samples")
         for contents in opened:
             check_tensors(contents, description, outcome)
+            check_plans(contents, description, outcome)
             _check_macros(contents, description, outcome)
         halos = {c.name: declared_halo(c, description, outcome) for c in opened}
         before_running = len(outcome.findings)
@@ -122,6 +124,13 @@ def verify_packages(
         tolerance=TOLERANCE,
         seam_limit=SEAM_LIMIT,
         seconds=clock.finish(),
+        sample=SampleRuns(
+            name=description.sample.name,
+            pixel_size_um=description.sample.pixel_size_um,
+            image=description.sample.image,
+            restored=description.sample.restored,
+            outputs=outcome.outputs,
+        ),
     )
 
 
@@ -170,11 +179,14 @@ def _by_description(opened: list[Contents]) -> list[Contents]:
 
 
 def _as_of(name: str, twin: str, findings: list[Finding]) -> list[Finding]:
-    """Findings of a package, as those of another that holds the same files."""
+    """Findings of a package, as those of another that holds the same files.
+
+    What only one client minds lies in the description, which each package has of its own.
+    """
     return [
         replace(finding, where=name + finding.where.removeprefix(twin))
         for finding in findings
-        if finding.where.startswith(twin)
+        if finding.where.startswith(twin) and not finding.clients
     ]
 
 
