@@ -28,6 +28,7 @@ app = App(
 app.default(export_command)
 for name, says in (
     ("inspect", "Show what a checkpoint is, and whether it can be exported."),
+    ("simulate", "Simulate pairs of widefield and SIM images."),
     ("train", "Train a generator on paired images."),
 ):
     app.command(f"w2s_export.cli.{name}:{name}_command", name=name, help=says)
