@@ -30,6 +30,7 @@ for name, says in (
     ("inspect", "Show what a checkpoint is, and whether it can be exported."),
     ("simulate", "Simulate pairs of widefield and SIM images."),
     ("train", "Train a generator on paired images."),
+    ("evaluate", "Compare checkpoints and bicubic enlargement on paired images."),
 ):
     app.command(f"w2s_export.cli.{name}:{name}_command", name=name, help=says)
 

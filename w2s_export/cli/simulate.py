@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
 from rich.progress import Progress
 
-from w2s_export.cli.console import console
+from w2s_export.cli.console import Several, console
 
 if TYPE_CHECKING:
     from w2s_export.data.simulated_set import SimulatedSet
-
-Several = Parameter(consume_multiple=True, negative="")
 
 
 def simulate_command(

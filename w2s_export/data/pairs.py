@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import Normalisation
-from w2s_export.data.images import read_image
+from w2s_export.data.images import Image, read_image
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import FlatImageError, ImageError
 
@@ -116,14 +116,15 @@ def image_names(folder: Path) -> set[str]:
     return names
 
 
-def read_plane(path: Path) -> NDArray[np.generic]:
-    """One plane (C, H, W) that is not flat.
+def read_plane(path: Path) -> Image:
+    """One plane that is not flat; its pixels are (1, C, H, W).
 
     Raises:
         ImageError: unreadable, a stack, or NaN and infinite pixels.
         FlatImageError: 99.8 % of the pixels are the same, and nothing could be learned or scored.
     """
-    pixels = read_image(path).pixels
+    image = read_image(path)
+    pixels = image.pixels
     if pixels.shape[0] != 1:
         raise ImageError(f"{path}: a stack of {pixels.shape[0]} planes; pairs are single planes")
     if not np.isfinite(pixels).all():
@@ -133,12 +134,11 @@ def read_plane(path: Path) -> NDArray[np.generic]:
         raise FlatImageError(
             f"{path}: the image is flat, nearly every pixel is {low:g}; leave the pair out"
         )
-    plane: NDArray[np.generic] = pixels[0]
-    return plane
+    return image
 
 
 def _plane(path: Path, how: Normalisation | None) -> NDArray[np.float32]:
-    pixels = read_plane(path)
+    pixels = read_plane(path).pixels[0]
     try:
         return np.moveaxis(normalise(pixels, how), 0, -1)
     except FlatImageError as error:
