@@ -1,9 +1,9 @@
 """Losses of both networks, as pure functions on tensors → scalar.
 
-Images and feature maps are (N, H, W, C), logits (N, 1); every loss is a mean over the batch, so that
-it does not depend on its size. Sources: perceptual and relativistic average adversarial loss, ESRGAN,
-https://arxiv.org/abs/1809.00219; relativistic average GAN, https://arxiv.org/abs/1807.00734;
-Gram matrices, https://arxiv.org/abs/1508.06576.
+Images and feature maps are (N, H, W, C), logits (N, 1); every loss is a mean over the batch, whose
+size does not matter. Sources: perceptual and relativistic average adversarial losses, ESRGAN,
+https://arxiv.org/abs/1809.00219; the latter first, https://arxiv.org/abs/1807.00734; Gram matrices,
+https://arxiv.org/abs/1508.06576.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def texture_loss(target: Any, output: Any, kind: str) -> Any:
 def gram(features: Any) -> Any:
     """Which channels are active together, wherever it is: (N, h, w, C) → (N, C, C).
 
-    `G[n, c, d] = Σ_yx F[n, y, x, c] · F[n, y, x, d] / (h · w · C)`. It has no place left in it: moving
-    the texture does not change it.
+    `G[n, c, d] = Σ_yx F[n, y, x, c] · F[n, y, x, d] / (h · w · C)`. Where a texture is
+    leaves no trace in it.
     """
     import tensorflow as tf
 

@@ -1,9 +1,9 @@
 """The discriminator: does an image look like a target? One logit an image, no sigmoid.
 
 After VGG128 of ESRGAN's code (https://arxiv.org/abs/1809.00219) and SRGAN's discriminator
-(https://arxiv.org/abs/1609.04802): pairs of convolutions, the second of stride 2, the width doubling
-up to eight times `nf`, batch normalisation in all but the first. Those flatten the last feature map,
-which ties them to one patch size; here its mean is taken, so that any size fits.
+(https://arxiv.org/abs/1609.04802): pairs of convolutions, the second of stride 2, the width
+doubling up to eight times `nf`, batch normalisation after all but the first. They flatten the last
+feature map, which ties them to one patch size; here its mean is taken, and any size fits.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ MEAN_BGR = (103.939, 116.779, 123.68)
 SMALLEST = 4
 """Side of the smallest image, pixels: two poolings halve it."""
 
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 _WIDTHS = (64, 128, 256)
 _BLOCK3 = {"vgg16": 3, "vgg19": 4}
 _MEMBER = re.compile(r"(?:^|/)(block[123]_conv[1-4])(?:[_/]|$)")
@@ -73,8 +75,8 @@ def load_features(path: Path | None) -> FeatureNetwork:
     """The network from a local file, or VGG19 trained on ImageNet through `keras.applications`.
 
     Args:
-        path: `.npz` or `.h5` whose members are named `block1_conv1…`, kernels HWIO, as Keras's VGG16
-            and VGG19 name and store them; whatever follows block 3 is ignored. None downloads.
+        path: `.npz` or `.h5` whose members are named `block1_conv1…`, kernels HWIO, as Keras names
+            and stores VGG16 and VGG19; whatever follows block 3 is ignored. None downloads.
 
     Raises:
         ConfigError: no such file, not readable, a layer missing or of another shape; or there is
@@ -86,13 +88,13 @@ def load_features(path: Path | None) -> FeatureNetwork:
         raise ConfigError(f"feature_weights: {path}: no such file; give VGG16 or VGG19 weights")
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 members = {n: archive[n] for n in archive.files if _MEMBER.search(n)}
         elif path.suffix in (".h5", ".hdf5"):
             members = _hdf5(path)
         else:
             raise ConfigError(f"feature_weights: {path}: is neither .npz nor .h5")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise ConfigError(f"feature_weights: {path}: cannot be read: {error}") from None
     return _assemble(members, f"feature_weights: {path}")
 

@@ -19,7 +19,7 @@ def choose_strategy() -> Any:
     """The `tf.distribute.Strategy` for the machines at hand.
 
     Several workers in `TF_CONFIG` (https://www.tensorflow.org/guide/distributed_training): one
-    worker a process, over the network. Else several GPUs (or several logical CPUs, where no GPU is):
+    worker a process, over the network. Else several GPUs (where no GPU is, several logical CPUs):
     one replica each. Else a single replica. Call it before anything else of TensorFlow runs.
 
     Raises:

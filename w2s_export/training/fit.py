@@ -27,7 +27,7 @@ from w2s_export.training.learner import TOTAL, Learner
 from w2s_export.training.phases import Phase, phases
 from w2s_export.training.pictures import draw_fields
 from w2s_export.training.state import Standing, TrainingState, load_state, save_state
-from w2s_export.training.validation import Validation, validate
+from w2s_export.training.validation import Validator
 
 if TYPE_CHECKING:
     from w2s_export.training.journal import Journal
@@ -171,11 +171,13 @@ class _Loop:
                 standing = Standing(step=now, phase=index, first=now, best_step=now)
                 self._save(learner, standing)
             standing = self._run_phase(phase, learner, standing)
+        wait_for_all(self._strategy)
         return self._output / self._phases[-1].best
 
     def _run_phase(self, phase: Phase, learner: Learner, standing: Standing) -> Standing:
         config = self._config
         journal = self._journal(phase, standing.step)
+        validator = Validator(self._validation, self._features, phase.loss)
         for step, batch in _prefetch(self._sampler, standing.step, standing.first + phase.steps):
             if self._has_stalled(standing):
                 logger.warning(
@@ -192,9 +194,7 @@ class _Loop:
                 journal.losses(standing.step, {"rate": rate, **losses})
             taken, scores = taken + 1, None
             if taken % config.validate_every == 0 or taken == phase.steps:
-                seen = validate(
-                    learner.restored, self._validation, self._features, phase.loss
-                )
+                seen = validator(learner.restored)
                 scores = seen.scores
                 standing = self._keep_best(phase, learner, standing, scores)
                 if journal:

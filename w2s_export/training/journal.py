@@ -1,7 +1,7 @@
 """What a training writes down for people: CSV files, TensorBoard, pictures.
 
-`losses-PHASE.csv` has a row a step, `scores-PHASE.csv` a row a validation. TensorBoard's records are
-written through TensorFlow alone, so that its viewer need not be installed to train.
+`losses-PHASE.csv` has a row a step, `scores-PHASE.csv` a row a validation. TensorBoard's records
+are written by TensorFlow alone: its viewer need not be installed to train.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Journal:
     def _record(self, name: str, step: int, values: Mapping[str, float]) -> None:
         import tensorflow as tf
 
-        row: dict[str, Any] = {"step": step, **{k: f"{v:.6g}" for k, v in values.items()}}
+        row: dict[str, Any] = {"step": step, **{k: f"{v:.9g}" for k, v in values.items()}}
         path = self._csv(name)
         fresh = not path.exists()
         with path.open("a", newline="") as stream:

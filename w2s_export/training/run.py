@@ -13,6 +13,7 @@ from w2s_export.data.split import Split
 from w2s_export.data.split import read_split as split_pairs
 from w2s_export.errors import ImageError
 from w2s_export.training.config import TrainingConfig
+from w2s_export.training.distribution import is_chief
 from w2s_export.training.evaluate import FieldScores, mean_scores, score_fields
 from w2s_export.training.fit import Step, fit, with_scores
 
@@ -86,5 +87,7 @@ def train(
     set_weights(model, best.config, best.weights)
     fields = score_fields(lambda x: model(x).numpy(), split.test)
     scores = mean_scores(fields) if fields else {}
-    path = save_checkpoint(with_scores(best, scores), output / f"{config.name}.npz")
+    path = output / f"{config.name}.npz"
+    if is_chief():
+        save_checkpoint(with_scores(best, scores), path)
     return Trained(path, fields, scores)

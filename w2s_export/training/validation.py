@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,31 +26,36 @@ class Validation:
     images: tuple[Image, ...]
 
 
-def validate(
-    restore: Callable[[Image], Image],
-    pairs: Sequence[Pair],
-    features: FeatureNetwork | None,
-    kind: str,
-) -> Validation:
-    """Restore and score every field.
+class Validator:
+    """Restores and scores fields, again and again."""
 
-    Args:
-        restore: (1, H, W, C) → (1, s·H, s·W, C).
-        pairs: fields with targets.
-        features: adds the score `perceptual`, the mean distance of these features.
-        kind: `l1` or `l2`, of that distance.
-    """
-    images: list[Image] = []
+    def __init__(self, pairs: Sequence[Pair], features: FeatureNetwork | None, kind: str) -> None:
+        """Remember the fields.
 
-    def remembered(low: Image) -> Image:
-        images.append(restore(low)[0])
-        return images[-1][None]
+        Args:
+            pairs: fields with targets.
+            features: adds the score `perceptual`, the mean distance of these features.
+            kind: `l1` or `l2`, of that distance.
+        """
+        self._pairs, self._features, self._kind = pairs, features, kind
 
-    scores = mean_scores(score_fields(remembered, pairs))
-    if features is not None:
-        distances = [
-            float(perceptual_loss(features(pair.high[None]), features(image[None]), kind))
-            for pair, image in zip(pairs, images, strict=True)
-        ]
-        scores["perceptual"] = round(float(np.mean(distances)), 4)
-    return Validation(scores, tuple(images))
+    def __call__(self, restore: Callable[[Image], Image]) -> Validation:
+        """Score `restore`, (1, H, W, C) → (1, s·H, s·W, C)."""
+        images: list[Image] = []
+
+        def remembered(low: Image) -> Image:
+            images.append(restore(low)[0])
+            return images[-1][None]
+
+        scores = mean_scores(score_fields(remembered, self._pairs))
+        if self._features:
+            distances = [
+                float(perceptual_loss(target, self._features(image[None]), self._kind))
+                for target, image in zip(self._targets, images, strict=True)
+            ]
+            scores["perceptual"] = round(float(np.mean(distances)), 4)
+        return Validation(scores, tuple(images))
+
+    @cached_property
+    def _targets(self) -> list[Any]:
+        return [self._features(pair.high[None]) for pair in self._pairs] if self._features else []
