@@ -3,11 +3,13 @@
 python examples/04_experiments.py DATA OUTPUT [VGG.npz] [STEPS_ONE STEPS_TWO]
 
 DATA holds lr/ and hr/; examples/experiments/ has the same experiments at the report's own scale.
+OUTPUT gets the trainings and, in evaluation/, their table and figure beside bicubic enlargement.
 """
 
 import sys
 from pathlib import Path
 
+from w2s_export.cli.app import run
 from w2s_export.config import GeneratorConfig
 from w2s_export.data.sources import PairedFolders
 from w2s_export.networks.discriminator import DiscriminatorConfig
@@ -16,6 +18,7 @@ from w2s_export.training.run import train
 from w2s_export.training.schedules import Schedule
 
 EXPERIMENTS = Path(__file__).parent / "experiments"
+SPLIT = EXPERIMENTS.parent.parent / "models" / "wf2sim-microtubules-s" / "config.yaml"
 ORDER = ("pixel-l1", "pixel-l2", "perceptual", "texture", "gan-l1", "gan-l2")
 
 
@@ -68,10 +71,16 @@ def main(
         print(trained.scores)
 
 
-def biosr_split(folder: Path) -> PairedFolders:
+def compare(folder: Path, output: Path) -> int:
+    """Score every experiment on the held-out fields; figure and tables."""
+    trained = [str(output / "trained" / name / f"w2s-{name}.npz") for name in ORDER]
+    where = ["--data", str(folder), "--config", str(SPLIT), "--output", str(output / "evaluation")]
+    return run(["evaluate", *trained, *where, "--overwrite"])
+
+
+def biosr_split() -> PairedFolders:
     """The split of the embedded model, with three of its validation fields."""
-    default = EXPERIMENTS.parent.parent / "models" / "wf2sim-microtubules-s" / "config.yaml"
-    data = read_training_config(default).data
+    data = read_training_config(SPLIT).data
     return data.model_copy(update={"validation": data.validation[:3]})
 
 
@@ -79,4 +88,5 @@ if __name__ == "__main__":
     folder, output, *rest = sys.argv[1:]
     vgg = Path(rest[0]) if rest else None
     steps = [int(text) for text in rest[1:3]] or [400, 150]
-    main(Path(folder), Path(output), biosr_split(Path(folder)), vgg, steps)
+    main(Path(folder), Path(output), biosr_split(), vgg, steps)
+    sys.exit(compare(Path(folder), Path(output)))
