@@ -91,7 +91,7 @@ def test_it_learns_and_reports(pairs: list[Pair], tmp_path: Path) -> None:
     assert {"psnr_db", "ssim", "nrmse", "resolution_px"} <= scores[0].keys()
 
 
-@pytest.mark.parametrize("stop", [1, 2, 3, 5])
+@pytest.mark.parametrize("stop", [2, 5])
 def test_an_interrupted_training_ends_with_the_same_weights(
     pairs: list[Pair], whole: Path, vgg16: Path, tmp_path: Path, stop: int
 ) -> None:
@@ -106,7 +106,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     heard: list[Step] = []
     fit(config, pairs[:2], pairs[2:], tmp_path, resume=True, progress=heard.append)
     assert [s.step for s in heard] == list(range(1 + stop // 2 * 2, 7))
-    assert [s.phase for s in heard][-4:] == ["adversarial"] * 4
+    assert {s.phase for s in heard if s.step > 2} == {"adversarial"}
     _assert_same(whole, tmp_path)
     names = np.load(tmp_path / STATE).files
     groups = {name.split("/")[0] for name in names if "/" in name}
@@ -152,14 +152,12 @@ def test_death_between_two_files_changes_nothing(
 def test_phase_two_begins_with_the_best_of_phase_one(
     pairs: list[Pair], whole: Path, vgg16: Path, tmp_path: Path
 ) -> None:
-    """And phase two alone, from a file, is the same training."""
+    """And phase two alone begins with those of a file."""
     config = _two_phases(vgg16)
     only_two = config.model_copy(update={"steps": 0, "start": whole / "best-pixel.npz"})
     heard: list[Step] = []
     fit(only_two, pairs[:2], pairs[2:], tmp_path, progress=heard.append)
     assert {s.phase for s in heard} == {"adversarial"}
-    # The same weights and networks, but other batches: only the first losses before any step of
-    # the generator could tell. Their sum is checked by hand instead.
     for step in heard:
         terms = step.losses
         total = 0.01 * terms["pixel"] + 0.01 * terms["perceptual"] + terms["adversarial"]
@@ -185,13 +183,24 @@ def test_the_average_trails_the_weights(pairs: list[Pair], tmp_path: Path) -> No
 
 def test_gradients_are_clipped_to_the_norm(pairs: list[Pair], tmp_path: Path) -> None:
     """Adam's first moment after one step is (1 − β₁) times the gradient."""
+    import keras
+
+    from w2s_export.networks.generator import build_generator
+
     norms = {}
     for limit in (None, 0.01):
         config = CONFIG.model_copy(update={"steps": 1, "validate_every": 1, "clip_norm": limit})
         fit(config, pairs[:2], pairs[2:], tmp_path / str(limit))
         state = np.load(tmp_path / str(limit) / STATE)
-        weights = sum(name.startswith("weights/") for name in state.files)
-        moments = [state[f"optimizer/{2 + index:05d}"] for index in range(weights)]
+        model = build_generator(config.generator)
+        adam = keras.optimizers.Adam(amsgrad=True)
+        adam.build(model.trainable_variables)
+        moments = [
+            state[f"optimizer/{index:05d}"]
+            for index, variable in enumerate(adam.variables)
+            if "momentum" in variable.path
+        ]
+        assert len(moments) == len(model.trainable_variables)
         norms[limit] = np.sqrt(sum(float((m.astype(float) ** 2).sum()) for m in moments)) / 0.1
     assert norms[None] > 0.1
     assert norms[0.01] == pytest.approx(0.01, rel=1e-3)
@@ -256,8 +265,10 @@ def test_the_best_weights_are_kept_by_the_chosen_score(pairs: list[Pair], tmp_pa
 
 def test_folders_and_configurations_are_not_mixed_up(pairs: list[Pair], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no training state to resume"):
-        fit(CONFIG, pairs[:2], pairs[2:], tmp_path, resume=True)
-    fit(CONFIG, pairs[:2], pairs[2:], tmp_path)
+        fit(CONFIG, pairs[:2], pairs[2:], tmp_path / "none", resume=True)
+    # Killed before its first state was whole: there is a folder, and it begins again.
+    (tmp_path / f".{STATE}.part").write_bytes(b"half a sta")
+    fit(CONFIG, pairs[:2], pairs[2:], tmp_path, resume=True)
     with pytest.raises(OutputError, match="--resume"):
         fit(CONFIG, pairs[:2], pairs[2:], tmp_path)
     other = CONFIG.model_copy(update={"seed": 1})

@@ -55,8 +55,9 @@ class FeatureNetwork:
                 x = tf.nn.relu(x)
                 if name.endswith("conv1"):
                     x = tf.nn.max_pool2d(x, 2, 2, "VALID")
-            x = tf.nn.conv2d(x, tf.constant(kernel, x.dtype), 1, "SAME")
-            x = tf.nn.bias_add(x, tf.constant(bias, x.dtype))
+            with tf.init_scope():  # outside the graph, which would hold a copy for each use
+                kernel, bias = tf.constant(kernel, x.dtype), tf.constant(bias, x.dtype)
+            x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
         return x
 
 
@@ -105,8 +106,12 @@ def _hdf5(path: Path) -> dict[str, NDArray[Any]]:
     members: dict[str, NDArray[Any]] = {}
 
     def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and _MEMBER.search(name):
-            members[name] = np.asarray(item[()])
+        if not isinstance(item, h5py.Dataset):
+            return
+        # Keras 3 numbers layers by their class, and notes the name beside their variables.
+        layer = str(item.parent.attrs.get("name", ""))
+        if _MEMBER.search(name) or _MEMBER.search(layer):
+            members[name if _MEMBER.search(name) else f"{layer}/{name}"] = np.asarray(item[()])
 
     with h5py.File(path, "r") as file:
         file.visititems(visit)

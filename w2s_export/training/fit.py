@@ -82,8 +82,8 @@ def fit(
         ConfigError: no validation field, feature weights that cannot be used, a batch that does not
             spread evenly over the devices.
         OutputError: the folder holds a training already and `resume` is false.
-        CheckpointError: there is no state to resume, or it is of another configuration; or `start`
-            cannot be used.
+        CheckpointError: there is no training to resume, or it is of another configuration; or
+            `start` cannot be used.
         DivergedError: a loss is not finite.
         ImageError: an image is smaller than a patch.
     """
@@ -94,7 +94,9 @@ def fit(
     )
     if (output / STATE).exists() and not resume:
         raise OutputError(f"{output}: holds a training already; use --resume or another folder")
-    state = load_state(output / STATE, config) if resume else None
+    # Killed before its first state was written, a training has nothing to go on from but its start.
+    just_begun = output.is_dir() and not (output / STATE).exists()
+    state = load_state(output / STATE, config) if resume and not just_begun else None
     features = None
     if config.adversarial:
         features = load_features(config.adversarial.feature_weights)

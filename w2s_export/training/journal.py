@@ -51,7 +51,7 @@ class Journal:
         path = self._csv(name)
         fresh = not path.exists()
         with path.open("a", newline="") as stream:
-            writer = csv.DictWriter(stream, list(row))
+            writer = csv.DictWriter(stream, list(row), lineterminator="\n")
             if fresh:
                 writer.writeheader()
             writer.writerow(row)
@@ -82,5 +82,5 @@ def _forget_after(path: Path, step: int) -> None:
     numbered = [(line.split(",")[0], line) for line in lines[1:] if line.endswith("\n")]
     kept = [line for number, line in numbered if number.isdigit() and int(number) <= step]
     beside = path.with_name(f".{path.name}.part")
-    beside.write_text("".join([*lines[:1], *kept]))
+    beside.write_text("".join([*lines[:1], *kept]), newline="\n")
     beside.replace(path)

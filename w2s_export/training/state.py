@@ -77,7 +77,7 @@ def load_state(path: Path, config: TrainingConfig) -> TrainingState:
     if not path.exists():
         raise CheckpointError(f"{path}: no training state to resume; start without --resume")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
             standing = Standing(**header["standing"])
             groups: dict[str, list[NDArray[Any]]] = {}
