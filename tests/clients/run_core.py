@@ -1,6 +1,6 @@
-"""Run a package in bioimageio.core: PACKAGE.zip FORMAT INPUTS.npz OUTPUTS.npz, images as detected.
+"""Run packages in bioimageio.core, on images as detected: {PACKAGE.zip FORMAT IN.npz OUT.npz}…
 
-Then core's own test of the package, at its default tolerances; it must pass.
+Then core's own test of each, at its default tolerances; it must pass.
 """
 
 import sys
@@ -16,18 +16,24 @@ def refuse(*_):
     raise httpx.ConnectTimeout("offline")  # core takes it for a warning
 
 
+def predict(package, weight_format, inputs, outputs):
+    model = load_description(package)
+    pipeline = create_prediction_pipeline(model, weight_format=weight_format)
+    results = {}
+    with np.load(inputs) as batches:
+        for case in batches.files:
+            sample = create_sample_for_model(model, inputs={"input": batches[case]})
+            restored = pipeline.predict_sample_without_blocking(sample)
+            results[case] = np.asarray(restored.members["output"].data)
+    np.savez(outputs, **results)
+
+
 httpx.HTTPTransport.handle_request = refuse
-package, weight_format, inputs, outputs = sys.argv[1:]
-model = load_description(package)
-pipeline = create_prediction_pipeline(model, weight_format=weight_format)
-results = {}
-with np.load(inputs) as batches:
-    for case in batches.files:
-        sample = create_sample_for_model(model, inputs={"input": batches[case]})
-        restored = pipeline.predict_sample_without_blocking(sample)
-        results[case] = np.asarray(restored.members["output"].data)
-np.savez(outputs, **results)
-summary = test_description(load_description(package), weight_format=weight_format)
-if summary.status != "passed":
-    sys.exit(summary.format())
+jobs = sys.argv[1:]
+for job in zip(jobs[::4], jobs[1::4], jobs[2::4], jobs[3::4], strict=True):
+    predict(*job)
+    package, weight_format = job[:2]
+    summary = test_description(load_description(package), weight_format=weight_format)
+    if summary.status != "passed":
+        sys.exit(summary.format())
 print("bioimageio.core", version("bioimageio.core"))
