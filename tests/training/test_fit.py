@@ -14,8 +14,11 @@ from w2s_export.config import GeneratorConfig
 from w2s_export.data.pairs import Pair
 from w2s_export.errors import CheckpointError, ConfigError, OutputError
 from w2s_export.networks.discriminator import DiscriminatorConfig
+from w2s_export.networks.features import load_features
 from w2s_export.training.config import AdversarialPhase, TrainingConfig
 from w2s_export.training.fit import STATE, DivergedError, Step, fit
+from w2s_export.training.learner import Learner
+from w2s_export.training.phases import phases
 from w2s_export.training.schedules import Schedule
 
 CONFIG = TrainingConfig(
@@ -119,6 +122,20 @@ def whole(pairs: list[Pair], vgg16: Path, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("whole")
     fit(_two_phases(vgg16), pairs[:2], pairs[2:], folder)
     return folder
+
+
+def test_no_sum_depends_on_which_memory_is_free(vgg16: Path) -> None:
+    """`AddN` of three or more starts with any of them: the last bit, and resuming, would suffer."""
+    import tensorflow as tf
+
+    config = _two_phases(vgg16)
+    learner = Learner(config, phases(config)[1], load_features(vgg16), tf.distribute.get_strategy())
+    low, high = (tf.TensorSpec((2, size, size, 1)) for size in (8, 16))
+    graph = learner._learn.get_concrete_function(low, high).graph
+    graphs = [graph, *(f.graph for f in graph._functions.values() if hasattr(f, "graph"))]
+    sums = [op for g in graphs for op in g.get_operations() if op.type == "AddN"]
+    assert len(sums) > 10
+    assert max(len(op.inputs) for op in sums) == 2
 
 
 @pytest.mark.parametrize("phase", ["pixel", "adversarial"])

@@ -23,7 +23,7 @@ from w2s_export.errors import CheckpointMismatchError, ConfigError, OutputError,
 from w2s_export.networks.features import FeatureNetwork, load_features
 from w2s_export.training.config import TrainingConfig
 from w2s_export.training.distribution import choose_strategy, is_chief, wait_for_all
-from w2s_export.training.learner import TOTAL, Learner
+from w2s_export.training.learner import TOTAL, Learner, compute_reproducibly
 from w2s_export.training.phases import Phase, phases
 from w2s_export.training.pictures import draw_fields
 from w2s_export.training.state import Standing, TrainingState, load_state, save_state
@@ -103,9 +103,7 @@ def fit(
         logger.info("features: %s of %s", features.layer, features.kind)
     start = _start(config) if config.start and state is None else None
 
-    import tensorflow as tf
-
-    tf.config.experimental.enable_op_determinism()
+    compute_reproducibly()
     strategy = choose_strategy()
     if config.batch % strategy.num_replicas_in_sync:
         raise ConfigError(

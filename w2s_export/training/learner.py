@@ -40,6 +40,19 @@ class _Trainee:
         return [variable.value for variable in self.model.trainable_variables]
 
 
+def compute_reproducibly() -> None:
+    """Have TensorFlow give the same bits for the same step, in this process from now on.
+
+    Its determinism leaves one hole on CPUs: a sum of three or more tensors (`AddN`) begins with
+    whichever memory is free first, so the last bit depends on how busy the machine is. The
+    arithmetic optimizer makes such sums out of pairs.
+    """
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+
+
 class Learner:
     """A phase's variables, freshly initialised; `start` or `restore` give them other values."""
 
@@ -109,24 +122,28 @@ class Learner:
         import tensorflow as tf
 
         generator, critic = self._generator, self._critic
-        with tf.GradientTape() as tape, tf.GradientTape() as critic_tape:
-            restored = tf.cast(generator.model(low, training=True), tf.float32)
-            if self._judge:
-                terms = self._judge(high, restored)
-                total = self._judge.weigh(terms)
-            else:
-                terms = {PIXEL: pixel_loss(high, restored, self._phase.loss)}
-                total = terms[PIXEL]
-            own = self._own(total, generator)
-            critics_own = self._own(terms[DISCRIMINATOR], critic) if critic else None
-        self._step(generator, tape.gradient(own, generator.values))
+        restored = tf.cast(generator.model(low, training=True), tf.float32)
+        if self._judge:
+            terms = self._judge(high, restored)
+            total = self._judge.weigh(terms)
+        else:
+            terms = {PIXEL: pixel_loss(high, restored, self._phase.loss)}
+            total = terms[PIXEL]
+        gradients = self._gradients(total, generator)
+        critics = self._gradients(terms[DISCRIMINATOR], critic) if critic else []
+        self._step(generator, gradients)
         if critic:
-            self._step(critic, critic_tape.gradient(critics_own, critic.values))
+            self._step(critic, critics)
         return {TOTAL: total, **terms}
 
-    def _own(self, loss: Any, trainee: _Trainee) -> Any:
-        """This replica's part of the joint loss, scaled where float16 asks for it."""
-        return trainee.optimizer.scale_loss(loss / self._strategy.num_replicas_in_sync)
+    def _gradients(self, loss: Any, trainee: _Trainee) -> Any:
+        """Of this replica's part of the joint loss, scaled where float16 asks for it."""
+        import tensorflow as tf
+
+        part = trainee.optimizer.scale_loss(loss / self._strategy.num_replicas_in_sync)
+        # Pair by pair: the order in which a sum of three or more is taken is not fixed.
+        pairs = tf.AggregationMethod.EXPERIMENTAL_TREE
+        return tf.gradients(part, trainee.values, aggregation_method=pairs)
 
     def _step(self, trainee: _Trainee, gradients: list[Any]) -> None:
         """Sum the gradients over replicas (the optimizer does), clip the sum, step."""
