@@ -103,7 +103,9 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
             "no --sample: the packages carry a simulated image of microtubules; give an image of "
             "the kind the network restores before you share them"
         )
-    with _staging(request.output, name, request.overwrite) as folder:
+    from w2s_export.verify.core_tests import core_program
+
+    with _staging(request.output, name, request.overwrite) as folder, core_program() as core:
         clock("Building the generator")
         from w2s_export.convert.cpu_fast import to_cpu_fast
         from w2s_export.convert.onnx import to_onnx
@@ -149,7 +151,7 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         packages = write_packages(description, folder)
         clock("Verifying the packages")
         report = verify_packages(
-            packages, source, description, lambda step: stage(f"Verifying: {step}")
+            packages, source, description, lambda step: stage(f"Verifying: {step}"), core
         )
         spent = dict(clock.finish())
         clock("Writing the report")

@@ -81,21 +81,28 @@ def box_of(image: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+def packages(description: Description, tmp_path_factory: pytest.TempPathFactory) -> Packages:
     """Both packages of a small network that really restores."""
-    from w2s_export.convert.onnx import to_onnx
-    from w2s_export.networks.generator import build_generator
+    return write_packages(description, tmp_path_factory.mktemp("packages"))
 
-    folder = tmp_path_factory.mktemp("packages")
+
+@pytest.fixture(scope="session")
+def description(tmp_path_factory: pytest.TempPathFactory) -> Description:
+    from w2s_export.convert.onnx import to_onnx
+    from w2s_export.networks.generator import build_generator, get_weights
+
+    folder = tmp_path_factory.mktemp("weights")
     config = GeneratorConfig(nf=8, gc=4, nb=1)
     model = build_generator(config, seed=3)
     for variable in model.weights:  # as freshly initialised, the output is nearly zero
         variable.assign(variable * 5 + 0.02)
     other = folder / "any"
     other.write_bytes(b"any bytes")
-    checkpoint = Checkpoint(config, {}, PercentileNormalisation(), Provenance(name="tiny model"))
+    origin = Provenance(name="tiny model")
+    weights = get_weights(model, config)
+    checkpoint = Checkpoint(config, weights, PercentileNormalisation(), origin)
     rng = np.random.default_rng(0)
-    description = Description(
+    return Description(
         name="tiny model",
         metadata=default_metadata(checkpoint),
         checkpoint=checkpoint,
@@ -110,4 +117,3 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
         halo=HaloMeasurement(7, 15, 1e-4, ()),
         parity=(),
     )
-    return write_packages(description, folder)

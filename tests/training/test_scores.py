@@ -26,7 +26,21 @@ def test_psnr_by_hand_and_against_scikit_image(target: np.ndarray) -> None:
     fitted = slope * noisy + offset
     low, high = np.percentile(target, [0.1, 99.9])
     expected = peak_signal_noise_ratio(target, fitted, data_range=high - low)
-    assert score(noisy, target).psnr_db == pytest.approx(expected, abs=1e-9)
+    scores = score(noisy, target)
+    assert scores.psnr_db == pytest.approx(expected, abs=1e-9)
+    rmse = np.sqrt(((fitted - target) ** 2).mean())
+    assert scores.nrmse == pytest.approx(rmse / (high - low), rel=1e-9)
+
+
+def test_blur_costs_resolution(target: np.ndarray) -> None:
+    from scipy.ndimage import gaussian_filter
+
+    # A Gaussian of σ px passes half the amplitude at √(ln 2 / 2) / (π σ); correlation alone does
+    # not see that, so the detail it loses is replaced by noise.
+    noise = np.random.default_rng(2).normal(0, 5, target.shape)
+    sharp, blurred = score(target, target), score(gaussian_filter(target, 2) + noise, target)
+    assert sharp.resolution_px == 2
+    assert 4 < blurred.resolution_px < 20
 
 
 def test_a_flat_image_fits_the_mean(target: np.ndarray) -> None:

@@ -27,7 +27,7 @@ def without_core(monkeypatch):
             return ()
 
     @contextmanager
-    def nothing(packages, formats):
+    def nothing(packages, formats, program):
         yield Nothing()
 
     monkeypatch.setattr(verify, "core_tests", nothing)

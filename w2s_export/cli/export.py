@@ -40,7 +40,9 @@ def export_command(
         Checkpoint: this tool's .npz, PyTorch, Keras, SavedModel, ONNX. Default: the embedded
         wf2sim-microtubules-s.
     sample
-        Image of the kind the network restores (TIFF or PNG). Default: a simulated one.
+        Image of the kind the network restores (TIFF or PNG); of a large one the busiest part, at
+        most 256 × 256 pixels and fewer for a large network, travels in the packages. Default: a
+        simulated one.
     output
         Folder for the two zips and report.json.
     name

@@ -69,7 +69,7 @@ def training_progress() -> Iterator[Callable[[Step], None]]:
         task = bar.add_task("Training", total=None)
 
         def heard(step: Step) -> None:
-            text = f"loss {step.loss:.4f}"
+            text = f"{step.phase}: loss {step.loss:.4f}"
             bar.update(task, completed=step.step, total=step.steps, description=text)
             if step.scores:
                 psnr, bicubic = step.scores["psnr_db"], step.scores["psnr_bicubic_db"]

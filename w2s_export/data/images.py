@@ -1,4 +1,4 @@
-"""Reads TIFF and PNG images, writes TIFF as ImageJ does.
+"""Reads TIFF, PNG and NPY images, writes TIFF as ImageJ does.
 
 Whatever the file's layout, an image is (planes, channels, H, W) of its stored type: time points and
 slices are planes; colours are channels.
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.data import tiff
+from w2s_export.data import npy, tiff
 from w2s_export.data.pixel_size import PixelSize, unless_print
 from w2s_export.errors import ImageError, OutputError
 
@@ -27,6 +27,7 @@ MAX_BYTES = 8 << 30
 A few compressed kilobytes can claim any size, so the claim is checked before anything is read."""
 _WRITABLE = ("uint8", "uint16", "float32")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GIT_LFS = b"version https://git-lfs"
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}
 
 
@@ -45,7 +46,7 @@ class Image:
 
 
 def read_image(path: Path, most_bytes: int | None = None) -> Image:
-    """Read a TIFF (plain, ImageJ, OME, BigTIFF, any compression) or PNG file.
+    """Read a TIFF (plain, ImageJ, OME, BigTIFF, any compression), PNG or NPY file.
 
     Of a file with several images (pyramid levels, thumbnails, positions) the first is read. A PNG
     palette is applied; TIFF lookup tables, which in microscopy only tint the display, are not.
@@ -56,12 +57,12 @@ def read_image(path: Path, most_bytes: int | None = None) -> Image:
         most_bytes: decoded bytes it may have; by default what the machine holds.
 
     Raises:
-        ImageError: missing, empty, truncated, no TIFF or PNG, boolean or complex pixels, real
+        ImageError: missing, empty, truncated, of another kind, boolean or complex pixels, real
             transparency, or too large.
     """
     try:
         with path.open("rb") as stream:
-            head = stream.read(len(_PNG_SIGNATURE))
+            head = stream.read(len(_GIT_LFS))
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
     if not head:
@@ -69,8 +70,12 @@ def read_image(path: Path, most_bytes: int | None = None) -> Image:
     read: Callable[[Path, int], tiff.Decoded]
     if head[:4] in tiff.SIGNATURES:
         read = tiff.read
-    elif head == _PNG_SIGNATURE:
+    elif head.startswith(_PNG_SIGNATURE):
         read = _read_png
+    elif head.startswith(npy.SIGNATURE):
+        read = npy.read
+    elif head == _GIT_LFS:
+        raise ImageError(f"{path}: only points to the image; fetch it with 'git lfs pull'")
     else:
         raise ImageError(f"{path}: is neither TIFF nor PNG; export it as TIFF from your microscope")
     try:

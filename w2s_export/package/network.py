@@ -12,16 +12,21 @@ from typing import Any
 from w2s_export.checkpoint.artifact import Checkpoint
 from w2s_export.checkpoint.load import load_checkpoint
 from w2s_export.config import Normalisation, PercentileNormalisation
-from w2s_export.convert.artifact import sha256_of
+from w2s_export.convert.artifact import ConversionError, sha256_of
 from w2s_export.errors import PackageError
-from w2s_export.package.description import ONNX
-from w2s_export.package.opening import open_package
+from w2s_export.package.description import CPU_FAST, ONNX
+from w2s_export.package.opening import OpenedPackage, open_package
 from w2s_export.package.sample import read_sample
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.restore.network import Model, Network
 from w2s_export.restore.record import identity
 
 _LARGEST_ONNX = 2 << 30
+_CROP = (61, 93)
+"""Height and width that the fast CPU graph is compared on: odd, and more than a block of tiles."""
+CPU_FAST_TOLERANCE = 1e-4
+"""Of the output's range. A network of 23 trained blocks measured 3.1e-6, small ones 1e-6; a wrong
+border or tap gives 1e-2 and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class PackagedNetwork:
 
     path: Path
     model: Model
+    cpu_fast: bool = False
+    """Restore by the fast CPU graph attached to it."""
 
     def open(self, folder: Path) -> Network:
         """Unpack the ONNX file into the folder.
@@ -38,7 +45,7 @@ class PackagedNetwork:
             PackageError: damaged, or not the file whose hash the rdf states.
         """
         package = open_package(self.path)
-        entry = package.rdf["weights"]["onnx"]
+        entry = _attached(package) if self.cpu_fast else package.rdf["weights"]["onnx"]
         target = folder / ONNX
         if package.sizes.get(entry["source"], 0) > _LARGEST_ONNX:
             raise PackageError(f"{self.path}: its ONNX file is larger than {_LARGEST_ONNX} bytes")
@@ -49,7 +56,8 @@ class PackagedNetwork:
                 "fetch or write the package again"
             )
         halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model.config.scale)
-        return Network(self.model, target, halo, minimum)
+        network = Network(self.model, target, halo, minimum)
+        return network.by_cpu_fast(target) if self.cpu_fast else network
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,8 @@ class BareWeights:
     path: Path
     model: Model
     scale: int | None
+    cpu_fast: bool = False
+    """Restore by the fast CPU graph, once it has been compared with the direct one."""
 
     def open(self, folder: Path) -> Network:
         """Convert, in a process of its own: TensorFlow's memory goes with it.
@@ -74,23 +84,31 @@ class BareWeights:
             W2SExportError: the weights cannot be converted.
         """
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            return process.submit(_convert, self.path, self.model, self.scale, folder).result()
+            return process.submit(_convert, self, folder).result()
 
 
-def read_package(path: Path) -> PackagedNetwork:
+def read_package(path: Path, *, cpu_fast: bool = False) -> PackagedNetwork:
     """A package that this tool wrote, in either format.
+
+    Args:
+        path: the zip.
+        cpu_fast: restore by its fast CPU graph.
 
     Raises:
         CheckpointError: damaged, or a package of another tool.
-        PackageError: not a safe zip.
+        PackageError: not a safe zip, or one without the fast CPU graph that is asked for.
     """
-    open_package(path)  # checks every member before anything is read
+    package = open_package(path)  # checks every member before anything is read
     checkpoint = load_checkpoint(path)
-    return PackagedNetwork(path, _model(path, checkpoint, checkpoint.normalisation))
+    return _packaged(package, checkpoint, checkpoint.normalisation, cpu_fast)
 
 
 def read_weights(
-    path: Path, *, scale: int | None = None, normalisation: Normalisation | None = None
+    path: Path,
+    *,
+    scale: int | None = None,
+    normalisation: Normalisation | None = None,
+    cpu_fast: bool = False,
 ) -> BareWeights | PackagedNetwork:
     """Weights of any format; a package among them is used as it is.
 
@@ -98,16 +116,41 @@ def read_weights(
         path: the weights.
         scale: where they do not record it.
         normalisation: where they do not record it, or to override it.
+        cpu_fast: restore by the fast CPU graph.
 
     Raises:
         CheckpointError: no weights of this family.
+        PackageError: a package without the fast CPU graph that is asked for.
     """
     checkpoint = load_checkpoint(path, scale=scale)
     how = normalisation or checkpoint.normalisation
     if checkpoint.source_format == "package":
-        open_package(path)
-        return PackagedNetwork(path, _model(path, checkpoint, how))
-    return BareWeights(path, _model(path, checkpoint, how or PercentileNormalisation()), scale)
+        return _packaged(open_package(path), checkpoint, how, cpu_fast)
+    model = _model(path, checkpoint, how or PercentileNormalisation())
+    return BareWeights(path, model, scale, cpu_fast)
+
+
+def _packaged(
+    package: OpenedPackage, checkpoint: Checkpoint, how: Normalisation | None, cpu_fast: bool
+) -> PackagedNetwork:
+    if cpu_fast:
+        _attached(package)
+    return PackagedNetwork(package.path, _model(package.path, checkpoint, how), cpu_fast)
+
+
+def _attached(package: OpenedPackage) -> Mapping[str, str]:
+    """Name and hash of the fast CPU graph, whose types `load_checkpoint` has checked.
+
+    Raises:
+        PackageError: there is none.
+    """
+    entry: Mapping[str, str] | None = package.rdf["config"]["w2s_export"].get("cpu_fast")
+    if entry is None:
+        raise PackageError(
+            f"{package.path}: holds no fast CPU graph; export it again with --cpu-fast, or restore "
+            "without --cpu-fast"
+        )
+    return entry
 
 
 def _model(path: Path, checkpoint: Checkpoint, how: Normalisation | None) -> Model:
@@ -115,22 +158,39 @@ def _model(path: Path, checkpoint: Checkpoint, how: Normalisation | None) -> Mod
     return Model(name, checkpoint.config, how, identity(path))
 
 
-def _convert(path: Path, model: Model, scale: int | None, folder: Path) -> Network:
+def _convert(bare: BareWeights, folder: Path) -> Network:
+    import numpy as np
+
+    from w2s_export.convert.compare import compare
+    from w2s_export.convert.cpu_fast import to_cpu_fast
     from w2s_export.convert.onnx import to_onnx
-    from w2s_export.convert.runtimes import OnnxRuntime
+    from w2s_export.convert.runtimes import CpuFastRuntime, OnnxRuntime
     from w2s_export.data.normalise import normalise
     from w2s_export.networks.generator import build_generator, set_weights
     from w2s_export.restore.halo import measure_halo
 
-    checkpoint = load_checkpoint(path, scale=scale)
+    checkpoint = load_checkpoint(bare.path, scale=bare.scale)
     generator = build_generator(checkpoint.config)
     set_weights(generator, checkpoint.config, checkpoint.weights)
     onnx = to_onnx(generator, checkpoint.config, folder / ONNX).path
     file = asset(f"models/{DEFAULT_MODEL}/sample_input.tif")
     sample = read_sample(file, checkpoint.config, repeat_channels=True)
-    image = normalise(sample.pixels, model.normalisation)
-    halo = measure_halo(OnnxRuntime(onnx), image, checkpoint.config)
-    return Network(model, onnx, halo.halo, halo.minimum)
+    image = normalise(sample.pixels, bare.model.normalisation)
+    direct = OnnxRuntime(onnx)
+    halo = measure_halo(direct, image, checkpoint.config)
+    network = Network(bare.model, onnx, halo.halo, halo.minimum)
+    if not bare.cpu_fast:
+        return network
+    fast = to_cpu_fast(checkpoint.config, checkpoint.weights, folder / CPU_FAST).path
+    height, width = (checkpoint.config.pixel_unshuffle * side for side in _CROP)
+    crop = image[np.newaxis, :, :height, :width]
+    row = compare("the fast CPU graph", "crop", direct(crop), CpuFastRuntime(fast)(crop))
+    if not row.max_relative <= CPU_FAST_TOLERANCE:
+        raise ConversionError(
+            f"{bare.path}: the fast CPU graph is {row.max_relative:.1e} of the range from the "
+            f"direct one, more than {CPU_FAST_TOLERANCE:.0e}; restore without --cpu-fast"
+        )
+    return network.by_cpu_fast(fast)
 
 
 def _halo_and_minimum(path: Path, rdf: Mapping[str, Any], scale: int) -> tuple[int, int]:

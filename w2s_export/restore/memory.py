@@ -93,6 +93,6 @@ def _needed(network: Network, side: int, layout: Layout, itemsize: int) -> float
     rows, columns = (side + halo + block for block in layout.block)
     stored = 2 * rows * min(columns, layout.width + halo) * itemsize
     pixels = min(side + halo, layout.height + halo) * min(side + halo, layout.width + halo)
-    weights = 4 * network.onnx.stat().st_size
+    weights = network.weights_factor * network.onnx.stat().st_size
     # 24: the tile in float64 and float32, twice, while it is normalised and mirrored.
     return _PROCESS_BYTES + weights + stored + pixels * (network.bytes_per_pixel + 24)

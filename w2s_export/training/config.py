@@ -16,35 +16,50 @@ from w2s_export.config import (
     parse_config,
     read_yaml,
 )
+from w2s_export.data.sources import DataSource, PairedFolders
+from w2s_export.networks.discriminator import DiscriminatorConfig
 from w2s_export.training.schedules import Schedule
 
+Criterion = Literal["psnr_db", "ssim", "nrmse", "resolution_px", "perceptual"]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
 
-class PairedFolders(Frozen):
-    """Paired images and how they are split. Names are file names; a field is in one split only."""
 
-    low: str = "lr"
-    """Folder of inputs, relative to the data folder."""
-    high: str = "hr"
-    """Folder of targets, relative to the data folder."""
-    validation: tuple[str, ...] = ()
-    """Fields that choose the best weights."""
-    test: tuple[str, ...] = ()
-    """Fields that only the final scores see."""
+class AdversarialPhase(Frozen):
+    """Phase two: pixel, feature and adversarial loss together, from phase one's best weights."""
 
-    @model_validator(mode="after")
-    def _disjoint(self) -> PairedFolders:
-        shared = sorted(set(self.validation) & set(self.test))
-        if shared:
-            raise ValueError(f"'{shared[0]}' is in validation and in test")
-        return self
+    steps: Annotated[int, Field(ge=1)] = 10_000
+    """Steps of this phase."""
+    schedule: Schedule = Schedule()
+    """Learning rate of both networks, counted from the phase's first step."""
+    loss: Literal["l1", "l2"] = "l1"
+    """Distance of pixels and of features."""
+    features: Literal["perceptual", "texture"] = "perceptual"
+    """`perceptual`: distance of VGG features. `texture`: of their Gram matrices."""
+    feature_weights: Path | None = None
+    """VGG16 or VGG19 weights (`.npz`, `.h5`), relative to the working folder. By default VGG19
+    trained on ImageNet is downloaded."""
+    pixel_weight: Weight = 1e-2
+    """Factor on the pixel loss."""
+    feature_weight: Weight = 1e-2
+    """Factor on the perceptual or texture loss."""
+    adversarial_weight: Weight = 1.0
+    """Factor on the relativistic average adversarial loss."""
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    """The judge."""
+    choose_by: Criterion = "perceptual"
+    """Validation score whose best weights are kept. PSNR falls when detail is added, so by default
+    the distance of VGG features decides (the lower the better)."""
 
 
 class TrainingConfig(Frozen):
-    """Phase one: pixel loss alone."""
+    """A training: phase one with the pixel loss alone, and phase two where `adversarial` is given.
+
+    Steps, patches, batches and averages are the same in both.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+\-() ]{5,128}$")]
     """Name of the model, by bioimage.io's rule: 5 to 128 letters, digits, blanks and _ + - ( )."""
-    data: PairedFolders = PairedFolders()
+    data: DataSource = PairedFolders()
     """Images and split."""
     generator: GeneratorConfig = GeneratorConfig()
     """Architecture."""
@@ -52,26 +67,43 @@ class TrainingConfig(Frozen):
     """Of the inputs; stored with the weights."""
     target_normalisation: Normalisation = PercentileNormalisation()
     """Of the targets."""
+    start: Path | None = None
+    """Weights to begin with, in any format `w2s-export inspect` knows, relative to the working
+    folder; random by default."""
     loss: Literal["l1", "l2"] = "l1"
-    """Pixel loss."""
+    """Pixel loss of phase one."""
     patch: Annotated[int, Field(ge=8, le=1024)] = 64
     """Side of an input patch, pixels."""
     batch: Annotated[int, Field(ge=1, le=4096)] = 8
-    """Patches per step."""
-    steps: Annotated[int, Field(ge=1)] = 10_000
-    """Steps in all."""
+    """Patches per step, over all devices together."""
+    steps: Annotated[int, Field(ge=0)] = 10_000
+    """Steps of phase one; 0 begins with phase two, which then needs `start`."""
     schedule: Schedule = Schedule()
-    """Learning rate."""
+    """Learning rate of phase one."""
     beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """Adam's first decay."""
     beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Adam's second decay."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.999
     """Decay of the moving average of the weights that is validated and kept; 0 for none."""
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest global norm of a network's gradient; longer ones are scaled down."""
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    """What the networks compute in; weights stay float32."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Decides initial weights, order and augmentation."""
     validate_every: Annotated[int, Field(ge=1)] = 200
-    """Steps between validations; state is saved at each."""
+    """Steps between validations. The state that resuming needs is saved after each."""
+    save_every: Annotated[int, Field(ge=1)] | None = None
+    """Steps between further saves of the state."""
+    keep_every: Annotated[int, Field(ge=1)] | None = None
+    """Steps between checkpoints that are kept, to compare them later."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """Validations without a better score after which a phase ends early."""
+    choose_by: Literal["psnr_db", "ssim", "nrmse", "resolution_px"] = "psnr_db"
+    """Validation score whose best weights phase one keeps."""
+    adversarial: AdversarialPhase | None = None
+    """Phase two; none by default."""
     provenance: Provenance = Provenance()
     """Travels into the checkpoint."""
 
@@ -79,6 +111,13 @@ class TrainingConfig(Frozen):
     def _fits(self) -> TrainingConfig:
         if self.name == "state":
             raise ValueError("the name 'state' is taken by the file that resuming needs")
+        if self.steps == 0 and (self.adversarial is None or self.start is None):
+            raise ValueError("steps 0 leaves out phase one: give `adversarial` and `start`")
+        if self.adversarial and self.generator.out_nc not in (1, 3):
+            raise ValueError(
+                f"the feature network sees 1 or 3 channels, generator.out_nc is "
+                f"{self.generator.out_nc}"
+            )
         if self.patch % self.generator.pixel_unshuffle:
             raise ValueError(
                 f"patch {self.patch} must be a multiple of pixel_unshuffle "

@@ -45,10 +45,19 @@ def score_fields(
 
 def mean_scores(fields: Sequence[FieldScores]) -> dict[str, float]:
     """Means over fields, rounded as cards print them."""
+
+    def mean(of: str, what: str, digits: int) -> float:
+        values = [getattr(getattr(field, of), what) for field in fields]
+        return round(float(np.mean(values)), digits)
+
     return {
-        "psnr_db": round(float(np.mean([f.restored.psnr_db for f in fields])), 3),
-        "ssim": round(float(np.mean([f.restored.ssim for f in fields])), 4),
-        "psnr_bicubic_db": round(float(np.mean([f.bicubic.psnr_db for f in fields])), 3),
-        "ssim_bicubic": round(float(np.mean([f.bicubic.ssim for f in fields])), 4),
+        "psnr_db": mean("restored", "psnr_db", 3),
+        "ssim": mean("restored", "ssim", 4),
+        "nrmse": mean("restored", "nrmse", 5),
+        "resolution_px": mean("restored", "resolution_px", 3),
+        "psnr_bicubic_db": mean("bicubic", "psnr_db", 3),
+        "ssim_bicubic": mean("bicubic", "ssim", 4),
+        "nrmse_bicubic": mean("bicubic", "nrmse", 5),
+        "resolution_bicubic_px": mean("bicubic", "resolution_px", 3),
         "fields": float(len(fields)),
     }

@@ -1,4 +1,4 @@
-"""Phase one: fit the generator to pairs with a pixel loss.
+"""The loop: fit the generator to pairs, phase by phase, on one device or many.
 
 Every step is a function of the state and the step's number alone, and the state is saved whole, so
 a training that was killed and resumed ends with the weights of one that was not.
@@ -6,31 +6,35 @@ a training that was killed and resumed ends with the weights of one that was not
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from w2s_export.checkpoint.artifact import Checkpoint
-from w2s_export.checkpoint.own import save_checkpoint
+from w2s_export.checkpoint.load import load_checkpoint
+from w2s_export.checkpoint.own import load_own, save_checkpoint
 from w2s_export.data.pairs import Pair
 from w2s_export.data.patches import Batch, PatchSampler
-from w2s_export.errors import ConfigError, OutputError, W2SExportError
-from w2s_export.losses import pixel_loss
-from w2s_export.networks.generator import build_generator, get_weights
+from w2s_export.errors import CheckpointMismatchError, ConfigError, OutputError, W2SExportError
+from w2s_export.networks.features import FeatureNetwork, load_features
 from w2s_export.training.config import TrainingConfig
-from w2s_export.training.evaluate import mean_scores, score_fields
-from w2s_export.training.state import TrainingState, load_state, save_state
+from w2s_export.training.distribution import choose_strategy, is_chief, wait_for_all
+from w2s_export.training.learner import TOTAL, Learner, compute_reproducibly
+from w2s_export.training.phases import Phase, phases
+from w2s_export.training.pictures import draw_fields
+from w2s_export.training.state import Standing, TrainingState, load_state, save_state
+from w2s_export.training.validation import Validator
+
+if TYPE_CHECKING:
+    from w2s_export.training.journal import Journal
 
 logger = logging.getLogger(__name__)
 
-STATE, BEST, LOG = "state.npz", "best.npz", "log.csv"
+STATE = "state.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +43,19 @@ class Step:
 
     step: int
     steps: int
-    loss: float
+    phase: str
+    losses: dict[str, float]
     rate: float
     scores: dict[str, float] | None = None
 
+    @property
+    def loss(self) -> float:
+        """What the generator minimises."""
+        return self.losses[TOTAL]
+
 
 class DivergedError(W2SExportError):
-    """The loss became NaN or infinite."""
+    """A loss became NaN or infinite."""
 
 
 def fit(
@@ -57,20 +67,24 @@ def fit(
     resume: bool = False,
     progress: Callable[[Step], None] | None = None,
 ) -> Path:
-    """Train, and return the path of the best checkpoint (by validation PSNR).
+    """Train, and return the path of the last phase's best checkpoint (by its validation score).
 
     Args:
         config: everything that decides the result.
         training: fields that patches are cut from.
         validation: fields that choose the best weights.
-        output: folder for `state.npz`, `best.npz` and `log.csv`.
+        output: folder for the state, the best weights of each phase, records and pictures. Workers
+            on several machines share it.
         resume: go on from the folder's state.
         progress: called after each step.
 
     Raises:
+        ConfigError: no validation field, feature weights that cannot be used, a batch that does not
+            spread evenly over the devices.
         OutputError: the folder holds a training already and `resume` is false.
-        CheckpointError: there is no state to resume, or it is of another configuration.
-        DivergedError: the loss is not finite.
+        CheckpointError: there is no training to resume, or it is of another configuration; or
+            `start` cannot be used.
+        DivergedError: a loss is not finite.
         ImageError: an image is smaller than a patch.
     """
     if not validation:
@@ -78,113 +92,168 @@ def fit(
     sampler = PatchSampler(
         training, config.patch, config.batch, config.generator.scale, config.seed
     )
+    if (output / STATE).exists() and not resume:
+        raise OutputError(f"{output}: holds a training already; use --resume or another folder")
+    # Killed before its first state was written, a training has nothing to go on from but its start.
+    just_begun = output.is_dir() and not (output / STATE).exists()
+    state = load_state(output / STATE, config) if resume and not just_begun else None
+    features = None
+    if config.adversarial:
+        features = load_features(config.adversarial.feature_weights)
+        logger.info("features: %s of %s", features.layer, features.kind)
+    start = _start(config) if config.start and state is None else None
+
+    compute_reproducibly()
+    strategy = choose_strategy()
+    if config.batch % strategy.num_replicas_in_sync:
+        raise ConfigError(
+            f"batch {config.batch} does not spread evenly over {strategy.num_replicas_in_sync} "
+            "devices; choose a multiple"
+        )
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{output}: cannot be made: {error.strerror}") from None
-    if (output / STATE).exists() and not resume:
-        raise OutputError(f"{output}: holds a training already; use --resume or another folder")
+    wait_for_all(strategy)
+    loop = _Loop(config, sampler, validation, output, features, strategy, progress)
+    return loop.run(state, start)
 
-    learner = _Learner(config)
-    if resume:
-        learner.restore(load_state(output / STATE, config))
-        _forget_after(output / LOG, learner.step)
-    else:
-        (output / LOG).unlink(missing_ok=True)
-        save_state(output / STATE, learner.state(), config)
-    for step, batch in _prefetch(sampler, learner.step, config.steps):
-        rate = config.schedule.rate(step, sampler.steps_per_epoch, config.steps)
-        loss = learner.learn(batch, rate)
-        if not math.isfinite(loss):
-            raise DivergedError(
-                f"the loss became {loss} at step {step + 1}; look at the images for NaN, lower "
-                "schedule.initial and start again in another --output"
+
+def _start(config: TrainingConfig) -> Checkpoint:
+    assert config.start  # noqa: S101 - for the type checker
+    checkpoint = load_checkpoint(config.start)
+    if checkpoint.config != config.generator:
+        raise CheckpointMismatchError(
+            f"start: {config.start} is {checkpoint.config!r}, the configuration asks for "
+            f"{config.generator!r}"
+        )
+    if checkpoint.normalisation not in (None, config.normalisation):
+        logger.warning("start: its images were normalised by %s", checkpoint.normalisation)
+    return checkpoint
+
+
+class _Loop:
+    """One call of `fit`: what stays the same while phases and steps pass."""
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        sampler: PatchSampler,
+        validation: Sequence[Pair],
+        output: Path,
+        features: FeatureNetwork | None,
+        strategy: Any,
+        progress: Callable[[Step], None] | None,
+    ) -> None:
+        self._config, self._sampler, self._validation = config, sampler, validation
+        self._output, self._features, self._strategy = output, features, strategy
+        self._progress = progress or (lambda step: None)
+        self._phases = phases(config)
+        self._steps = sum(phase.steps for phase in self._phases)
+
+    def run(self, state: TrainingState | None, start: Checkpoint | None) -> Path:
+        standing = state.standing if state else Standing()
+        for index, phase in enumerate(self._phases):
+            if index < standing.phase:
+                continue
+            learner = Learner(
+                self._config, phase, self._features if phase.adversarial else None, self._strategy
             )
-        scores = None
-        if learner.step % config.validate_every == 0 or learner.step == config.steps:
-            scores = mean_scores(score_fields(learner.restored, validation))
-            if scores["psnr_db"] > learner.best:
-                learner.best = scores["psnr_db"]
-                save_checkpoint(learner.checkpoint(scores), output / BEST)
-            _log(output / LOG, learner.step, loss, rate, scores)
-            save_state(output / STATE, learner.state(), config)
-        if progress is not None:
-            progress(Step(learner.step, config.steps, loss, rate, scores))
-    return output / BEST
+            if state and index == state.standing.phase:
+                learner.restore(state.variables)
+            else:
+                if index:
+                    wait_for_all(self._strategy)
+                    start = load_own(self._output / self._phases[index - 1].best)
+                if start:
+                    learner.start(start.weights)
+                now = standing.step
+                standing = Standing(step=now, phase=index, first=now, best_step=now)
+                self._save(learner, standing)
+            standing = self._run_phase(phase, learner, standing)
+        wait_for_all(self._strategy)
+        return self._output / self._phases[-1].best
+
+    def _run_phase(self, phase: Phase, learner: Learner, standing: Standing) -> Standing:
+        config = self._config
+        journal = self._journal(phase, standing.step)
+        validator = Validator(self._validation, self._features, phase.loss)
+        for step, batch in _prefetch(self._sampler, standing.step, standing.first + phase.steps):
+            if self._has_stalled(standing):
+                logger.warning(
+                    "phase %s ends early: no better %s since step %d",
+                    phase.name, phase.choose_by, standing.best_step,
+                )  # fmt: skip
+                break
+            taken = step - standing.first
+            rate = phase.schedule.rate(taken, self._sampler.steps_per_epoch, phase.steps)
+            losses = learner.learn(batch, rate)
+            standing = replace(standing, step=step + 1)
+            _check_finite(losses, standing.step)
+            if journal:
+                journal.losses(standing.step, {"rate": rate, **losses})
+            taken, scores = taken + 1, None
+            if taken % config.validate_every == 0 or taken == phase.steps:
+                seen = validator(learner.restored)
+                scores = seen.scores
+                standing = self._keep_best(phase, learner, standing, scores)
+                if journal:
+                    journal.scores(
+                        standing.step, scores, draw_fields(self._validation, seen.images)
+                    )
+            if config.keep_every and taken % config.keep_every == 0:
+                self._write(learner, f"step-{standing.step:07d}.npz", scores or {})
+            if scores or (config.save_every and taken % config.save_every == 0):
+                self._save(learner, standing)
+            self._progress(Step(standing.step, self._steps, phase.name, losses, rate, scores))
+        return standing
+
+    def _has_stalled(self, standing: Standing) -> bool:
+        patience = self._config.patience
+        since = standing.step - standing.best_step
+        return patience is not None and since >= patience * self._config.validate_every
+
+    def _keep_best(
+        self, phase: Phase, learner: Learner, standing: Standing, scores: dict[str, float]
+    ) -> Standing:
+        score = scores[phase.choose_by]
+        if not phase.better(score, standing.best):
+            return standing
+        self._write(learner, phase.best, scores)
+        return replace(standing, best=score, best_step=standing.step)
+
+    def _journal(self, phase: Phase, step: int) -> Journal | None:
+        from w2s_export.training.journal import Journal
+
+        return Journal(self._output, phase.name, step) if is_chief() else None
+
+    def _save(self, learner: Learner, standing: Standing) -> None:
+        if is_chief():
+            state = TrainingState(standing, learner.state())
+            save_state(self._output / STATE, state, self._config)
+
+    def _write(self, learner: Learner, name: str, scores: dict[str, float]) -> None:
+        """Write the averaged generator as a checkpoint."""
+        if is_chief():
+            config = self._config
+            checkpoint = Checkpoint(
+                config.generator,
+                learner.weights(),
+                config.normalisation,
+                config.provenance.model_copy(update={"name": config.name}),
+            )
+            named = {f"validation_{k}": v for k, v in scores.items()}
+            save_checkpoint(with_scores(checkpoint, named), self._output / name)
 
 
-class _Learner:
-    """The generator, its optimizer and the moving average, and their step."""
-
-    def __init__(self, config: TrainingConfig) -> None:
-        import keras
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
-        keras.utils.set_random_seed(config.seed)
-        self.config, self.step, self.best = config, 0, -math.inf
-        self._model = build_generator(config.generator, config.seed)
-        self._average = build_generator(config.generator, config.seed)
-        self._optimizer = keras.optimizers.Adam(
-            config.schedule.initial, config.beta_1, config.beta_2, amsgrad=True
-        )
-        self._optimizer.build(self._model.trainable_variables)
-        self._learn = tf.function(self._graph, reduce_retracing=True)
-        self._infer = tf.function(lambda x: self._average(x), reduce_retracing=True)
-
-    def _graph(self, low: Any, high: Any) -> Any:
-        import tensorflow as tf
-
-        variables = self._model.trainable_variables
-        with tf.GradientTape() as tape:
-            loss = pixel_loss(high, self._model(low, training=True), self.config.loss)
-        gradients = tape.gradient(loss, variables)
-        self._optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        for mean, value in zip(self._average.trainable_variables, variables, strict=True):
-            mean.assign(self.config.ema * mean + (1 - self.config.ema) * value)
-        return loss
-
-    def learn(self, batch: Batch, rate: float) -> float:
-        """One step; returns the loss."""
-        import tensorflow as tf
-
-        self._optimizer.learning_rate.assign(rate)
-        loss = float(self._learn(tf.constant(batch.low), tf.constant(batch.high)))
-        self.step += 1
-        return loss
-
-    def restored(self, low: Any) -> Any:
-        """The averaged generator on (N, H, W, C)."""
-        import tensorflow as tf
-
-        return self._infer(tf.constant(low)).numpy()
-
-    def state(self) -> TrainingState:
-        return TrainingState(
-            self.step,
-            self.best,
-            self._model.get_weights(),
-            self._average.get_weights(),
-            [np.asarray(variable) for variable in self._optimizer.variables],
-        )
-
-    def restore(self, state: TrainingState) -> None:
-        self._model.set_weights(state.weights)
-        self._average.set_weights(state.average)
-        for variable, value in zip(self._optimizer.variables, state.optimizer, strict=True):
-            variable.assign(value)
-        self.step, self.best = state.step, state.best_psnr_db
-
-    def checkpoint(self, scores: dict[str, float]) -> Checkpoint:
-        config = self.config
-        weights = get_weights(self._average, config.generator)
-        provenance = config.provenance.model_copy(
-            update={
-                "name": config.name,
-                "scores": {f"validation_{k}": v for k, v in scores.items()},
-            }
-        )
-        return Checkpoint(config.generator, weights, config.normalisation, provenance)
+def _check_finite(losses: dict[str, float], step: int) -> None:
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise DivergedError(
+                f"the {name.removesuffix('loss') or 'total '}loss became {value} at step {step}; "
+                "look at the images for NaN, lower schedule.initial or set clip_norm, and start "
+                "again in another --output"
+            )
 
 
 def _prefetch(sampler: PatchSampler, first: int, last: int) -> Iterator[tuple[int, Batch]]:
@@ -195,26 +264,6 @@ def _prefetch(sampler: PatchSampler, first: int, last: int) -> Iterator[tuple[in
             batch = coming.result()
             coming = pool.submit(sampler.batch, step + 1)
             yield step, batch
-
-
-def _log(path: Path, step: int, loss: float, rate: float, scores: dict[str, float]) -> None:
-    row = {"step": step, "loss": f"{loss:.6f}", "rate": f"{rate:.3e}", **scores}
-    fresh = not path.exists()
-    with path.open("a", newline="") as stream:
-        writer = csv.DictWriter(stream, list(row))
-        if fresh:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def _forget_after(path: Path, step: int) -> None:
-    """Drop log rows of steps that the state does not hold (killed between log and state)."""
-    if not path.exists():
-        return
-    lines = path.read_text().splitlines(keepends=True)
-    numbered = [(line.split(",")[0], line) for line in lines[1:]]
-    kept = [line for number, line in numbered if number.isdigit() and int(number) <= step]
-    path.write_text("".join([*lines[:1], *kept]))
 
 
 def with_scores(checkpoint: Checkpoint, scores: dict[str, float]) -> Checkpoint:

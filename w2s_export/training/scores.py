@@ -13,13 +13,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.training.resolution import resolution_px
+
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """PSNR in dB and SSIM (Wang et al. 2004, Gaussian window of σ 1.5)."""
+    """How near a restored image comes to its target.
+
+    psnr_db: peak signal-to-noise ratio.
+    ssim: structural similarity (Wang et al. 2004, Gaussian window of σ 1.5).
+    nrmse: root mean squared error over the same range: 10^(−PSNR/20).
+    resolution_px: finest period that agrees with the target, target pixels (`resolution_px`).
+    """
 
     psnr_db: float
     ssim: float
+    nrmse: float
+    resolution_px: float
 
 
 def score(restored: NDArray[Any], target: NDArray[Any]) -> Scores:
@@ -34,8 +44,9 @@ def score(restored: NDArray[Any], target: NDArray[Any]) -> Scores:
     similarity = structural_similarity(
         x, y, data_range=width, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
-    psnr = np.inf if error == 0 else 10 * np.log10(width**2 / error)
-    return Scores(float(psnr), float(similarity))
+    nrmse = float(np.sqrt(error)) / width
+    psnr = -20 * float(np.log10(nrmse)) if nrmse else float("inf")
+    return Scores(psnr, float(similarity), nrmse, resolution_px(restored, y))
 
 
 def fit_intensity(x: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:

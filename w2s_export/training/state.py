@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +17,31 @@ from numpy.typing import NDArray
 from w2s_export.errors import CheckpointError, OutputError
 from w2s_export.training.config import TrainingConfig
 
+Arrays = Sequence[NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a training has come."""
+
+    step: int = 0
+    """Steps taken, of all phases together."""
+    phase: int = 0
+    """Index of the phase the variables belong to."""
+    first: int = 0
+    """Steps taken before the phase."""
+    best: float | None = None
+    """Best validation score of the phase."""
+    best_step: int = 0
+    """Step it was reached at."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
-    """Weights, their average and the optimizer's variables after `step` steps."""
+    """The standing, and the variables of the phase by group."""
 
-    step: int
-    best_psnr_db: float
-    weights: Sequence[NDArray[np.float32]]
-    average: Sequence[NDArray[np.float32]]
-    optimizer: Sequence[NDArray[np.float32]]
+    standing: Standing
+    variables: Mapping[str, Arrays]
 
 
 def save_state(path: Path, state: TrainingState, config: TrainingConfig) -> None:
@@ -34,13 +50,11 @@ def save_state(path: Path, state: TrainingState, config: TrainingConfig) -> None
     Raises:
         OutputError: the file cannot be written.
     """
-    header = json.dumps(
-        {"step": state.step, "best": state.best_psnr_db, "config": fingerprint(config)}
-    )
+    header = json.dumps({"standing": asdict(state.standing), "config": fingerprint(config)})
     members = {
-        f"{group}_{index:05d}": np.asarray(value)
-        for group in ("weights", "average", "optimizer")
-        for index, value in enumerate(getattr(state, group))
+        f"{group}/{index:05d}": np.asarray(value)
+        for group, values in state.variables.items()
+        for index, value in enumerate(values)
     }
     beside = path.with_name(f".{path.name}.part")
     try:
@@ -63,13 +77,14 @@ def load_state(path: Path, config: TrainingConfig) -> TrainingState:
     if not path.exists():
         raise CheckpointError(f"{path}: no training state to resume; start without --resume")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
-            groups = {
-                group: [archive[name] for name in sorted(archive.files) if name.startswith(group)]
-                for group in ("weights", "average", "optimizer")
-            }
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            standing = Standing(**header["standing"])
+            groups: dict[str, list[NDArray[Any]]] = {}
+            for name in sorted(archive.files):
+                if "/" in name:
+                    groups.setdefault(name.split("/")[0], []).append(archive[name])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise CheckpointError(
             f"{path}: is damaged ({error}); start again in another folder"
         ) from None
@@ -78,10 +93,10 @@ def load_state(path: Path, config: TrainingConfig) -> TrainingState:
             f"{path}: belongs to another configuration; resume with the same one, or start in "
             "another folder"
         )
-    return TrainingState(step=header["step"], best_psnr_db=header["best"], **groups)
+    return TrainingState(standing, groups)
 
 
 def fingerprint(config: TrainingConfig) -> str:
     """SHA-256 of everything that decides the weights."""
-    decisive = config.model_dump(mode="json", exclude={"provenance"})
+    decisive = config.model_dump(mode="json", exclude={"provenance", "save_every", "keep_every"})
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()

@@ -12,13 +12,13 @@ from w2s_export.clock import StageClock
 from w2s_export.convert.artifact import sha256_of
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import PackageError
-from w2s_export.networks.layout import parameter_count
+from w2s_export.networks.layout import multiplications
 from w2s_export.package.archive import Packages
 from w2s_export.package.description import POSTPROCESSING, PREPROCESSING
 from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
 from w2s_export.verify.cases import noise_cases
 from w2s_export.verify.contents import Contents, unpack
-from w2s_export.verify.core_tests import CoreTest, core_tests
+from w2s_export.verify.core_tests import CoreProgram, CoreTest, core_tests
 from w2s_export.verify.described import CPU_FAST, ONNX, SAVED_MODEL, example_files, weights_file
 from w2s_export.verify.findings import Code, Finding
 from w2s_export.verify.numbers import (
@@ -52,6 +52,7 @@ def verify_packages(
     source: Runtime,
     description: Description,
     progress: Callable[[str], None] = lambda _: None,
+    core: CoreProgram | None = None,
 ) -> VerificationReport:
     """Read both zips as a stranger would, and compare what they hold with the source.
 
@@ -60,6 +61,7 @@ def verify_packages(
         source: the network the weights were converted from.
         description: what the packages were written from.
         progress: called with a short text when a step begins.
+        core: the program that runs bioimageio.core, if it has been started already.
     """
     from w2s_export.convert.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
 
@@ -68,7 +70,7 @@ def verify_packages(
     paths = (packages.bioimageio, packages.deepimagej)
     with (
         tempfile.TemporaryDirectory(prefix="w2s-export-verify-") as folder,
-        core_tests(paths, (ONNX, SAVED_MODEL)) as under_way,
+        core_tests(paths, (ONNX, SAVED_MODEL), core) as under_way,
     ):
         clock("reading the packages")
         opened = [
@@ -234,7 +236,7 @@ def _affordable(
     height, width = description.sample.image.shape[1:]
     pixels = (height + 2 * halo) * (width + 2 * halo)
     pixels += 4 * (height // 2 + 2 * halo) * (width // 2 + 2 * halo)
-    work = pixels * parameter_count(description.checkpoint.config) / description.step**2
+    work = pixels * multiplications(description.checkpoint.config)
     return runtimes if work <= _SEAM_WORK else dict(list(runtimes.items())[:1])
 
 

@@ -1,0 +1,63 @@
+"""`kill -9` in either phase, then `--resume`: the files of a training that was left alone."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from w2s_export.cli import run
+from w2s_export.training.fit import STATE
+
+
+def _arguments(config: Path, data: Path, output: Path, *options: str) -> list[str]:
+    return ["train", str(config), "--data", str(data), "--output", str(output), *options]
+
+
+def _kill_after(step: int, log: Path, arguments: list[str]) -> None:
+    """Start a training, and kill it as soon as its log has the row of a step."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "w2s_export", *arguments],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        while process.poll() is None:
+            if log.exists() and f"\n{step}," in log.read_text():
+                break
+            time.sleep(0.002)
+    finally:
+        process.kill()
+    _, said = process.communicate()
+    assert process.returncode == -9, said.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_killed_in_both_phases_it_ends_with_the_same_weights(
+    data: Path, config: Path, tmp_path: Path
+) -> None:
+    text = config.read_text().replace("steps: 3", "steps: 20")
+    config.write_text(text.replace("validate_every: 3", "validate_every: 4\nkeep_every: 5"))
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    _kill_after(6, killed / "losses-pixel.csv", _arguments(config, data, killed))
+    again = _arguments(config, data, killed, "--resume")
+    _kill_after(27, killed / "losses-adversarial.csv", again)
+    assert not (killed / "tiny-model.npz").exists()
+    assert run(again) == 0
+    assert run(_arguments(config, data, whole)) == 0
+
+    names = sorted(path.name for path in whole.glob("*.csv"))
+    assert len(names) == 4
+    for name in [*names, *(path.name for path in whole.glob("*.npz") if path.name != STATE)]:
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    first, second = np.load(killed / STATE), np.load(whole / STATE)
+    assert sorted(first.files) == sorted(second.files)
+    for name in first.files:
+        np.testing.assert_array_equal(first[name], second[name], err_msg=name)

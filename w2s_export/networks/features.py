@@ -1,0 +1,170 @@
+"""Features that judge how an image looks: a VGG network up to the end of its third block.
+
+The last convolution of block 3 (`block3_conv4` of VGG19, `block3_conv3` of VGG16), before its
+activation, https://arxiv.org/abs/1409.1556 and https://arxiv.org/abs/1809.00219.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.errors import ConfigError
+
+MEAN_BGR = (103.939, 116.779, 123.68)
+"""Of ImageNet, blue first: what the Caffe VGG networks subtract from pixels of 0 to 255."""
+SMALLEST = 4
+"""Side of the smallest image, pixels: two poolings halve it."""
+
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+_WIDTHS = (64, 128, 256)
+_BLOCK3 = {"vgg16": 3, "vgg19": 4}
+_MEMBER = re.compile(r"(?:^|/)(block[123]_conv[1-4])(?:[_/]|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureNetwork:
+    """Kernels (3, 3, in, out) and biases (out,) of the convolutions, first to last."""
+
+    kind: str
+    """`vgg16` or `vgg19`."""
+    kernels: tuple[NDArray[np.float32], ...]
+    biases: tuple[NDArray[np.float32], ...]
+
+    @property
+    def layer(self) -> str:
+        """Name of the layer whose output, before its activation, are the features."""
+        return _names(self.kind)[-1]
+
+    def __call__(self, image: Any) -> Any:
+        """Features of images (N, H, W, 1 or 3), 0…1: (N, H // 4, W // 4, 256), not activated."""
+        import tensorflow as tf
+
+        x = preprocess(image)
+        names = _names(self.kind)
+        for name, kernel, bias in zip(names, self.kernels, self.biases, strict=True):
+            if name != names[0]:
+                x = tf.nn.relu(x)
+                if name.endswith("conv1"):
+                    x = tf.nn.max_pool2d(x, 2, 2, "VALID")
+            with tf.init_scope():  # outside the graph, which would hold a copy for each use
+                kernel, bias = tf.constant(kernel, x.dtype), tf.constant(bias, x.dtype)
+            x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
+        return x
+
+
+def preprocess(image: Any) -> Any:
+    """What VGG was trained on: (N, H, W, 1 or 3) of 0…1 → (N, H, W, 3), BGR, 0…255 less the mean.
+
+    Grey becomes three equal channels. Values beyond 0…1 stay: cut off, they would have no gradient.
+    """
+    import tensorflow as tf
+
+    image = tf.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image[..., ::-1]
+    return image * 255.0 - tf.constant(MEAN_BGR, image.dtype)
+
+
+def load_features(path: Path | None) -> FeatureNetwork:
+    """The network from a local file, or VGG19 trained on ImageNet through `keras.applications`.
+
+    Args:
+        path: `.npz` or `.h5` whose members are named `block1_conv1…`, kernels HWIO, as Keras names
+            and stores VGG16 and VGG19; whatever follows block 3 is ignored. None downloads.
+
+    Raises:
+        ConfigError: no such file, not readable, a layer missing or of another shape; or there is
+            nothing to download from.
+    """
+    if path is None:
+        return _assemble(_download(), "keras.applications.VGG19")
+    if not path.is_file():
+        raise ConfigError(f"feature_weights: {path}: no such file; give VGG16 or VGG19 weights")
+    try:
+        if path.suffix == ".npz":
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                members = {n: archive[n] for n in archive.files if _MEMBER.search(n)}
+        elif path.suffix in (".h5", ".hdf5"):
+            members = _hdf5(path)
+        else:
+            raise ConfigError(f"feature_weights: {path}: is neither .npz nor .h5")
+    except _DAMAGE as error:
+        raise ConfigError(f"feature_weights: {path}: cannot be read: {error}") from None
+    return _assemble(members, f"feature_weights: {path}")
+
+
+def _hdf5(path: Path) -> dict[str, NDArray[Any]]:
+    import h5py
+
+    members: dict[str, NDArray[Any]] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        # Keras 3 numbers layers by their class, and notes the name beside their variables.
+        layer = str(item.parent.attrs.get("name", ""))
+        if _MEMBER.search(name) or _MEMBER.search(layer):
+            members[name if _MEMBER.search(name) else f"{layer}/{name}"] = np.asarray(item[()])
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return members
+
+
+def _download() -> dict[str, NDArray[Any]]:
+    import keras
+
+    try:
+        model = keras.applications.VGG19(include_top=False, weights="imagenet")
+    except Exception as error:  # Keras raises a bare Exception when a download fails
+        raise ConfigError(
+            "the ImageNet weights of VGG19 cannot be downloaded "
+            f"({' '.join(str(error).split())[:200]}); give a local file of VGG16 or VGG19 weights "
+            "as adversarial.feature_weights"
+        ) from None
+    return {
+        f"{layer.name}/{index}": value
+        for layer in model.layers
+        for index, value in enumerate(layer.get_weights())
+        if _MEMBER.search(layer.name)
+    }
+
+
+def _assemble(members: Mapping[str, NDArray[Any]], where: str) -> FeatureNetwork:
+    """Sort named arrays into layers, and hold them against the architecture."""
+    layers: dict[str, dict[int, NDArray[np.float32]]] = {}
+    for name, value in members.items():
+        match = _MEMBER.search(name)
+        if match:
+            layers.setdefault(match[1], {})[value.ndim] = value.astype(np.float32)
+    kind = "vgg19" if "block3_conv4" in layers else "vgg16"
+    kernels, biases = [], []
+    inputs = 3
+    for name in _names(kind):
+        outputs = _WIDTHS[int(name[5]) - 1]
+        kernel, bias = layers.get(name, {}).get(4), layers.get(name, {}).get(1)
+        if kernel is None or bias is None:
+            raise ConfigError(f"{where}: has no kernel and bias of '{name}'; give VGG16 or VGG19")
+        if kernel.shape != (3, 3, inputs, outputs) or bias.shape != (outputs,):
+            raise ConfigError(
+                f"{where}: the kernel of '{name}' is {kernel.shape}, its bias {bias.shape}; VGG's "
+                f"are {(3, 3, inputs, outputs)} and {(outputs,)}"
+            )
+        if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+            raise ConfigError(f"{where}: '{name}' holds NaN or infinity")
+        kernels.append(kernel)
+        biases.append(bias)
+        inputs = outputs
+    return FeatureNetwork(kind, tuple(kernels), tuple(biases))
+
+
+def _names(kind: str) -> list[str]:
+    depths = (2, 2, _BLOCK3[kind])
+    return [f"block{b}_conv{c}" for b, n in enumerate(depths, 1) for c in range(1, n + 1)]
