@@ -164,7 +164,9 @@ def test_a_failed_check_exits_with_1_and_is_named(
     assert report["passed"] is False
     codes = {f["code"] for f in report["findings"] if f["severity"] == "error"}
     assert {"output-differs", "core-test-failed"} <= codes
-    assert "output-differs" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "output-differs" in said
+    assert f"{tmp_path / 'output' / 'report.html'}\n" in said
 
 
 def test_a_colour_network_takes_a_repeated_grey_sample(tmp_path: Path) -> None:

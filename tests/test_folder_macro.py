@@ -26,7 +26,7 @@ from w2s_export.restore.halo import HaloMeasurement
 
 pytestmark = needs_imagej
 
-MACRO = Path(__file__).resolve().parents[1] / "examples" / "04_restore_folder.ijm"
+MACRO = Path(__file__).resolve().parents[1] / "examples" / "05_restore_folder.ijm"
 
 # A macro in the plugins folder is a command; its options are those of the command. Each stand-in
 # doubles the image by repeating pixels, and leaves it where its DeepImageJ would.

@@ -123,7 +123,8 @@ def print_export(result: ExportResult) -> None:
     console.print(f"Halo {halo.halo} and smallest image {halo.minimum} input pixels, measured.")
     stages = ", ".join(f"{name.lower()} {spent:.0f}" for name, spent in result.seconds.items())
     console.print(f"Seconds: {stages}; {sum(result.seconds.values()):.0f} in all.")
-    for path in (result.packages.bioimageio, result.packages.deepimagej, result.report_path):
+    packages = result.packages
+    for path in (packages.bioimageio, packages.deepimagej, result.report_path, result.page_path):
         console.print(str(path), soft_wrap=True, highlight=False)
     if result.report.passed:
         console.print("[bold green]Verified:[/] every format gives the same image.")

@@ -3,7 +3,7 @@
 // First unzip NAME.deepimagej.zip into Fiji.app/models/NAME, as the README in it says. Then run this
 // with Plugins > Macros > Run..., or without its dialog, from a script or the command line:
 //
-//   runMacro("04_restore_folder.ijm", "MODEL FOLDER|IMAGES|RESULTS|3.1");
+//   runMacro("05_restore_folder.ijm", "MODEL FOLDER|IMAGES|RESULTS|3.1");
 //
 // The last word is the version of DeepImageJ: 3.1, or 2.1 (which is right for 3.0 as well). For each
 // image IMAGE.tif there is IMAGE_output.tif afterwards, with its pixel size and a display range.
