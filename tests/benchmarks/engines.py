@@ -29,9 +29,11 @@ from w2s_export.config import GeneratorConfig
 from w2s_export.export import default_weights
 
 REMARK = (
-    "Time: median of {turns} turns. Peak: resident memory of the whole process. Share of GEMM: "
-    "operations of direct convolutions a second, over those of a float32 matrix product that took "
-    "turns with them ({gflops:.0f} GFLOP/s). Difference from the first row, over its range."
+    "Time: median of {turns} turns. CPU: what all threads computed, waiting in a loop included; "
+    "where others use the machine it says more than the time. Peak: resident memory of the whole "
+    "process. Share of GEMM: operations of direct convolutions a second, over those of a float32 "
+    "matrix product that took turns with them ({gflops:.0f} GFLOP/s). Difference from the first "
+    "row, over its range."
 )
 
 
@@ -67,6 +69,7 @@ def _compare(title: str, weights: Path, size: int, turns: int) -> Topic:
                 "engine": RIVALS[name][0],
                 "time, ms": round(1e3 * seconds),
                 "fastest, ms": round(1e3 * min(rivals[name].seconds)),
+                "CPU, ms": round(1e3 * statistics.median(rivals[name].busy)),
                 "of restore's": round(seconds / first, 2),
                 "peak, MB": round(rivals[name].peak / 1e6),
                 "share of GEMM": f"{operations / seconds / gemm:.0%}",
@@ -89,7 +92,9 @@ class _Rival:
     """A process that waits for its turn."""
 
     def __init__(self, name: str, folder: Path, ends: ExitStack) -> None:
-        self._name, self.seconds, self.peak = name, list[float](), 0
+        self._name, self.peak = name, 0
+        self.seconds: list[float] = []
+        self.busy: list[float] = []
         self._errors = folder / f"{name}.txt"
         with self._errors.open("w") as errors:
             self._process = subprocess.Popen(
@@ -105,6 +110,7 @@ class _Rival:
         self._process.stdin.flush()
         answer = self._answer()
         self.seconds.append(answer["seconds"])
+        self.busy.append(answer["busy"])
         self.peak = answer["peak"]
 
     def _answer(self) -> dict[str, Any]:

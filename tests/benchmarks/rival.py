@@ -3,7 +3,8 @@
     python -m tests.benchmarks.rival NAME FOLDER
 
 FOLDER is from `prepare`. It says a line of JSON when it is ready, after having saved its output of
-one warm-up; then the seconds of one inference, and its peak memory, for every line it reads.
+one warm-up; then, for every line it reads, the seconds of one inference, those that its threads
+computed, and its peak memory.
 """
 
 from __future__ import annotations
@@ -126,9 +127,10 @@ def main() -> None:
     np.save(folder / f"{name}.npy", run(batch))
     _say({})
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         run(batch)
-        _say({"seconds": time.perf_counter() - start, "peak": peak_bytes()})
+        spent = {"seconds": time.perf_counter() - start, "busy": time.process_time() - busy}
+        _say({**spent, "peak": peak_bytes()})
 
 
 def _say(what: dict[str, Any]) -> None:

@@ -51,7 +51,7 @@ def main(package: str, size: int) -> None:
         spent = 0.0
         for name, side in (("small", 64), ("large", size)):
             source = folder / f"{name}.tif"
-            lines = memoryless(source, side)
+            lines = _empty_tiff(source, side)
             for row in range(0, side, 512):
                 height = min(512, side - row)
                 lines[row : row + height] = np.tile(tile, (1, -(-side // 512)))[:height, :side]
@@ -67,7 +67,7 @@ def main(package: str, size: int) -> None:
     print(json.dumps({"seconds": spent, "peak": peak_bytes()}))
 
 
-def memoryless(path: Path, side: int) -> np.memmap:
+def _empty_tiff(path: Path, side: int) -> np.memmap:
     """A TIFF to be filled on disk, so that the image itself is never in memory."""
     import tifffile
 

@@ -43,8 +43,8 @@ class Network:
 
         Measured with 1.32.0 in processes of their own: 1.45 to 1.84 of `bytes_per_pixel` at 512²
         (default model 3961 bytes a pixel, 64 features 7790, ×4 26698, unshuffled 7808, ×1 4686),
-        and 10 of the file, as kernels are 36 numbers a tap instead of 9 and stored twice. Smaller
-        tiles are not faster: the gain over the direct graph grew from 128² to 512².
+        and 10 times the file, as a kernel of 9 taps becomes 36 numbers. Smaller tiles are not
+        faster: the gain over the direct graph grew from 128² to 512².
         """
         return replace(self, onnx=onnx, memory_factor=1.9, weights_factor=11.0)
 
