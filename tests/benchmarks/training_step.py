@@ -83,9 +83,7 @@ def _ours(config: TrainingConfig, batch: Batch) -> tuple[Callable[[], float], di
     return lambda: learner.learn(batch, RATE)[TOTAL], learner.weights()
 
 
-def _pytorch(
-    config: TrainingConfig, batch: Batch, weights: dict[str, Any]
-) -> Callable[[], float]:
+def _pytorch(config: TrainingConfig, batch: Batch, weights: dict[str, Any]) -> Callable[[], float]:
     import torch
     from torch.nn import functional
 
@@ -100,9 +98,7 @@ def _pytorch(
         tensors.values(), RATE, (config.beta_1, config.beta_2), eps=1e-7, amsgrad=True
     )
     average = [value.detach().clone() for value in tensors.values()]
-    low, high = (
-        torch.from_numpy(x.transpose(0, 3, 1, 2).copy()) for x in (batch.low, batch.high)
-    )
+    low, high = (torch.from_numpy(x.transpose(0, 3, 1, 2).copy()) for x in (batch.low, batch.high))
 
     def conv(x: Any, name: str) -> Any:
         return functional.conv2d(x, tensors[f"{name}/kernel"], tensors[f"{name}/bias"], padding=1)
@@ -149,9 +145,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--least", type=float, default=0.9, help="ratio below which to exit with 1")
     options = parser.parse_args()
-    generator = GeneratorConfig(
-        nb=options.blocks, nf=options.features, gc=options.features // 2
-    )
+    generator = GeneratorConfig(nb=options.blocks, nf=options.features, gc=options.features // 2)
     config = TrainingConfig(
         name="benchmark", generator=generator, patch=options.patch, batch=options.batch
     )
