@@ -1,4 +1,4 @@
-"""Random weights with the shapes of VGG's first three blocks: feature networks without a download."""
+"""Random weights in the shapes of VGG's first three blocks: features without a download."""
 
 from __future__ import annotations
 
