@@ -11,10 +11,12 @@ nox.options.default_venv_backend = "venv"
 
 @nox.session
 def clients(session: nox.Session) -> None:
-    """Compare our ONNX and SavedModel in the runtimes the clients ship with their source.
+    """Compare our weights and packages, in the runtimes the clients ship, with their source.
 
-    `nox -s clients -- -k "1.15"` takes one; `nox --no-venv -s clients` uses the environment at
-    hand for the source. W2S_CLIENTS names a folder that keeps the old environments for next time.
+    Each environment is made once, in half a minute; with ImageJ at hand the macros run around the
+    network too. `nox -s clients -- -k "1.15"` takes one; `nox --no-venv -s clients` uses the
+    environment at hand for the source. W2S_CLIENTS names a folder that keeps the old environments
+    for next time.
     """
     if session.venv_backend != "none":
         session.install("-e", ".[test]")

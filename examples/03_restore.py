@@ -1,26 +1,29 @@
-"""Restore a large image tile by tile with an exported ONNX file.
+"""Restore every image of a folder from Python, with a package that an export made.
 
-python examples/03_restore.py WEIGHTS.onnx IMAGE.tif RESTORED.tif
+python examples/03_restore.py PACKAGE.zip FOLDER OUTPUT
+
+The command line does the same: w2s-export restore FOLDER --package PACKAGE.zip --output OUTPUT
 """
 
 import sys
 from pathlib import Path
 
-from w2s_export.config import PercentileNormalisation
-from w2s_export.convert.runtimes import OnnxRuntime
-from w2s_export.data.images import read_image, write_imagej_tiff
-from w2s_export.data.normalise import normalise
-from w2s_export.restore.tiling import restore_tiled
+from w2s_export.package.network import read_package
+from w2s_export.restore.batch import restore_files
+from w2s_export.restore.image import Options
+from w2s_export.restore.inputs import find
 
 
-def main(weights: Path, source: Path, target: Path) -> None:
-    image = read_image(source)
-    # Once for the whole image: tiles normalised one by one would differ in brightness.
-    x = normalise(image.pixels[0], PercentileNormalisation(low=1, high=99.8))
-    y = restore_tiled(OnnxRuntime(weights), x, scale=2, halo=16, tile=256)
-    pixel = image.pixel_size_um[0] / 2 if image.pixel_size_um else None
-    write_imagej_tiff(target, y[0] if len(y) == 1 else y, pixel)
+def main(package: Path, folder: Path, output: Path) -> int:
+    network = read_package(package)
+    found = find([str(folder)], output)
+    # 16-bit counts state their scale, which Fiji shows as the calibration of the pixel values.
+    options = Options(dtype="uint16", memory=10**9)
+    outcomes = restore_files(found.images, output, network.model, network.open, options)
+    for outcome in outcomes:
+        print(outcome.source, outcome.status.value, outcome.reason or outcome.target)
+    return sum(outcome.status.value == "failed" for outcome in outcomes)
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]))
+    sys.exit(main(*map(Path, sys.argv[1:4])))

@@ -14,8 +14,6 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 def test_train_export_restore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    import zipfile
-
     runpy.run_path(str(EXAMPLES / "02_train.py"))["main"](tmp_path / "train", steps=4)
     weights = tmp_path / "train" / "trained" / "simulated-microtubules.npz"
     sample = tmp_path / "train" / "data" / "lr" / "000.tif"
@@ -23,12 +21,11 @@ def test_train_export_restore(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert export(weights, sample, tmp_path / "exported") == 0
     assert "all holds" in capsys.readouterr().out
     package = tmp_path / "exported" / "simulated-microtubules.bioimageio.zip"
-    with zipfile.ZipFile(package) as archive:
-        archive.extract("weights.onnx", tmp_path)
     restore = runpy.run_path(str(EXAMPLES / "03_restore.py"))["main"]
-    restore(tmp_path / "weights.onnx", sample, tmp_path / "restored.tif")
-    before, after = tifffile.imread(sample), tifffile.imread(tmp_path / "restored.tif")
+    assert restore(package, sample.parent, tmp_path / "restored") == 0
+    before, after = tifffile.imread(sample), tifffile.imread(tmp_path / "restored" / "000.tif")
     assert after.shape == tuple(2 * size for size in before.shape)
+    assert len(list((tmp_path / "restored").iterdir())) == len(list(sample.parent.iterdir()))
 
 
 def test_the_metadata_example_is_complete() -> None:

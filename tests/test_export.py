@@ -31,8 +31,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
-def test_three_files_and_nothing_else(exported: Path) -> None:
-    assert sorted(p.name for p in exported.iterdir()) == sorted([*ZIPS, "report.json"])
+def test_four_files_and_nothing_else(exported: Path) -> None:
+    reports = ["report.json", "report.html"]
+    assert sorted(p.name for p in exported.iterdir()) == sorted([*ZIPS, *reports])
 
 
 @pytest.mark.parametrize("name", ZIPS)
@@ -82,6 +83,41 @@ def test_the_report_says_what_was_proven(exported: Path) -> None:
     assert report["halo"]["minimum"] >= 2 * report["halo"]["input_pixels"] + 1
 
 
+@pytest.mark.parametrize("name", ZIPS)
+def test_a_package_exported_again_is_the_same_package(
+    name: str, exported: Path, tmp_path: Path
+) -> None:
+    assert run(["--weights", str(exported / name), "--output", str(tmp_path)]) == 0
+    for zipped in ZIPS:
+        assert (tmp_path / zipped).read_bytes() == (exported / zipped).read_bytes()
+
+
+def test_a_colour_package_exported_again_is_the_same_package(tmp_path: Path) -> None:
+    """Authors, citations, notes and a colour sample come back too."""
+    weights = checkpoint(tmp_path / "w.npz", in_nc=3, out_nc=3, scale=4, upsampling="conv")
+    tifffile.imwrite(tmp_path / "s.tif", noise(40, 36, 3).astype(np.uint8), photometric="rgb")
+    (tmp_path / "m.yaml").write_text(
+        "authors: [{name: Ada Lovelace}]\ncite: [{text: A paper, doi: 10.1234/abc}]\n"
+        "license: MIT\nnotes: One note.\ntimestamp: 2026-01-02T03:04:05\n"
+    )
+    once = ["--weights", str(weights), "--sample", str(tmp_path / "s.tif")]
+    once += ["--metadata", str(tmp_path / "m.yaml"), "--output", str(tmp_path / "once")]
+    assert run(once) == 0
+    twice = ["--weights", str(tmp_path / "once" / ZIPS[0]), "--output", str(tmp_path / "twice")]
+    assert run(twice) == 0
+    for zipped in ZIPS:
+        again = (tmp_path / "twice" / zipped).read_bytes()
+        assert again == (tmp_path / "once" / zipped).read_bytes()
+
+
+def test_the_page_shows_the_sample_and_every_format(exported: Path) -> None:
+    page = (exported / "report.html").read_text(encoding="utf-8")
+    assert "<h1>tiny-model</h1>" in page
+    assert page.count('src="data:image/png;base64,') == 4  # input, output, a map of each format
+    for words in ("Verified: every format", "Cell. Input 64×48 pixels of 100 nm", "Converting to"):
+        assert words in page
+
+
 def test_the_same_input_gives_the_same_bytes(exported: Path, tmp_path: Path) -> None:
     source = exported.parent
     arguments = ["--weights", str(source / "w.npz"), "--sample", str(source / "cell.tif")]
@@ -128,7 +164,9 @@ def test_a_failed_check_exits_with_1_and_is_named(
     assert report["passed"] is False
     codes = {f["code"] for f in report["findings"] if f["severity"] == "error"}
     assert {"output-differs", "core-test-failed"} <= codes
-    assert "output-differs" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "output-differs" in said
+    assert f"{tmp_path / 'output' / 'report.html'}\n" in said
 
 
 def test_a_colour_network_takes_a_repeated_grey_sample(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 import tempfile
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from w2s_export.checkpoint.load import load_checkpoint
+from w2s_export.checkpoint.load import doubts, load_checkpoint
 from w2s_export.clock import StageClock
 from w2s_export.config import Normalisation, PercentileNormalisation
 from w2s_export.data.normalise import normalise
@@ -22,8 +23,10 @@ from w2s_export.errors import ConfigError, ImageError, OutputError
 from w2s_export.package.archive import Packages, package_paths, write_packages
 from w2s_export.package.description import Description, Sample
 from w2s_export.package.metadata import Metadata, check_name, default_metadata, read_metadata
-from w2s_export.package.sample import read_sample
+from w2s_export.package.recorded import Recorded, read_recorded
+from w2s_export.package.sample import RawSample, read_sample
 from w2s_export.resources import DEFAULT_MODEL, asset
+from w2s_export.verify.page import PAGE_NAME, write_page
 from w2s_export.verify.report import REPORT_NAME
 
 if TYPE_CHECKING:
@@ -53,6 +56,8 @@ class ExportRequest:
     metadata: Path | None = None
     name: str | None = None
     normalisation: Normalisation | None = None
+    cpu_fast: bool = False
+    """Add the fast CPU graph to the packages."""
     overwrite: bool = False
 
 
@@ -62,6 +67,7 @@ class ExportResult:
 
     packages: Packages
     report_path: Path
+    page_path: Path
     report: VerificationReport
     seconds: dict[str, float]
 
@@ -76,30 +82,32 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
     Raises:
         W2SExportError: bad input; the output folder is left as it was.
     """
+    # With oneDNN the same convolution differs in its last bit from one run to the next: of ten
+    # exports in one process four gave other bytes. Heeded unless TensorFlow is loaded already.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     clock = StageClock(stage)
     clock("Loading weights")
     checkpoint = load_checkpoint(request.weights or default_weights(), scale=request.scale)
-    metadata, name = _identity(request, checkpoint)
+    if doubt := doubts(checkpoint):
+        logger.warning("%s: %s", request.weights, doubt)
+    recorded = _recorded(request, checkpoint)
+    metadata, name = _identity(request, checkpoint, recorded)
     checkpoint = replace(checkpoint, normalisation=_normalisation(request, checkpoint))
-    sample = read_sample(
-        request.sample or asset(f"models/{DEFAULT_MODEL}/sample_input.tif"),
-        checkpoint.config,
-        plane=request.plane,
-        repeat_channels=request.repeat_channels,
-    )
-    if request.sample is None:
-        sample = replace(sample, name="a simulated image of microtubules")
+    sample = _sample(request, checkpoint.config, recorded)
     try:
         model_input = normalise(sample.pixels, checkpoint.normalisation)
     except ImageError as error:
         raise type(error)(f"sample '{sample.name}': {error}") from None
-    if request.weights and not request.sample:
+    if request.weights and not request.sample and not recorded:
         logger.warning(
             "no --sample: the packages carry a simulated image of microtubules; give an image of "
             "the kind the network restores before you share them"
         )
-    with _staging(request.output, name, request.overwrite) as folder:
+    from w2s_export.verify.core_tests import core_program
+
+    with _staging(request.output, name, request.overwrite) as folder, core_program() as core:
         clock("Building the generator")
+        from w2s_export.convert.cpu_fast import to_cpu_fast
         from w2s_export.convert.onnx import to_onnx
         from w2s_export.convert.runtimes import KerasRuntime
         from w2s_export.convert.saved_model import to_saved_model
@@ -114,10 +122,14 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         onnx = to_onnx(model, checkpoint.config, work / "weights.onnx")
         clock("Converting to SavedModel")
         saved_model = to_saved_model(model, checkpoint.config, work / "saved_model.zip")
+        cpu_fast = None
+        if request.cpu_fast:
+            clock("Converting to the fast CPU graph")
+            cpu_fast = to_cpu_fast(checkpoint.config, checkpoint.weights, work / "cpu_fast.onnx")
 
         source = KerasRuntime(model)
         expected, parity, halo = _measure(
-            source, onnx, saved_model, model_input, checkpoint.config, clock
+            source, onnx, saved_model, cpu_fast, model_input, checkpoint.config, clock
         )
         clock("Writing the packages")
         description = Description(
@@ -134,19 +146,23 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
             ),
             halo=halo,
             parity=parity,
+            cpu_fast=cpu_fast,
         )
         packages = write_packages(description, folder)
         clock("Verifying the packages")
         report = verify_packages(
-            packages, source, description, lambda step: stage(f"Verifying: {step}")
+            packages, source, description, lambda step: stage(f"Verifying: {step}"), core
         )
+        spent = dict(clock.finish())
         clock("Writing the report")
         report.write_json(folder / REPORT_NAME)
+        write_page(report, folder / PAGE_NAME, name, spent)
         shutil.rmtree(work)
         _publish(folder, request.output)
     return ExportResult(
         packages=package_paths(name, request.output),
         report_path=request.output / REPORT_NAME,
+        page_path=request.output / PAGE_NAME,
         report=report,
         seconds=clock.finish(),
     )
@@ -156,6 +172,7 @@ def _measure(
     source: Runtime,
     onnx: OnnxArtifact,
     saved_model: SavedModelArtifact,
+    cpu_fast: OnnxArtifact | None,
     image: NDArray[np.float32],
     config: GeneratorConfig,
     clock: Callable[[str], None],
@@ -165,7 +182,7 @@ def _measure(
     The runtimes end with this function: verification loads its own, from the finished packages.
     """
     from w2s_export.convert.compare import compare
-    from w2s_export.convert.runtimes import OnnxRuntime, SavedModelRuntime
+    from w2s_export.convert.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
     from w2s_export.restore.halo import measure_halo
 
     clock("Comparing on the sample")
@@ -176,6 +193,10 @@ def _measure(
     del tensorflow
     runtime = OnnxRuntime(onnx.path)
     parity.insert(0, compare(runtime.name, "sample", expected, runtime(batch)))
+    if cpu_fast is not None:
+        fast = CpuFastRuntime(cpu_fast.path)
+        parity.append(compare(fast.name, "sample", expected, fast(batch)))
+        del fast
     clock("Measuring the halo")
     return expected, tuple(parity), measure_halo(runtime, image, config)
 
@@ -185,12 +206,39 @@ def default_weights() -> Path:
     return asset(f"models/{DEFAULT_MODEL}/weights.npz")
 
 
-def _identity(request: ExportRequest, checkpoint: Checkpoint) -> tuple[Metadata, str]:
+def _recorded(request: ExportRequest, checkpoint: Checkpoint) -> Recorded | None:
+    """Metadata and sample of the package the weights lie in, if both are not given anew."""
+    if request.weights is None or checkpoint.source_format != "package":
+        return None
+    if request.metadata and request.sample:
+        return None
+    return read_recorded(request.weights, checkpoint.config)
+
+
+def _sample(
+    request: ExportRequest, config: GeneratorConfig, recorded: Recorded | None
+) -> RawSample:
+    if request.sample is None and recorded is not None:
+        return recorded.sample
+    sample = read_sample(
+        request.sample or asset(f"models/{DEFAULT_MODEL}/sample_input.tif"),
+        config,
+        plane=request.plane,
+        repeat_channels=request.repeat_channels,
+    )
+    if request.sample is None:
+        return replace(sample, name="a simulated image of microtubules")
+    return sample
+
+
+def _identity(
+    request: ExportRequest, checkpoint: Checkpoint, recorded: Recorded | None
+) -> tuple[Metadata, str]:
     """Metadata complete with defaults, and the name of the files."""
     file = request.metadata
     if file is None and request.weights is None:
         file = asset(f"models/{DEFAULT_MODEL}/metadata.yaml")
-    given = read_metadata(file) if file else Metadata()
+    given = read_metadata(file) if file else recorded.metadata if recorded else Metadata()
     stem = request.weights.stem if request.weights else DEFAULT_MODEL
     name = (
         request.name
@@ -236,7 +284,8 @@ def _staging(output: Path, name: str, overwrite: bool) -> Iterator[Path]:
             made.append(folder)
         output.mkdir(parents=True, exist_ok=True)
         targets = package_paths(name, output)
-        files = (targets.bioimageio, targets.deepimagej, output / REPORT_NAME)
+        reports = (output / REPORT_NAME, output / PAGE_NAME)
+        files = (targets.bioimageio, targets.deepimagej, *reports)
         present = [path for path in files if path.exists()]
         odd = [path for path in present if not path.is_file()]
         if odd:

@@ -91,7 +91,9 @@ class Reference:
             for step in (1, 2):
                 if f"conv_up{step}.weight" in state:
                     x = lrelu(conv(up(x, 2), f"conv_up{step}"))
-        else:
+        elif config.scale * config.pixel_unshuffle > 1:
+            # Without upsampling there is no activation either: ESRGAN's first code (architecture.py
+            # of xinntao's BasicSR of 2018) goes from the trunk to HR_conv0 directly at ×1.
             x = lrelu(up(x, config.scale * config.pixel_unshuffle))
         return conv(lrelu(conv(x, "conv_hr")), "conv_last").numpy()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -207,17 +208,51 @@ def test_optimizer_beside_the_network_is_left_alone(tmp_path: Path) -> None:
 def test_layer_of_an_archive_is_never_built(tmp_path: Path) -> None:
     model = lively(GOLDEN)
     model.save(tmp_path / "net.keras")
-    with zipfile.ZipFile(tmp_path / "net.keras") as archive:
+    bait = {"class_name": "Lambda", "name": "bait", "config": {"function": "__import__('os')"}}
+    path = edited(tmp_path / "net.keras", lambda config: config["config"]["layers"].append(bait))
+    with pytest.raises(CheckpointMismatchError, match="has a Lambda layer 'bait'"):
+        load_checkpoint(path)
+
+
+def edited(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of a `.keras` archive whose config.json is changed."""
+    with zipfile.ZipFile(path) as archive:
         contents = {name: archive.read(name) for name in archive.namelist()}
     config = json.loads(contents["config.json"])
-    bait = {"class_name": "Lambda", "name": "bait", "config": {"function": "__import__('os')"}}
-    config["config"]["layers"].append(bait)
+    change(config)
     contents["config.json"] = json.dumps(config).encode()
-    with zipfile.ZipFile(tmp_path / "bait.keras", "w") as archive:
+    with zipfile.ZipFile(path.with_name("edited.keras"), "w") as archive:
         for name, content in contents.items():
             archive.writestr(name, content)
-    with pytest.raises(CheckpointMismatchError, match="has a Lambda layer 'bait'"):
-        load_checkpoint(tmp_path / "bait.keras")
+    return path.with_name("edited.keras")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("strides", [2, 2]), ("padding", "valid"), ("dilation_rate", [2, 2]), ("activation", "relu")],
+)
+def test_convolution_of_another_kind_is_refused(key: str, value: Any, tmp_path: Path) -> None:
+    lively(GOLDEN).save(tmp_path / "net.keras")
+
+    def change(config: dict[str, Any]) -> None:
+        layers = config["config"]["layers"]
+        next(layer for layer in layers if layer["name"] == "conv_hr")["config"][key] = value
+
+    path = edited(tmp_path / "net.keras", change)
+    with pytest.raises(CheckpointMismatchError, match=f"'conv_hr' with {key} "):
+        load_checkpoint(path)
+
+
+def test_foreign_layer_of_another_kind_of_model_is_refused(tmp_path: Path) -> None:
+    lively(GOLDEN).save(tmp_path / "net.keras")
+
+    def change(config: dict[str, Any]) -> None:
+        config["class_name"] = "Sequential"
+        config["config"]["layers"][-1]["class_name"] = "Dense"
+
+    path = edited(tmp_path / "net.keras", change)
+    with pytest.raises(CheckpointMismatchError, match="has a Dense layer 'conv_last'"):
+        load_checkpoint(path)
 
 
 def test_bfloat16_weights(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,6 +167,99 @@ def test_onnx_with_two_slopes(network: Path) -> None:
         load_checkpoint(network)
 
 
+def _append(graph: Any) -> None:
+    from onnx import helper
+
+    graph.output[0].name = "sharpened"
+    graph.node.append(helper.make_node("Relu", ["output"], ["sharpened"], "sharpen"))
+
+
+def _append_of_a_known_kind(graph: Any) -> None:
+    from onnx import helper
+
+    graph.output[0].name = "twice"
+    graph.node.append(helper.make_node("Add", ["output", "output"], ["twice"], "twice"))
+
+
+def _unused(graph: Any) -> None:
+    from onnx import helper
+
+    graph.node.append(helper.make_node("Add", ["output", "output"], ["unused"], "unused"))
+
+
+def _rewire(graph: Any) -> None:
+    """The long skip starts one block too late."""
+    node = next(node for node in graph.node if node.name == "body_add")
+    node.input[0] = "body_0_add"
+
+
+def _reorder_concatenation(graph: Any) -> None:
+    node = next(node for node in graph.node if node.op_type == "Concat")
+    node.input[:] = list(reversed(node.input))
+
+
+def _two_outputs(graph: Any) -> None:
+    graph.output.append(graph.output[0])
+
+
+def _attribute(kind: str, name: str, value: Any) -> Callable[[Any], None]:
+    def change(graph: Any) -> None:
+        from onnx import helper
+
+        node = next(node for node in graph.node if node.op_type == kind)
+        kept = [item for item in node.attribute if item.name != name]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+        if value is not None:
+            node.attribute.append(helper.make_attribute(name, value))
+
+    return change
+
+
+EDITS: dict[str, tuple[Callable[[Any], None], str]] = {
+    "node_of_another_kind": (_append, "'sharpen' of type Relu"),
+    "one_node_more": (_append_of_a_known_kind, "nodes where this RRDBNet has"),
+    "unused_node": (_unused, "nodes where this RRDBNet has"),
+    "rewired": (_rewire, "connects its layers in another way"),
+    "concatenation_reordered": (_reorder_concatenation, "connects its layers in another way"),
+    "two_outputs": (_two_outputs, "1 inputs and 2 outputs"),
+    "strides": (_attribute("Conv", "strides", [2, 2]), "with strides [2, 2]"),
+    "no_padding": (_attribute("Conv", "pads", None), "with pads None"),
+    "bilinear": (_attribute("Resize", "mode", "linear"), "with mode b'linear'"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_edited_onnx_is_noticed(edit: str, network: Path) -> None:
+    """The weights alone would still load: what they are connected to is checked too."""
+    import onnx
+
+    change, message = EDITS[edit]
+    model = onnx.load(network)
+    change(model.graph)
+    onnx.save(model, network)
+    with pytest.raises(CheckpointMismatchError, match=re.escape(message)):
+        load_checkpoint(network)
+
+
+def test_names_and_order_of_an_onnx_graph_do_not_matter(network: Path) -> None:
+    import onnx
+
+    expected = load_checkpoint(network)
+    model = onnx.load(network)
+    renamed = {name: f"t{i}" for i, node in enumerate(model.graph.node) for name in node.output}
+    renamed[model.graph.output[0].name] = model.graph.output[0].name
+    for node in model.graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed[name] for name in node.output]
+        node.name = ""
+    onnx.save(model, network)
+    found = load_checkpoint(network)
+    assert found.config == expected.config
+    for name, value in expected.weights.items():
+        np.testing.assert_array_equal(found.weights[name], value, err_msg=name)
+
+
 RECORD = {"generator": {"nf": 8, "gc": 4, "nb": 1}, "normalisation": {"kind": "none"}}
 WEIGHTS = {"weights": {"onnx": {"source": "weights.onnx"}}}
 
@@ -173,6 +268,13 @@ WEIGHTS = {"weights": {"onnx": {"source": "weights.onnx"}}}
     ("rdf", "message"),
     [
         (WEIGHTS, "that w2s-export did not write"),
+        (
+            {
+                "config": {"w2s_export": RECORD},
+                "weights": {"onnx": {"source": "weights.onnx", "sha256": "0" * 64}},
+            },
+            "'weights.onnx' is not the file its rdf names",
+        ),
         ({"config": {"w2s_export": RECORD}}, "names ONNX weights None"),
         ({"config": {"w2s_export": {"generator": {"nf": "many"}}}, **WEIGHTS}, "'generator.nf'"),
         (
@@ -180,7 +282,7 @@ WEIGHTS = {"weights": {"onnx": {"source": "weights.onnx"}}}
             "its rdf records in_nc=1 out_nc=1 nf=16",
         ),
     ],
-    ids=["somebody_elses", "no_onnx", "bad_record", "other_architecture"],
+    ids=["somebody_elses", "other_file", "no_onnx", "bad_record", "other_architecture"],
 )
 def test_unusable_package(rdf: dict[str, Any], message: str, network: Path, tmp_path: Path) -> None:
     path = package(tmp_path / "model.zip", rdf, network)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from w2s_export.checkpoint.artifact import Checkpoint
-from w2s_export.checkpoint.load import load_checkpoint
+from w2s_export.checkpoint.load import doubts, load_checkpoint
 from w2s_export.config import GeneratorConfig
 from w2s_export.errors import CheckpointMismatchError, MissingExtraError
 
@@ -177,6 +177,35 @@ def test_scale_of_a_plain_network_can_be_given(tmp_path: Path, reference: Any) -
     torch.save(tensors(reference.state(config, seed=1)), tmp_path / "net.pth")
     assert load_checkpoint(tmp_path / "net.pth").config.scale == 2
     assert load_checkpoint(tmp_path / "net.pth", scale=4).config == config
+
+
+def test_what_no_tensor_shows_is_said(tmp_path: Path, reference: Any) -> None:
+    constants = ("residual_scale", "negative_slope")
+    torch.save(tensors(reference.state(GeneratorConfig(**SMALL), seed=1)), tmp_path / "net.pth")
+    plain = load_checkpoint(tmp_path / "net.pth")
+    assert plain.assumed == ("scale", *constants)
+    assert doubts(plain) == ("does not record by how much it enlarges: taken as ×2; see --scale")
+    given = load_checkpoint(tmp_path / "net.pth", scale=2)
+    assert given.assumed == constants
+    assert doubts(given) == ""
+    torch.save(tensors(reference.state(CONV_X4, seed=1)), tmp_path / "net.pth")
+    assert load_checkpoint(tmp_path / "net.pth").assumed == constants
+
+
+@pytest.mark.parametrize("channels", [4, 16])
+def test_many_channels_or_a_pixel_unshuffle(channels: int, tmp_path: Path, reference: Any) -> None:
+    """4 or 16 inputs and 1 output may be either; `--scale` settles it."""
+    frames = GeneratorConfig(**SMALL, in_nc=channels, scale=4, upsampling="conv")
+    torch.save(tensors(reference.state(frames, seed=1)), tmp_path / "net.pth")
+    found = load_checkpoint(tmp_path / "net.pth")
+    factor = {4: 2, 16: 4}[channels]
+    assert (found.config.in_nc, found.config.pixel_unshuffle) == (1, factor)
+    assert "pixel_unshuffle" in found.assumed
+    assert f"takes {channels} channels: read as 1 behind" in doubts(found)
+    assert load_checkpoint(tmp_path / "net.pth", scale=4).config == frames
+    behind = load_checkpoint(tmp_path / "net.pth", scale=4 // factor)
+    assert behind.config == found.config
+    assert doubts(behind) == ""
 
 
 def test_given_scale_must_be_the_files(tmp_path: Path, reference: Any) -> None:

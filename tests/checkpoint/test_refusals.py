@@ -209,6 +209,10 @@ PTH_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda state: {**state, "body.999.rdb1.conv1.weight": torch.zeros(4, 8, 3, 3)},
         "'nb'",
     ),
+    "tensors_in_a_container_beside": (
+        lambda state: {**state, "averages": {"shadow": [torch.zeros(2)]}},
+        "holds tensors beside 'averages'",
+    ),
     "list": (lambda state: list(state.values()), "holds no state dict (found: list)"),
     "tensor": (lambda state: state["conv_hr.bias"], "holds no state dict (found: Tensor)"),
     "empty": (lambda state: {}, "holds no weights"),

@@ -129,6 +129,25 @@ def test_todays_tensorflow(written_by: str, tmp_path: Path) -> None:
         np.testing.assert_array_equal(checkpoint.weights[name], value, err_msg=name)
 
 
+def test_a_scalar_of_the_network_is_not_dropped(tmp_path: Path) -> None:
+    """Such as a trained slope or residual factor, which the family does not have."""
+    import tensorflow as tf
+
+    from w2s_export.networks.generator import build_generator, get_weights
+
+    weights = get_weights(build_generator(ONE), ONE)
+    holder = tf.train.Checkpoint(
+        trainable_variables=[tf.Variable(value) for value in weights.values()],
+        step=tf.Variable(7),
+    )
+    holder.write(tmp_path / "net")
+    assert load_checkpoint(tmp_path / "net.index").config == ONE  # a step counter is no weight
+    holder.alpha = tf.Variable(0.3)
+    holder.write(tmp_path / "net")
+    with pytest.raises(CheckpointError, match="alpha"):
+        load_checkpoint(tmp_path / "net.index")
+
+
 def test_frozen_saved_model_is_sent_to_its_package(folder: Path) -> None:
     shutil.rmtree(folder / "variables")
     with pytest.raises(CheckpointError, match="without variables"):

@@ -1,4 +1,4 @@
-"""Run a SavedModel inside an old environment: MODEL.zip INPUTS.npz OUTPUTS.npz. Python 3.7 on."""
+"""Run SavedModels in an old environment: {MODEL.zip INPUTS.npz OUTPUTS.npz}… Python 3.7 on."""
 
 import sys
 import tempfile
@@ -28,13 +28,13 @@ def run_version_2(folder, batches):
     }
 
 
-model, inputs, outputs = sys.argv[1:]
-with np.load(inputs) as archive:
-    cases = {case: archive[case] for case in archive.files}
-with tempfile.TemporaryDirectory() as temporary:
-    with zipfile.ZipFile(model) as archive:
-        archive.extractall(temporary)
-    run = run_version_1 if tf.__version__.startswith("1.") else run_version_2
-    results = run(temporary, cases)
-np.savez(outputs, **results)
+run = run_version_1 if tf.__version__.startswith("1.") else run_version_2
+for model, inputs, outputs in zip(sys.argv[1::3], sys.argv[2::3], sys.argv[3::3]):  # noqa: B905
+    with np.load(inputs) as archive:
+        cases = {case: archive[case] for case in archive.files}
+    with tempfile.TemporaryDirectory() as temporary:
+        with zipfile.ZipFile(model) as archive:
+            archive.extractall(temporary)
+        results = run(temporary, cases)
+    np.savez(outputs, **results)
 print("TensorFlow", tf.__version__)

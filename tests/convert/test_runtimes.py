@@ -129,6 +129,15 @@ def _unknown_operation(good: Path, path: Path) -> None:
     _edited(good, path, lambda graph: graph.graph_def.node.add(name="w", op="NoSuchOperation"))
 
 
+def _matrix_product(good: Path, path: Path) -> None:
+    """Harmless, but nothing this tool writes: the list says what may run, not what may not."""
+    _edited(good, path, lambda graph: graph.graph_def.node.add(name="m", op="MatMul"))
+
+
+def _exploding(good: Path, path: Path) -> None:
+    _zip(path, {"saved_model.pb": _graph(good), "variables/v": bytes(65 << 20)})
+
+
 @pytest.mark.parametrize(
     ("inflict", "message"),
     [
@@ -143,7 +152,9 @@ def _unknown_operation(good: Path, path: Path) -> None:
         (_writes_files, "WriteFile"),
         (_writes_files_in_a_function, "WriteFile"),
         (_without_signature, "refuses"),
-        (_unknown_operation, "refuses"),
+        (_unknown_operation, "NoSuchOperation"),
+        (_matrix_product, "MatMul"),
+        (_exploding, "more than real"),
     ],
 )
 def test_an_unsafe_or_broken_saved_model_is_refused(

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import tifffile
 
-from w2s_export.config import FixedRangeNormalisation
-from w2s_export.data.pairs import read_pairs
+from w2s_export.config import FixedRangeNormalisation, Normalisation
+from w2s_export.data.pairs import Pair, match_names, read_files
 from w2s_export.errors import FlatImageError, ImageError
 
 HOW = FixedRangeNormalisation(low=0, high=100)
+
+
+def read_pairs(low: Path, high: Path, scale: int, *how: Normalisation) -> list[Pair]:
+    return read_files(match_names(low, high), scale, *how)
 
 
 @pytest.fixture
@@ -35,12 +39,6 @@ def test_pairs_are_read_sorted_and_normalised(folders: tuple[Path, Path]) -> Non
     assert pairs[0].low.dtype == pairs[0].high.dtype == np.float32
 
 
-def test_a_listed_name_picks(folders: tuple[Path, Path]) -> None:
-    assert [p.name for p in read_pairs(*folders, 2, HOW, HOW, ["b.tif"])] == ["b.tif"]
-    with pytest.raises(ImageError, match=r"first 'c\.tif'"):
-        read_pairs(*folders, 2, HOW, HOW, ["c.tif"])
-
-
 def test_an_unpaired_name_is_named(folders: tuple[Path, Path]) -> None:
     (folders[1] / "a.tif").unlink()
     with pytest.raises(ImageError, match=r"1 images have no partner, first 'a\.tif'.*high"):
@@ -56,8 +54,22 @@ def test_a_constant_image_is_named(folders: tuple[Path, Path]) -> None:
     from w2s_export.config import PercentileNormalisation
 
     tifffile.imwrite(folders[0] / "b.tif", np.full((6, 8), 7, np.uint16))
-    with pytest.raises(FlatImageError, match=r"b\.tif.*flat"):
-        read_pairs(*folders, 2, PercentileNormalisation(), HOW)
+    for how in (PercentileNormalisation(), HOW):
+        with pytest.raises(FlatImageError, match=r"b\.tif.*flat"):
+            read_pairs(*folders, 2, how, HOW)
+
+
+def test_mixed_channels_are_named(folders: tuple[Path, Path]) -> None:
+    colour = np.random.default_rng(1).integers(0, 100, (3, 6, 8)).astype(np.uint16)
+    tifffile.imwrite(folders[0] / "b.tif", colour, imagej=True, metadata={"axes": "CYX"})
+    with pytest.raises(ImageError, match=r"'b\.tif': its input has 3 channels, .*'a\.tif' 1"):
+        read_pairs(*folders, 2, HOW, HOW)
+
+
+def test_hidden_files_and_folders_are_no_images(folders: tuple[Path, Path]) -> None:
+    (folders[0] / ".ipynb_checkpoints").mkdir()
+    (folders[0] / "._a.tif").write_bytes(b"what macOS leaves")
+    assert [pair.name for pair in read_pairs(*folders, 2, HOW, HOW)] == ["a.tif", "b.tif"]
 
 
 def test_stacks_and_missing_or_empty_folders_are_refused(folders: tuple[Path, Path]) -> None:

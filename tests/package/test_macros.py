@@ -13,15 +13,11 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from tests.imagej import JAR, imagej, needs_imagej
 from w2s_export.config import FixedRangeNormalisation, Normalisation, PercentileNormalisation
 from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
 
-JAR = Path("/usr/share/java/ij.jar")
-NEEDED = ("java", "xvfb-run")
-pytestmark = pytest.mark.skipif(
-    not JAR.is_file() or not all(shutil.which(tool) for tool in NEEDED),
-    reason="needs ImageJ: apt-get install imagej xvfb",
-)
+pytestmark = needs_imagej
 
 # One job a line: macro|image|where to save the current image afterwards|part to select.
 DRIVER = """
@@ -64,19 +60,6 @@ class Outcome:
     selected: bool
     original_selected: bool
     milliseconds: int
-
-
-def imagej(folder: Path, driver: str, argument: Path) -> str:
-    (folder / "driver.ijm").write_text(driver)
-    command = ["xvfb-run", "-a", "java", "-Xmx1g", "-cp", str(JAR), "ij.ImageJ", "-batch"]
-    done = subprocess.run(
-        [*command, str(folder / "driver.ijm"), str(argument)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    return done.stdout
 
 
 def run_all(

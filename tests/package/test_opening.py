@@ -103,7 +103,11 @@ def nest(path: Path) -> None:
     rewrite(path, move)
 
 
-BILLION = b"a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n"
+BILLION = b"a: &a [x,x]\n" + b"".join(
+    b"%c: &%c [*%c%s]\n" % (97 + n, 97 + n, 96 + n, b",*%c" % (96 + n) * 9) for n in range(1, 9)
+)
+ENDLESS = b"a: &a [x, *a]\n"
+CHAIN = b"a0: &a0 [x]\n" + b"".join(b"a%d: &a%d [*a%d]\n" % (n, n, n - 1) for n in range(1, 60))
 CODE = b"!!python/object/apply:os.system ['true']\n"
 FAULTS: list[tuple[str, Callable[[Path], object], str]] = [
     ("absolute path", add("/etc/cron.d/x"), "outside the folder"),
@@ -125,6 +129,8 @@ FAULTS: list[tuple[str, Callable[[Path], object], str]] = [
     ("missing", lambda path: path.unlink(), "No such file"),
     ("nested", nest, "zip the files and not their folder"),
     ("alias bomb", set_rdf(BILLION), "aliases"),
+    ("endless alias", set_rdf(ENDLESS), "or for itself"),
+    ("chain of aliases", set_rdf(CHAIN), "nests more than 50"),
     ("code in YAML", set_rdf(CODE), "not readable YAML"),
     ("rdf is a list", set_rdf(b"- a\n"), "not a mapping"),
     ("rdf is empty", set_rdf(b""), "not a mapping"),
@@ -167,6 +173,11 @@ def test_damage_inside_a_member_is_found(good: Path) -> None:
     package = open_package(good)
     with pytest.raises(PackageError, match=r"'weights\.onnx' is damaged"):
         package.read("weights.onnx")
+
+
+def test_aliases_that_stay_small_are_read(good: Path) -> None:
+    set_rdf(b"type: model\na: &a {b: [1, 2]}\nc: [*a, *a]\n")(good)
+    assert open_package(good).rdf["c"] == [{"b": [1, 2]}] * 2
 
 
 def test_members_in_folders_are_allowed(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def copy(package: Path, folder: Path, change: Callable[[dict[str, bytes]], None]
     return target
 
 
-class Plain(yaml.SafeDumper):
+class Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
     """Writes what is there twice twice, because readers refuse aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:

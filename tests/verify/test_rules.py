@@ -244,6 +244,143 @@ def spec_scale(good) -> Change:
     return rdf(edit)
 
 
+def pixel_size_as_scale(good) -> Change:
+    def edit(description: dict[str, Any]) -> None:
+        for side, scale in (("inputs", 0.1), ("outputs", 0.05)):
+            for axis in description[side][0]["axes"][2:]:
+                axis["scale"] = scale
+
+    return rdf(edit)
+
+
+def one_image(graph: Any) -> None:
+    signature = graph.signature_def["serving_default"]
+    signature.inputs["input"].tensor_shape.dim[0].size = 1
+
+
+def both(*changes: Callable[[Any], Change]) -> Callable[[Any], Change]:
+    """Several changes, one after the other."""
+
+    def change(good) -> Change:
+        def inflict(files: dict[str, bytes]) -> None:
+            for each in changes:
+                each(good)(files)
+
+        return inflict
+
+    return change
+
+
+def add_file(name: str, data: bytes = b"") -> Callable[[Any], Change]:
+    return lambda good: lambda files: files.update({name: data})
+
+
+def with_macro(text: str) -> Callable[[Any], Change]:
+    return lambda good: lambda files: files.update({"preprocessing.ijm": text.encode()})
+
+
+def element_type(kind: int) -> Callable[[Any], None]:
+    def edit(model: Any) -> None:
+        model.graph.input[0].type.tensor_type.elem_type = kind
+
+    return edit
+
+
+def outside_weights(model: Any) -> None:
+    import onnx
+
+    tensor = model.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+
+
+def custom_operators(model: Any) -> None:
+    model.opset_import.add(domain="my.company", version=1)
+
+
+def fixed_batch(model: Any) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+
+
+def three_axes(model: Any) -> None:
+    del model.graph.input[0].type.tensor_type.shape.dim[0]
+
+
+def wrong_channels(model: Any) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 3
+
+
+def keras_endpoint(graph: Any) -> None:
+    root = graph.object_graph_def.nodes.add()
+    root.children.add(node_id=1, local_name="serve")
+
+
+def channels_last_signature(graph: Any) -> None:
+    shape = graph.signature_def["serving_default"].inputs["input"].tensor_shape
+    for dimension, size in zip(shape.dim, (-1, -1, -1, 1), strict=True):
+        dimension.size = size
+
+
+def two_inputs(good) -> Change:
+    def edit(description: dict[str, Any]) -> None:
+        second = {**description["inputs"][0]}
+        second["id" if "id" in second else "name"] = "second"
+        description["inputs"].append(second)
+
+    return rdf(edit)
+
+
+def two_outputs(good) -> Change:
+    def edit(description: dict[str, Any]) -> None:
+        second = {**description["outputs"][0]}
+        second["id" if "id" in second else "name"] = "second"
+        description["outputs"].append(second)
+
+    return rdf(edit)
+
+
+def swapped_outputs(good) -> Change:
+    """Two outputs that the description lists the other way round."""
+
+    def edit(description: dict[str, Any]) -> None:
+        second = {**description["outputs"][0]}
+        second["id" if "id" in second else "name"] = "extra"
+        description["outputs"].insert(0, second)
+
+    def change(files: dict[str, bytes]) -> None:
+        edit_onnx(second_named_output)(good)(files)
+        rdf(edit)(files)
+
+    return change
+
+
+def huge_test_image(good) -> Change:
+    """The header of an array of 64 Mpixel; rules read no further."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": (1, 1, 8000, 8000)}
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, header)
+    return exchange("test_input.npy", stream.getvalue())
+
+
+def fixed_description(good) -> Change:
+    def edit(description: dict[str, Any]) -> None:
+        tensor = description["inputs"][0]
+        if "shape" in tensor:
+            tensor["shape"] = [1, 1, 66, 73]
+        else:
+            for axis, size in zip(tensor["axes"][2:], (66, 73), strict=True):
+                axis["size"] = size
+
+    return rdf(edit)
+
+
+def jpeg_cover(good) -> Change:
+    import imageio.v3
+
+    data = imageio.v3.imwrite("<bytes>", np.zeros((40, 120, 3), np.uint8), extension=".jpg")
+    return lambda files: files.update({"cover.png": data})
+
+
 DEEPIMAGEJ = "config.deepimagej"
 INFORMATION = f"{DEEPIMAGEJ}.test_information"
 MACRO = {"spec": "ij.IJ::runMacroFile", "kwargs": "preprocessing.ijm"}
@@ -280,6 +417,27 @@ BOTH = [
     ("another signature", Code.saved_model_signature, edit_graph(other_signature)),
     ("another tensor name", Code.saved_model_names, edit_graph(other_names)),
     ("test output of another size", Code.test_output_size, smaller_output),
+    ("a dataset", Code.not_a_model, put("type", "dataset")),
+    ("a bracket in the name", Code.name_breaks_macros, put("name", "model [2]")),
+    ("two inputs", Code.several_inputs, two_inputs),
+    ("two described outputs", Code.several_outputs, two_outputs),
+    ("outputs the other way round", Code.onnx_order, swapped_outputs),
+    ("float64 in", Code.onnx_not_float32, edit_onnx(element_type(11))),
+    ("weights outside", Code.onnx_external_data, edit_onnx(outside_weights)),
+    ("custom operators", Code.onnx_custom_operators, edit_onnx(custom_operators)),
+    ("three axes", Code.axes_not_the_weights, edit_onnx(three_axes)),
+    ("three channels", Code.axes_not_the_weights, edit_onnx(wrong_channels)),
+    ("channels last inside", Code.axes_not_the_weights, edit_graph(channels_last_signature)),
+    ("opset 19 stated", Code.onnx_opset_too_new, put("weights.onnx.opset_version", 19)),
+    ("Keras export", Code.saved_model_endpoint, edit_graph(keras_endpoint)),
+    ("TensorFlow alone", Code.tensorflow_alone, put("weights.onnx", MISSING)),
+    (
+        "a version of TensorFlow that is none",
+        Code.tensorflow_version_unknown,
+        put("weights.tensorflow_saved_model_bundle.tensorflow_version", "latest"),
+    ),
+    ("fixed size described", Code.input_fixed_size, fixed_description),
+    ("a test image of 64 Mpixel", Code.image_too_large, huge_test_image),
 ]
 ONLY_04 = [
     (
@@ -299,7 +457,7 @@ ONLY_04 = [
     ("channels last", Code.axes_order, channels_last),
     ("minimum off the step", Code.minimum_off_step, put("inputs.0.shape.step", [0, 0, 2, 2])),
     ("output without offset", Code.output_reference, put("outputs.0.shape.offset", MISSING)),
-    ("output with offset", Code.output_offset, put("outputs.0.shape.offset", [0, 0, 1, 1])),
+    ("output with offset", Code.test_output_size, put("outputs.0.shape.offset", [0, 0, 1, 1])),
     ("odd halo", Code.halo_odd, put("outputs.0.halo", [0, 0, 5, 5])),
     ("large halo", Code.halo_too_large, put("outputs.0.halo", [0, 0, 60, 60])),
     ("no config.deepimagej", Code.deepimagej_missing, put(DEEPIMAGEJ, MISSING)),
@@ -341,10 +499,35 @@ ONLY_04 = [
     ),
     ("memory as number", Code.deepimagej_memory_peak, put(f"{INFORMATION}.memory_peak", 0.1)),
     ("runtime as number", Code.deepimagej_memory_peak, put(f"{INFORMATION}.runtime", 3)),
+    ("model_keys is text", Code.deepimagej_model_keys, put(f"{DEEPIMAGEJ}.model_keys", "serve")),
+    ("tiling is text", Code.deepimagej_tiling, put(f"{DEEPIMAGEJ}.allow_tiling", "true")),
+    ("tiling missing", Code.deepimagej_tiling, put(f"{DEEPIMAGEJ}.allow_tiling", MISSING)),
+    (
+        "preprocessing without its macro",
+        Code.preprocessing_without_macro,
+        put(f"{DEEPIMAGEJ}.prediction.preprocess", [{"spec": None}]),
+    ),
+    (
+        "a macro that the rdf does not describe",
+        Code.macro_without_preprocessing,
+        put("inputs.0.preprocessing", MISSING),
+    ),
+    ("macro wants an argument", Code.macro_argument, with_macro("a = getArgument();")),
+    (
+        "macro of 256 bins",
+        Code.macro_histogram,
+        with_macro('run("Enhance Contrast", "saturated=1 normalize");'),
+    ),
     ("halo is text", Code.rdf_malformed, put("outputs.0.halo", [0, 0, "a", "b"])),
 ]
 ONLY_05 = [
     ("format 0.5.11", Code.format_unsupported, put("format_version", "0.5.11")),
+    ("format 0.5.13", Code.format_newer, put("format_version", "0.5.13")),
+    ("fixed batch", Code.onnx_fixed_batch, edit_onnx(fixed_batch)),
+    ("a file in a folder", Code.zip_not_flat, add_file("src/code.py")),
+    ("two descriptions", Code.upload_breaks, add_file("bioimageio.yaml", b"type: model")),
+    ("names itself", Code.upload_breaks, append("attachments", {"source": "rdf.yaml"})),
+    ("cover 3:1, JPEG", Code.cover_unsuitable, jpeg_cover),
     ("no inputs", Code.rdf_incomplete, put("inputs", [])),
     ("no weights", Code.rdf_incomplete, put("weights", {})),
     ("uint8 in", Code.tensor_not_float32, put("inputs.0.data.type", "uint8")),
@@ -381,7 +564,15 @@ ONLY_05 = [
         Code.output_offset,
         put_on_both_axes("outputs", "size", {"tensor_id": "input", "axis_id": "y", "offset": 2}),
     ),
+    ("a pixel size as scale", Code.output_scale_truncated, pixel_size_as_scale),
     ("odd halo", Code.halo_odd, put_on_both_axes("outputs", "halo", 5)),
+    ("halo on the input", Code.halo_on_input, put_on_both_axes("inputs", "halo", 4)),
+    ("SavedModel of batch 1", Code.saved_model_fixed_batch, edit_graph(one_image)),
+    (
+        "percentiles of another tensor",
+        Code.processing_unknown,
+        put("inputs.0.preprocessing.0.kwargs.reference_tensor", "input"),
+    ),
     ("large halo", Code.halo_too_large, put_on_both_axes("outputs", "halo", 60)),
     (
         "channels without names",
@@ -423,6 +614,7 @@ FAULTS = [
     for name, code, change in table
 ]
 AS_05 = {
+    Code.format_newer,
     Code.saved_model_names,
     Code.metadata_incomplete,
     Code.rdf_malformed,
@@ -436,10 +628,38 @@ ALSO = {
     "no weights": {Code.weights_unsupported},
     "ONNX alone": {Code.onnx_opset_undeclared},
     "cover as mapping": {Code.cover_unsuitable},
-    "channels last": {Code.test_size_off_grid, Code.test_output_size},
+    "channels last": {
+        Code.test_size_off_grid,
+        Code.test_output_size,
+        Code.axes_not_the_weights,
+        Code.onnx_fixed_size,
+    },
     "minimum off the step": {Code.test_size_off_grid},
-    "output with offset": {Code.test_output_size},
+    "format 0.5.13": {Code.format_unsupported},
+    "two inputs": {
+        Code.onnx_not_one_tensor,
+        Code.saved_model_names,
+        Code.deepimagej_test_information,
+    },
+    "two described outputs": {
+        Code.onnx_not_one_tensor,
+        Code.saved_model_names,
+        Code.deepimagej_test_information,
+    },
+    "outputs the other way round": {
+        Code.several_outputs,
+        Code.saved_model_names,
+        Code.deepimagej_test_information,
+    },
+    "opset 19 stated": {Code.onnx_opset_undeclared},
+    "fixed size described": {Code.halo_too_large},
+    "a test image of 64 Mpixel": {Code.test_output_size},
+    "names itself": {Code.hash_mismatch},
+    "tiling missing": {Code.deepimagej_missing},
+    "macros no list": {Code.preprocessing_without_macro},
+    "three macros": {Code.preprocessing_without_macro},
     "offset": {Code.test_output_size},
+    "a pixel size as scale": {Code.output_scale_ambiguous},
 }
 """What the same fault breaks as well. A description of an unknown format is read as 0.5."""
 
@@ -488,6 +708,27 @@ def test_the_client_that_minds_is_named(good, tmp_path):
     assert (finding.code, finding.clients) == (Code.onnx_ir_too_new, (Client.deepimagej_3_1,))
     assert finding.severity is Severity.error
     assert "IR 9" in finding.message
+
+
+def test_the_size_that_core_truncates_is_named(good, tmp_path):
+    """0.1 → 0.05 µm made 85 of 43 in bioimageio.core, where 86 are meant."""
+    sizes = put_on_both_axes("inputs", "size", {"min": 43, "step": 1})
+    change = both(pixel_size_as_scale, sizes)(good)
+    findings = check_rules(open_package(copy(good.packages.bioimageio, tmp_path, change)))
+    (finding, _) = [f for f in findings if f.code is Code.output_scale_truncated]
+    assert finding.message == "43 pixels become 85, not 86"
+
+
+@pytest.mark.parametrize(
+    ("named", "parts"), [("cyx", ""), ("yx", ""), ("x", "y"), (["channel", "y"], "x"), ([], "yx")]
+)
+def test_mean_and_deviation_of_the_whole_image_are_the_same_in_jdll(good, tmp_path, named, parts):
+    """Format 0.4 must name axes; a lone channel or batch left out changes nothing."""
+    step = {"name": "zero_mean_unit_variance", "kwargs": {"mode": "per_sample", "axes": named}}
+    change = append("inputs.0.preprocessing", step)(good)
+    findings = check_rules(open_package(copy(good.packages.deepimagej, tmp_path, change)))
+    assert [f.code for f in findings] == [Code.processing_per_channel] * bool(parts)
+    assert all(f"leaves out {parts}:" in finding.message for finding in findings)
 
 
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)

@@ -10,7 +10,7 @@ import pytest
 
 from w2s_export.package.archive import Packages
 from w2s_export.verify import verify
-from w2s_export.verify.findings import Code, Severity
+from w2s_export.verify.findings import Client, Code, Severity
 from w2s_export.verify.verify import verify_packages
 
 from .conftest import copy, exchange, npy, rdf
@@ -27,7 +27,7 @@ def without_core(monkeypatch):
             return ()
 
     @contextmanager
-    def nothing(packages, formats):
+    def nothing(packages, formats, program):
         yield Nothing()
 
     monkeypatch.setattr(verify, "core_tests", nothing)
@@ -59,8 +59,15 @@ def test_a_good_export_passes(good, tmp_path, monkeypatch):
     ):
         assert {("ONNX", case), ("TensorFlow", case)} <= cases
     assert max(row.max_relative for row in report.parity if "tiles" not in row.case) < 1e-5
+    assert [r.max_abs for r in report.parity if r.case == "as DeepImageJ 3.1 tiles it"] == [0.0]
     assert "bioimageio.core" in steps
     assert list(tmp_path.iterdir()) == []
+
+    restored = good.description.sample.restored
+    assert [name.split()[0] for name in report.sample.outputs] == ["ONNX", "TensorFlow"]
+    for output in report.sample.outputs.values():
+        assert output.shape == restored.shape
+        assert abs(output - restored).max() < 1e-5 * np.ptp(restored)
 
     report.write_json(tmp_path / "report.json")
     written = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
@@ -249,6 +256,31 @@ def test_a_fault_in_one_package_is_found_there(
         assert all(place.startswith(broken.name) for place in places)
         refused = {name for (name, _), passed in report.verdicts().items() if not passed}
         assert broken.name in refused
+
+
+def test_what_deepimagej_would_make_of_the_sizes_is_checked(good, tmp_path, without_core):
+    def follow_the_specification(description):
+        for axis in description["inputs"][0]["axes"][2:]:
+            axis["scale"] = 1.0
+        for axis in description["outputs"][0]["axes"][2:]:
+            axis["scale"] = 0.5
+
+    broken = copy(good.packages.bioimageio, tmp_path, rdf(follow_the_specification))
+    packages = Packages(broken, good.packages.deepimagej)
+    report = verify_packages(packages, good.source, good.description)
+    found = [f for f in report.findings if f.code is Code.test_output_size]
+    assert len(found) == 2  # the sample, and the smallest image
+    assert all(f.clients == (Client.deepimagej_3_1,) for f in found)
+    assert "(66, 73) plans (33, 36), the network gives (132, 146)" in " ".join(
+        f.message for f in found
+    )
+    refused = {client for (_, client), passed in report.verdicts().items() if not passed}
+    assert Client.deepimagej_3_1 in refused
+    assert Client.core_0_11 not in {
+        client
+        for (name, client), passed in report.verdicts().items()
+        if not passed and name != broken.name
+    }
 
 
 def flip_a_byte(path: Path) -> Code:

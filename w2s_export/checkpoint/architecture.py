@@ -3,7 +3,7 @@
 Two kinds of file exist: those whose names tell a tensor's place (PyTorch), and those where only
 order and shape do (the original Keras files, whose dense blocks share names). What no tensor
 shows, keeps the family's usual value: residual factor 0.2, slope 0.2, and ×2 for nearest-neighbour
-upsampling without convolutions unless the caller knows better.
+upsampling without convolutions unless the caller knows better. `assumed` names those fields.
 """
 
 from __future__ import annotations
@@ -66,6 +66,11 @@ def from_order(
     Raises:
         CheckpointMismatchError: no RRDBNet has these shapes in this order.
     """
+    for tensor in tensors:
+        if len(tensor.shape) not in (1, 4):
+            raise CheckpointMismatchError(
+                f"{tensor} fits no layer: an RRDBNet has kernels (4 axes) and biases (1 axis)"
+            )
     kernels = tensors[0::2]
     for kernel, bias in zip(kernels, tensors[1::2], strict=False):
         if bias.shape != kernel.our_shape[-1:]:
@@ -84,6 +89,21 @@ def from_order(
     _, out_nc = _kernel(str(kernels[-1]), kernels[-1].our_shape)
     config = _config(inputs, nf, gc, blocks, steps, out_nc, known)
     return config, zip(tensor_shapes(config), tensors, strict=True)
+
+
+def assumed(config: GeneratorConfig, known: Mapping[str, Any]) -> tuple[str, ...]:
+    """Fields of a configuration found here that no tensor shows and nobody stated.
+
+    The scale is open where nothing but nearest-neighbour upsampling makes it, and where a
+    pixel-unshuffle is as plausible as an image of so many channels.
+    """
+    shown = set(known)
+    if config.upsampling == "conv" and config.pixel_unshuffle == 1:
+        shown |= {"scale", "pixel_unshuffle"}
+    elif config.pixel_unshuffle == 1 or "scale" in known:
+        shown.add("pixel_unshuffle")
+    open_fields = ("scale", "pixel_unshuffle", "residual_scale", "negative_slope")
+    return tuple(field for field in open_fields if field not in shown)
 
 
 def settle(known: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,8 +138,10 @@ def _config(
     first layer then has 4 or 16 times the image's channels, which are as many as the output's.
     """
     factor = 2**steps
-    fitting = [f for f in (2, 4) if inputs == f * f * out_nc and factor % f == 0]
-    unshuffle = known.get("pixel_unshuffle", fitting[0] if steps and fitting else 1)
+    fitting = [f for f in (2, 4) if inputs == f * f * out_nc and factor % f == 0] if steps else []
+    if "scale" in known:  # the user settles whether the inputs are channels or parts of a pixel
+        fitting = [f for f in fitting if factor == f * known["scale"]]
+    unshuffle = known.get("pixel_unshuffle", fitting[0] if fitting else 1)
     found = {
         "in_nc": inputs // unshuffle**2,
         "out_nc": out_nc,

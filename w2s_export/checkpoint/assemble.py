@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from w2s_export.checkpoint.architecture import from_names, from_order
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.checkpoint.architecture import assumed, from_names, from_order
 from w2s_export.checkpoint.artifact import Checkpoint
 from w2s_export.checkpoint.keys import known_network, place
 from w2s_export.checkpoint.stored import Stored, check_claims, fill
+from w2s_export.config import GeneratorConfig
 from w2s_export.errors import CheckpointMismatchError
 
 
@@ -27,11 +31,10 @@ def by_name(tensors: Sequence[Stored], source_format: str, known: Mapping[str, A
     check_claims(tensors)
     placed = place(tensors)
     shapes = {name: tensor.our_shape for name, tensor in placed.pairs}
-    config = from_names(shapes, {**placed.known, **known})
+    known = {**placed.known, **known}
+    config = from_names(shapes, known)
     weights = fill(config, placed.pairs, placed.left_over)
-    return Checkpoint(
-        config=config, weights=weights, source_format=source_format, dtypes=_dtypes(tensors)
-    )
+    return _checkpoint(config, weights, source_format, tensors, known)
 
 
 def by_order(tensors: Sequence[Stored], source_format: str, known: Mapping[str, Any]) -> Checkpoint:
@@ -47,10 +50,20 @@ def by_order(tensors: Sequence[Stored], source_format: str, known: Mapping[str, 
         if (other := known_network(tensors)) is None:
             raise
         raise CheckpointMismatchError(f"holds {other}; {error}") from None
+    return _checkpoint(config, weights, source_format, tensors, known)
+
+
+def _checkpoint(
+    config: GeneratorConfig,
+    weights: Mapping[str, NDArray[np.float32]],
+    source_format: str,
+    tensors: Sequence[Stored],
+    known: Mapping[str, Any],
+) -> Checkpoint:
     return Checkpoint(
-        config=config, weights=weights, source_format=source_format, dtypes=_dtypes(tensors)
+        config=config,
+        weights=weights,
+        source_format=source_format,
+        dtypes=tuple(sorted({tensor.dtype for tensor in tensors})),
+        assumed=assumed(config, known),
     )
-
-
-def _dtypes(tensors: Sequence[Stored]) -> tuple[str, ...]:
-    return tuple(sorted({tensor.dtype for tensor in tensors}))

@@ -28,6 +28,8 @@ class Inspection:
     provenance: Provenance
     dtypes: tuple[str, ...]
     """Element types of the stored tensors."""
+    assumed: tuple[str, ...]
+    """Fields of `architecture` that the file does not show."""
     exportable: bool
     """Whether `load_checkpoint` takes it."""
     reason: str
@@ -51,7 +53,16 @@ def inspect_checkpoint(path: Path, *, scale: int | None = None) -> Inspection:
     except (W2SExportError, OSError) as error:
         reason = str(error).removeprefix(f"{path}: ")
         return Inspection(
-            path, source_format, None, None, None, Provenance(), (), exportable=False, reason=reason
+            path=path,
+            format=source_format,
+            architecture=None,
+            parameters=None,
+            normalisation=None,
+            provenance=Provenance(),
+            dtypes=(),
+            assumed=(),
+            exportable=False,
+            reason=reason,
         )
     return Inspection(
         path=path,
@@ -61,6 +72,7 @@ def inspect_checkpoint(path: Path, *, scale: int | None = None) -> Inspection:
         normalisation=checkpoint.normalisation,
         provenance=checkpoint.provenance,
         dtypes=checkpoint.dtypes,
+        assumed=checkpoint.assumed,
         exportable=True,
         reason="",
     )

@@ -29,6 +29,17 @@ _LAYERS = frozenset(
     | {"Scale", "PixelUnshuffle", "NearestUpsampling"}
     | {"RRDBNet"}  # w2s-tensorflow's class, a single layer of its own
 )
+_CONVOLUTION: Mapping[str, Any] = {
+    "kernel_size": [3, 3],
+    "strides": [1, 1],
+    "padding": "same",
+    "data_format": "channels_last",
+    "dilation_rate": [1, 1],
+    "groups": 1,
+    "activation": "linear",
+    "use_bias": True,
+}
+"""Settings of every convolution, as Keras writes them in `config.json`."""
 
 
 def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
@@ -58,12 +69,18 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
 def _stated(config: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of `GeneratorConfig` that the layers' settings tell."""
     layers = list(_layers(config))
-    foreign = [(kind, name) for kind, name, _ in layers if kind not in _LAYERS]
-    if foreign and config.get("class_name") == "Functional":
-        kind, name = foreign[0]
-        raise CheckpointMismatchError(
-            f"has a {kind} layer '{name}', which an RRDBNet generator of this tool does not have"
-        )
+    for kind, name, settings in layers:
+        if kind not in _LAYERS:
+            raise CheckpointMismatchError(
+                f"has a {kind} layer '{name}', which an RRDBNet generator of this tool does not "
+                "have"
+            )
+        for key, value in _CONVOLUTION.items() if kind == "Conv2D" else ():
+            if settings.get(key, value) != value:
+                raise CheckpointMismatchError(
+                    f"has a convolution '{name}' with {key} {settings[key]!r:.40}; an RRDBNet's "
+                    f"have {value!r}"
+                )
     found: dict[str, Any] = {}
     for field, wanted, key in (
         ("residual_scale", "Scale", "factor"),

@@ -57,3 +57,18 @@ def load_checkpoint(path: Path, *, scale: int | None = None) -> Checkpoint:
         checkpoint = _READERS[recognise.recognise(path)](path, known)
     _log.info("%s: %s", path, checkpoint.config)
     return checkpoint
+
+
+def doubts(checkpoint: Checkpoint) -> str:
+    """What the user should confirm with `--scale`, in a sentence; empty where all is known."""
+    config = checkpoint.config
+    if "pixel_unshuffle" in checkpoint.assumed:
+        channels = config.in_nc * config.pixel_unshuffle**2
+        return (
+            f"its first layer takes {channels} channels: read as {config.in_nc} behind a "
+            f"pixel-unshuffle by {config.pixel_unshuffle}, so ×{config.scale}; give --scale if "
+            f"these are {channels} channels of an image"
+        )
+    if "scale" in checkpoint.assumed:
+        return f"does not record by how much it enlarges: taken as ×{config.scale}; see --scale"
+    return ""

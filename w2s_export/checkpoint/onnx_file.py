@@ -16,6 +16,7 @@ from w2s_export.checkpoint.architecture import NOTHING_KNOWN, settle
 from w2s_export.checkpoint.artifact import Checkpoint
 from w2s_export.checkpoint.assemble import by_name
 from w2s_export.checkpoint.stored import Stored, check_size
+from w2s_export.checkpoint.wiring import check_wiring
 from w2s_export.errors import CheckpointError, CheckpointMismatchError
 
 if TYPE_CHECKING:
@@ -50,7 +51,9 @@ def from_bytes(data: bytes, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpo
             "of w2s-export are read back: give the weights it was made from"
         )
     settled = settle(known, _stated(model.graph))
-    return by_name(list(_weights(model.graph)), "onnx", settled)
+    checkpoint = by_name(list(_weights(model.graph)), "onnx", settled)
+    check_wiring(model.graph, checkpoint.config)
+    return checkpoint
 
 
 def _weights(graph: onnx.GraphProto) -> Iterator[Stored]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,12 +31,18 @@ class _NoNormalisation(Frozen):
     kind: Literal["none"] = "none"
 
 
+class _File(Frozen):
+    source: str
+    sha256: str
+
+
 class _Recorded(Frozen):
-    """`config.w2s_export` of the rdf, as `package.shared_fields` writes it."""
+    """`config.w2s_export` of the rdf, as `package.shared_fields` writes it, but for `export`."""
 
     generator: GeneratorConfig
     normalisation: Normalisation | _NoNormalisation | None = None
     provenance: Provenance = Provenance()
+    cpu_fast: _File | None = None
 
 
 def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
@@ -49,7 +56,7 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
         with zipfile.ZipFile(path) as archive:
             rdf = _rdf(archive)
             recorded = _recorded(rdf)
-            checkpoint = onnx_file.from_bytes(archive.read(_onnx_member(archive, rdf)), known)
+            checkpoint = onnx_file.from_bytes(_onnx_weights(archive, rdf), known)
     except ZIP_DAMAGE as error:
         raise CheckpointError(f"is a damaged zip ({error}); fetch or write it again") from None
     if checkpoint.config != recorded.generator:
@@ -91,15 +98,29 @@ def _recorded(rdf: Mapping[str, Any]) -> _Recorded:
             "config.w2s_export); give the weights it was made from"
         )
     try:
-        return parse_config(_Recorded, record, "config.w2s_export of its rdf")
+        return parse_config(_Recorded, _generator_part(record), "config.w2s_export of its rdf")
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
 
 
-def _onnx_member(archive: zipfile.ZipFile, rdf: Mapping[str, Any]) -> str:
-    weights = rdf.get("weights")
-    entry = weights.get("onnx") if isinstance(weights, dict) else None
-    source = entry.get("source") if isinstance(entry, dict) else None
+def _generator_part(record: object) -> object:
+    if not isinstance(record, dict):
+        return record
+    return {key: value for key, value in record.items() if key != "export"}
+
+
+def _onnx_weights(archive: zipfile.ZipFile, rdf: Mapping[str, Any]) -> bytes:
+    listed = rdf.get("weights")
+    entry = listed.get("onnx") if isinstance(listed, dict) else None
+    entry = entry if isinstance(entry, dict) else {}
+    source = entry.get("source")
     if not isinstance(source, str) or source not in archive.namelist():
         raise CheckpointError(f"its rdf names ONNX weights {source!r}, which the zip does not hold")
-    return source
+    weights = archive.read(source)
+    recorded, found = entry.get("sha256"), hashlib.sha256(weights).hexdigest()
+    if recorded is not None and recorded != found:
+        raise CheckpointError(
+            f"its '{source}' is not the file its rdf names (SHA-256 {found[:12]}…, recorded "
+            f"{str(recorded)[:12]}…); fetch the package again"
+        )
+    return weights

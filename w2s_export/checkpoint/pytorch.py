@@ -91,6 +91,12 @@ def _state_dict(content: Any) -> Mapping[str, Any]:
             )
         if _wrapped(content) is None:
             tensors = {str(key): value for key, value in content.items() if _is_tensor(value)}
+            nested = [key for key, value in content.items() if _holds_tensors(value)]
+            if tensors and nested:
+                raise CheckpointError(
+                    f"holds tensors beside '{nested[0]}', which holds more of them; save the "
+                    "generator's state dict alone"
+                )
             if tensors or not content:
                 return tensors
             break
@@ -110,6 +116,13 @@ def _is_tensor(value: Any) -> bool:
     import torch
 
     return isinstance(value, torch.Tensor)
+
+
+def _holds_tensors(value: Any) -> bool:
+    items = value.values() if isinstance(value, Mapping) else value
+    return isinstance(value, Mapping | list | tuple) and any(
+        _is_tensor(item) or _holds_tensors(item) for item in items
+    )
 
 
 def _stored(key: str, tensor: Any) -> Stored:

@@ -32,7 +32,10 @@ _STEP = re.compile(
     r"conv_first|RRDB_trunk|\d+|rdb[123]|conv[1-5]|trunk_conv|HRconv|conv_last|_?kernel|bias"
     r"|layer_with_weights-0|model|generator|root"
 )
-_BOOKKEEPING = re.compile(r"_CHECKPOINTABLE_OBJECT_GRAPH|_all_variables/|save_counter/|optimizer/")
+_BOOKKEEPING = re.compile(
+    r"_CHECKPOINTABLE_OBJECT_GRAPH|_all_variables/|save_counter/|optimizer/"
+    r"|(?:global_)?step/|epoch/|iterations?/"
+)
 _PART = re.compile(r"variables\.(index|data-\d+-of-\d+)")
 _FROZEN = (
     "is a SavedModel without variables (frozen, as in a package): its weights are constants of the "
@@ -115,9 +118,7 @@ def _tensors(reader: Any) -> tuple[bool, list[Stored]]:
     paths = listed or dict(_walk(graph, 0, (), {0}))
     dtypes = reader.get_variable_to_dtype_map()
     found = [_stored(reader, name, key, shapes, dtypes) for key, name in paths.items()]
-    rest = [
-        key for key in shapes if key not in paths and not _BOOKKEEPING.match(key) and shapes[key]
-    ]
+    rest = [key for key in shapes if key not in paths and not _BOOKKEEPING.match(key)]
     return bool(listed), found + [_stored(reader, key, key, shapes, dtypes) for key in sorted(rest)]
 
 

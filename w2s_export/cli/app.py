@@ -28,7 +28,11 @@ app = App(
 app.default(export_command)
 for name, says in (
     ("inspect", "Show what a checkpoint is, and whether it can be exported."),
+    ("restore", "Restore images of any size."),
+    ("verify", "Say in which clients any bioimage.io package will run, and why not."),
+    ("simulate", "Simulate pairs of widefield and SIM images."),
     ("train", "Train a generator on paired images."),
+    ("evaluate", "Compare checkpoints and bicubic enlargement on paired images."),
 ):
     app.command(f"w2s_export.cli.{name}:{name}_command", name=name, help=says)
 

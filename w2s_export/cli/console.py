@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 Flag = Parameter(negative="")
+Several = Parameter(consume_multiple=True, negative="")
 console = Console()
 errors = Console(stderr=True)
 

@@ -36,7 +36,8 @@ def print_inspection(inspection: Inspection) -> None:
     table.add_row("format", inspection.format)
     if inspection.architecture is not None:
         for key, value in inspection.architecture.model_dump().items():
-            table.add_row(key, str(value))
+            note = " (assumed: the file does not show it)" if key in inspection.assumed else ""
+            table.add_row(key, f"{value}{note}")
     if inspection.parameters is not None:
         table.add_row("parameters", f"{inspection.parameters:,}")
     if inspection.dtypes:

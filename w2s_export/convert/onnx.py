@@ -131,7 +131,7 @@ def _describe(proto: onnx.ModelProto, config: GeneratorConfig) -> None:
     del graph.initializer[:], graph.input[:], graph.output[:], graph.value_info[:]
     graph.initializer.extend(ordered)
     floats = helper.np_dtype_to_tensor_dtype(np.dtype(np.float32))
-    size_in, size_out = _axes(config)
+    size_in, size_out = axis_names(config)
     graph.input.append(
         helper.make_tensor_value_info(INPUT_ID, floats, ["batch", config.in_nc, *size_in])
     )
@@ -151,7 +151,7 @@ def _describe(proto: onnx.ModelProto, config: GeneratorConfig) -> None:
     )
 
 
-def _axes(config: GeneratorConfig) -> tuple[list[str], list[str]]:
+def axis_names(config: GeneratorConfig) -> tuple[list[str], list[str]]:
     """Names of the height and width, before and after."""
     if config.scale == 1:
         return ["y", "x"], ["y", "x"]
@@ -177,8 +177,8 @@ def check_promises(proto: onnx.ModelProto, config: GeneratorConfig) -> None:
     if extra := {node.op_type for node in graph.node} - NODE_TYPES:
         raise ConversionError(f"nodes of types {sorted(extra)} are left over")
     for tensors, name, channels, size in (
-        (graph.input, INPUT_ID, config.in_nc, _axes(config)[0]),
-        (graph.output, OUTPUT_ID, config.out_nc, _axes(config)[1]),
+        (graph.input, INPUT_ID, config.in_nc, axis_names(config)[0]),
+        (graph.output, OUTPUT_ID, config.out_nc, axis_names(config)[1]),
     ):
         axes = [
             [axis.dim_param or axis.dim_value for axis in t.type.tensor_type.shape.dim]

@@ -14,7 +14,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.convert.saved_model import GRAPH_FILE, SIGNATURE
+from w2s_export.convert.saved_model import GRAPH_FILE, OPERATIONS, SIGNATURE
 from w2s_export.errors import PackageError
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 MOST_MEMBERS = 1000
 MOST_BYTES = 4 << 30
 
-# TensorFlow's own `saved_model_cli scan` warns of the first three: a graph can touch files.
-FORBIDDEN_OPERATIONS = frozenset({"ReadFile", "WriteFile", "PrintV2", "MatchingFiles", "PyFunc"})
+_SMALL = 64 << 20
+_MOST_RATIO = 200  # unpacked bytes per packed byte; float weights hardly shrink
 
 
 class Runtime(Protocol):
@@ -93,22 +93,40 @@ class OnnxRuntime:
         return output
 
 
+class CpuFastRuntime(OnnxRuntime):
+    """The fast CPU graph in ONNX Runtime. It takes one image at a time.
+
+    Raises:
+        PackageError: ONNX Runtime refuses the file.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        super().__init__(path, threads)
+        self.name += ", fast CPU graph"
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Restore: (N, C, H, W) → (N, C, scale·H, scale·W)."""
+        restore = super().__call__
+        return np.concatenate([restore(image[np.newaxis]) for image in batch])
+
+
 class SavedModelRuntime:
-    """A SavedModel in TensorFlow, from its zip or its folder.
+    """A SavedModel of this tool in TensorFlow, from its zip or its folder.
 
     Args:
         path: the zip, unzipped into a temporary folder while it loads, or the folder.
 
     Raises:
-        PackageError: not a SavedModel, an unsafe one, or one TensorFlow refuses.
+        PackageError: not a SavedModel, one with operations that this tool does not write, or one
+            TensorFlow refuses.
     """
 
     def __init__(self, path: Path) -> None:
         import tensorflow as tf
 
         self.name = f"TensorFlow {tf.__version__}"
-        with _folder(path) as folder:
-            _refuse_unsafe(folder, path)
+        with saved_model_folder(path) as folder:
+            _refuse_others(folder, path)
             try:
                 self._model = tf.saved_model.load(str(folder))
                 self._call = self._model.signatures[SIGNATURE]
@@ -127,8 +145,12 @@ class SavedModelRuntime:
 
 
 @contextmanager
-def _folder(path: Path) -> Iterator[Path]:
-    """A folder that holds the SavedModel, for as long as the block lasts."""
+def saved_model_folder(path: Path) -> Iterator[Path]:
+    """A folder that holds the SavedModel, for as long as the block lasts.
+
+    Raises:
+        PackageError: a zip that is none, is damaged, escapes the folder or explodes.
+    """
     if path.is_dir():
         yield path
         return
@@ -156,6 +178,8 @@ def _unzip(path: Path, folder: Path) -> None:
                 place = PurePosixPath(member.filename.replace("\\", "/"))
                 if place.is_absolute() or ".." in place.parts or ":" in member.filename:
                     raise PackageError(f"{path}: member '{member.filename}' leaves the folder")
+                if member.file_size > max(_SMALL, _MOST_RATIO * member.compress_size):
+                    raise PackageError(f"{path}: member '{member.filename}' claims more than real")
                 target = folder / place
                 if member.is_dir():
                     target.mkdir(parents=True, exist_ok=True)
@@ -167,11 +191,13 @@ def _unzip(path: Path, folder: Path) -> None:
         raise PackageError(f"{path}: is not a readable zip: {_line(error)}") from None
 
 
-def _refuse_unsafe(folder: Path, path: Path) -> None:
-    """Refuse a graph that reads or writes files when it runs.
+def _refuse_others(folder: Path, path: Path) -> None:
+    """Refuse a graph with any operation that `to_saved_model` does not write.
+
+    A graph can read and write files when it is loaded or run; none of these operations can.
 
     Raises:
-        PackageError: no graph, an unreadable one, or one with such an operation.
+        PackageError: no graph, an unreadable one, or one with another operation.
     """
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -188,8 +214,9 @@ def _refuse_unsafe(folder: Path, path: Path) -> None:
         operations = {node.op for node in graph.node}
         for function in graph.library.function:
             operations |= {node.op for node in function.node_def}
-        if found := operations & FORBIDDEN_OPERATIONS:
-            raise PackageError(f"{path}: its graph touches files ({', '.join(sorted(found))})")
+        if others := sorted(operations - OPERATIONS):
+            message = f"{path}: its graph holds operations that w2s-export does not write"
+            raise PackageError(f"{message} ({', '.join(others)[:200]}); it is not run")
 
 
 def _line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Reads TIFF and PNG images, writes TIFF as ImageJ does.
+"""Reads TIFF, PNG and NPY images, writes TIFF as ImageJ does.
 
 Whatever the file's layout, an image is (planes, channels, H, W) of its stored type: time points and
 slices are planes; colours are channels.
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.data import tiff
+from w2s_export.data import npy, tiff
 from w2s_export.data.pixel_size import PixelSize, unless_print
 from w2s_export.errors import ImageError, OutputError
 
@@ -27,6 +27,7 @@ MAX_BYTES = 8 << 30
 A few compressed kilobytes can claim any size, so the claim is checked before anything is read."""
 _WRITABLE = ("uint8", "uint16", "float32")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GIT_LFS = b"version https://git-lfs"
 _PNG_SAMPLES = {0: 1, 2: 3, 3: 4, 4: 2, 6: 4}
 
 
@@ -44,20 +45,24 @@ class Image:
     name: str
 
 
-def read_image(path: Path) -> Image:
-    """Read a TIFF (plain, ImageJ, OME, BigTIFF, any compression) or PNG file.
+def read_image(path: Path, most_bytes: int | None = None) -> Image:
+    """Read a TIFF (plain, ImageJ, OME, BigTIFF, any compression), PNG or NPY file.
 
     Of a file with several images (pyramid levels, thumbnails, positions) the first is read. A PNG
     palette is applied; TIFF lookup tables, which in microscopy only tint the display, are not.
     Opaque alpha is dropped.
 
+    Args:
+        path: the file.
+        most_bytes: decoded bytes it may have; by default what the machine holds.
+
     Raises:
-        ImageError: missing, empty, truncated, no TIFF or PNG, boolean or complex pixels, real
+        ImageError: missing, empty, truncated, of another kind, boolean or complex pixels, real
             transparency, or too large.
     """
     try:
         with path.open("rb") as stream:
-            head = stream.read(len(_PNG_SIGNATURE))
+            head = stream.read(len(_GIT_LFS))
     except OSError as error:
         raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
     if not head:
@@ -65,12 +70,16 @@ def read_image(path: Path) -> Image:
     read: Callable[[Path, int], tiff.Decoded]
     if head[:4] in tiff.SIGNATURES:
         read = tiff.read
-    elif head == _PNG_SIGNATURE:
+    elif head.startswith(_PNG_SIGNATURE):
         read = _read_png
+    elif head.startswith(npy.SIGNATURE):
+        read = npy.read
+    elif head == _GIT_LFS:
+        raise ImageError(f"{path}: only points to the image; fetch it with 'git lfs pull'")
     else:
         raise ImageError(f"{path}: is neither TIFF nor PNG; export it as TIFF from your microscope")
     try:
-        decoded = read(path, _limit())
+        decoded = read(path, _limit() if most_bytes is None else most_bytes)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from None
     except MemoryError:
@@ -125,10 +134,10 @@ def write_imagej_tiff(
     if channels > 1:
         metadata.update(mode="composite", Ranges=(low, high) * channels)
     metadata.update(min=low, max=high)
-    density = None
+    resolution = None
     if pixel_size_um is not None:
         metadata["unit"] = "micron"
-        density = _density(pixel_size_um)
+        resolution = density(pixel_size_um)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         tifffile.imwrite(
@@ -136,8 +145,8 @@ def write_imagej_tiff(
             pixels,
             imagej=True,
             photometric="minisblack",
-            resolution=density,
-            resolutionunit=None if density is None else "NONE",
+            resolution=resolution,
+            resolutionunit=None if resolution is None else "NONE",
             software=False,
             metadata=metadata,
         )
@@ -209,7 +218,7 @@ def _extremes(pixels: NDArray[Any]) -> tuple[float, float]:
     return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
 
 
-def _density(pixel_size_um: float | PixelSize) -> tuple[tuple[int, int], tuple[int, int]]:
+def density(pixel_size_um: float | PixelSize) -> tuple[tuple[int, int], tuple[int, int]]:
     """Pixels per micron as exact fractions, (x, y): 0.0313 µm is stored as 10000/313."""
     y, x = pixel_size_um if isinstance(pixel_size_um, tuple) else (pixel_size_um, pixel_size_um)
     fractions = []

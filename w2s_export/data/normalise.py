@@ -45,7 +45,11 @@ def normalise(image: NDArray[Any], how: Normalisation | None) -> NDArray[np.floa
         gain, offset = gain_and_offset(values, how)
         linear: NDArray[np.float32] = values * np.float32(gain) + np.float32(offset)
         return linear
-    low, width = _percentile_range(values, how)
+    return by_range(values, *_percentile_range(values, how))
+
+
+def by_range(values: NDArray[np.float32], low: float, width: float) -> NDArray[np.float32]:
+    """`(x − low) / width`, for a part of an image as for the whole."""
     # In float32, or as gain · x + offset, counts far from zero would lose their last digits: 7e-5
     # of the range for an image of 300 counts on an offset of 60000.
     return ((values.astype(np.float64) - low) / width).astype(np.float32)
@@ -66,12 +70,21 @@ def gain_and_offset(image: NDArray[Any], how: Normalisation) -> tuple[float, flo
 
 def _percentile_range(image: NDArray[Any], how: PercentileNormalisation) -> tuple[float, float]:
     low, high = np.percentile(image.astype(np.float64), [how.low, how.high])
+    return low_and_width(float(low), float(high), how)
+
+
+def low_and_width(low: float, high: float, how: PercentileNormalisation) -> tuple[float, float]:
+    """What `by_range` takes, of an image whose percentiles are `low` and `high`.
+
+    Raises:
+        FlatImageError: the range is empty.
+    """
     if not high - low > max(abs(low), abs(high)) * 1e-6:
         raise FlatImageError(
             f"the image is flat: its {how.low:g} % and {how.high:g} % percentiles are {low:g} and "
             f"{high:g}; give an image with structure in it"
         )
-    return float(low), float(high - low) + EPS
+    return low, high - low + EPS
 
 
 def processing_05(how: Normalisation) -> dict[str, Any]:

@@ -21,6 +21,7 @@ SCALE = 2
 _SIM_FINE = 3  # grid points across a SIM pixel: odd, so that its centre is a grid point
 _FINE = SCALE * _SIM_FINE
 _MARGIN = 24  # camera pixels simulated around the field: blur reaches in, FFT wrap-around does not
+Structure = Literal["filaments", "vesicles", "mitochondria"]
 _DRAW: dict[str, tuple[structures.Draw, float]] = {
     "filaments": (structures.microtubules, 0.3),
     "vesicles": (structures.vesicles, 0.6),
@@ -34,7 +35,7 @@ class SimulationConfig(Frozen):
     BioSR: Qiao et al. 2021, doi 10.1038/s41592-020-01048-5.
     """
 
-    structure: Literal["filaments", "vesicles", "mitochondria"] = "filaments"
+    structure: Structure = "filaments"
     """What the sample shows."""
     density: Annotated[float, Field(ge=0, le=100)] = 1.0
     """Objects per area, relative to what is usual for the structure."""
@@ -77,12 +78,19 @@ def simulate_pair(
         The widefield image, (H, W) counts, and the SIM image, (2H, 2W), in photoelectrons a frame
         and widefield pixel. Widefield pixel (i, j) covers SIM pixels (2i … 2i+1, 2j … 2j+1).
     """
+    photons, sim = simulate_field(config, seed)
+    return detect(config, photons, np.random.default_rng((seed, 1))), sim
+
+
+def simulate_field(
+    config: SimulationConfig, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """What reaches the camera: widefield (H, W) and SIM (2H, 2W), photoelectrons as above."""
     positions, brightness = draw(config, np.random.default_rng((seed, 0)))
     light, sim = expose(config, positions, brightness)
     peak = light.max()
     scale = config.photons / peak if peak > 0 else 0.0
-    counts = detect(config, light * scale, np.random.default_rng((seed, 1)))
-    return counts, (sim * scale).astype(np.float32)
+    return light * scale, (sim * scale).astype(np.float32)
 
 
 def draw(config: SimulationConfig, rng: np.random.Generator) -> structures.Fluorophores:

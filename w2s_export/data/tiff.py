@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,13 +49,7 @@ def read(path: Path, limit: int) -> Decoded:
         ImageError: truncated, circular, or larger than `limit`. Damage that only decoding finds
             comes as whatever tifffile raises.
     """
-    import tifffile
-
-    pages = _count_pages(path)
-    # Not _multifile: an OME header may name other files, which nobody asked to open.
-    with tifffile.TiffFile(path, _multifile=False) as tif:
-        _check_claims(tif, pages)
-        series = tif.series[0]
+    with opened(path) as (tif, series):
         shape, axes = series.shape, series.axes
         size = int(np.prod(shape, dtype=object)) * series.dtype.itemsize
         if size > limit:
@@ -61,10 +57,26 @@ def read(path: Path, limit: int) -> Decoded:
                 f"claims {'×'.join(map(str, shape))} {series.dtype} pixels, {size / 2**30:.3g} "
                 f"GiB; at most {limit / 2**30:.3g} GiB fit here, crop or split it"
             )
-        _check_complete(tif, series)
+        check_complete(tif, series)
         pixels = series.asarray().reshape(shape)
         alpha = axes.endswith("S") and bool({*tif.pages.first.extrasamples[-1:]} & {*_ALPHA})
-        return Decoded(pixels, axes, alpha, _pixel_size(tif))
+        return Decoded(pixels, axes, alpha, stated_pixel_size(tif))
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, tifffile.TiffPageSeries]]:
+    """Open the file and its first image, the claims of its headers checked.
+
+    Raises:
+        ImageError: truncated or circular, or headers that promise more than there is.
+    """
+    import tifffile
+
+    pages = _count_pages(path)
+    # Not _multifile: an OME header may name other files, which nobody asked to open.
+    with tifffile.TiffFile(path, _multifile=False) as tif:
+        _check_claims(tif, pages)
+        yield tif, tif.series[0]
 
 
 def _count_pages(path: Path) -> int:
@@ -114,8 +126,12 @@ def _check_claims(tif: tifffile.TiffFile, pages: int) -> None:
             raise _truncated(f"{images} images of {page.nbytes} bytes are claimed")
 
 
-def _check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
-    """Every strip and tile of the series must lie within the file."""
+def check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
+    """Every strip and tile of the series must lie within the file.
+
+    Raises:
+        ImageError: truncated, or with planes that are not in this file.
+    """
     end = tif.filehandle.size
     if series.dataoffset is not None:
         if series.dataoffset + series.nbytes > end:
@@ -130,16 +146,17 @@ def _check_complete(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> 
         segments = zip(page.dataoffsets, page.databytecounts, strict=False)
         if any(offset + count > end for offset, count in segments):
             raise _truncated(f"plane {index + 1} of {len(series)} ends beyond byte {end}")
-        if page.compression != 1 and len(page.dataoffsets) < math.prod(page.chunked):
+        layout = page.keyframe  # pages after the first keep only their offsets
+        if layout.compression != 1 and len(page.dataoffsets) < math.prod(layout.chunked):
             # tifffile would fill in the rest, one by one: minutes for a wild claim
             raise _truncated(
-                f"plane {index + 1} needs {math.prod(page.chunked)} strips or tiles, it has "
+                f"plane {index + 1} needs {math.prod(layout.chunked)} strips or tiles, it has "
                 f"{len(page.dataoffsets)}"
             )
-        if not isinstance(page.bitspersample, int):
+        if not isinstance(layout.bitspersample, int):
             raise ImageError("its colours differ in bit depth; save it as 8, 16 or 32 bit")
-        needed = page.size * page.bitspersample // 8
-        if page.compression == 1 and sum(page.databytecounts) < needed:
+        needed = layout.size * layout.bitspersample // 8
+        if layout.compression == 1 and sum(page.databytecounts) < needed:
             raise _truncated(f"plane {index + 1} needs {needed} bytes")
 
 
@@ -147,7 +164,8 @@ def _truncated(detail: str) -> ImageError:
     return ImageError(f"is truncated: {detail}; copy or export it again")
 
 
-def _pixel_size(tif: tifffile.TiffFile) -> PixelSize | None:
+def stated_pixel_size(tif: tifffile.TiffFile) -> PixelSize | None:
+    """What the file says of its pixels' size: OME, ImageJ or plain resolution."""
     if tif.is_ome:
         stated = pixel_size(tif.ome_metadata or "")
         if stated:

@@ -57,6 +57,18 @@ def tensor_shapes(config: GeneratorConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def multiplications(config: GeneratorConfig) -> float:
+    """Multiplications of the network per input pixel: 16,720,704 for the default configuration."""
+    total, area = 0.0, config.pixel_unshuffle**-2
+    for conv in convolutions(config):
+        if conv.name.startswith("conv_up"):
+            area *= 4
+        elif conv.name == "conv_hr" and config.upsampling == "plain":
+            area *= config.upsampling_factor**2
+        total += area * 9 * conv.inputs * conv.outputs
+    return total
+
+
 def parameter_count(config: GeneratorConfig) -> int:
     """Number of trainable parameters: 16,621,825 for the default configuration."""
     return sum((9 * conv.inputs + 1) * conv.outputs for conv in convolutions(config))

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from w2s_export.convert.artifact import sha256_of
+from w2s_export.convert.artifact import OnnxArtifact, SavedModelArtifact, sha256_of
 from w2s_export.data.images import write_imagej_tiff
 from w2s_export.errors import OutputError, PackageError
 from w2s_export.package import description as files
@@ -124,18 +124,21 @@ def _gather(description: Description, scratch: Path) -> dict[str, Path]:
         description.output_pixel_size_um,
     )
     named = {name: scratch / name for name in (*texts, files.SAMPLE_INPUT, files.SAMPLE_OUTPUT)}
-    return {
-        **named,
-        files.ONNX: description.onnx.path,
-        files.SAVED_MODEL: description.saved_model.path,
+    return {**named, **{name: artifact.path for name, artifact in _weights(description).items()}}
+
+
+def _weights(description: Description) -> dict[str, OnnxArtifact | SavedModelArtifact]:
+    weights: dict[str, OnnxArtifact | SavedModelArtifact] = {
+        files.ONNX: description.onnx,
+        files.SAVED_MODEL: description.saved_model,
     }
+    if description.cpu_fast is not None:
+        weights[files.CPU_FAST] = description.cpu_fast
+    return weights
 
 
 def _check_weights(description: Description, hashes: Mapping[str, str]) -> None:
-    for name, artifact in (
-        (files.ONNX, description.onnx),
-        (files.SAVED_MODEL, description.saved_model),
-    ):
+    for name, artifact in _weights(description).items():
         if hashes[name] != artifact.sha256:
             raise PackageError(
                 f"{artifact.path}: is not the file that was converted (SHA-256 "

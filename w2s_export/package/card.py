@@ -19,6 +19,11 @@ _LIMITS = (
     "measure absolute intensities on its output."
 )
 
+_CPU_FAST = (
+    f" The attachment `{files.CPU_FAST}` is the same network in fewer multiplications, for "
+    "`w2s-export restore --cpu-fast`."
+)
+
 
 def write_card(description: Description) -> str:
     """Fill the template. The same description gives the same text."""
@@ -66,6 +71,7 @@ def _about(description: Description) -> str:
         f"{_count(config.in_nc, 'channel')} in, "
         f"{config.out_nc} out, {config.scale}× enlargement. The package holds it twice, as ONNX "
         "and as TensorFlow SavedModel, with the same weights."
+        f"{_CPU_FAST * (description.cpu_fast is not None)}"
     )
 
 

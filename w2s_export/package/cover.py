@@ -38,7 +38,7 @@ def draw_cover(description: Description) -> bytes:
         (0, before, Image.Resampling.NEAREST, _label("input", description, 1)),
         (_PANEL, after, Image.Resampling.BICUBIC, _label("output", description, scale)),
     ):
-        panel = Image.fromarray(_displayed(part)).resize((_PANEL, _PANEL), resample)
+        panel = Image.fromarray(displayed(part)).resize((_PANEL, _PANEL), resample)
         cover.paste(panel, (left, 0))
         _write(cover, label, (left + 24, HEIGHT - 28))
     ImageDraw.Draw(cover).rectangle((_PANEL - 2, 0, _PANEL + 1, HEIGHT), "white")
@@ -66,7 +66,7 @@ def _view(image: NDArray[Any]) -> tuple[int, int, int]:
     return y, x, side
 
 
-def _displayed(part: NDArray[Any]) -> NDArray[np.uint8]:
+def displayed(part: NDArray[Any]) -> NDArray[np.uint8]:
     """(H, W, 3), each image between its own percentiles; one channel is grey, two are RG."""
     values = part.astype(np.float64)
     low, high = np.percentile(values, _SHOWN)

@@ -24,6 +24,7 @@ README = "README.md"
 COVER = "cover.png"
 ONNX = "weights.onnx"
 SAVED_MODEL = "tensorflow_saved_model_bundle.zip"
+CPU_FAST = "cpu_fast.onnx"
 TEST_INPUT = "test_input.npy"
 TEST_OUTPUT = "test_output.npy"
 SAMPLE_INPUT = "sample_input.tif"
@@ -68,6 +69,8 @@ class Description:
     sample: Sample
     halo: HaloMeasurement
     parity: tuple[Parity, ...]
+    cpu_fast: OnnxArtifact | None = None
+    """The same network for faster restoration on a CPU: an attachment, never the weights."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -130,6 +133,11 @@ class Description:
         """Side of a pixel of the restored image, micrometres."""
         size = self.sample.pixel_size_um
         return None if size is None else size / self.scale
+
+
+def attachments(hashes: Hashes) -> list[str]:
+    """Files of a package that belong to no field of the rdf's own."""
+    return [name for name in (PREPROCESSING, POSTPROCESSING, CPU_FAST) if name in hashes]
 
 
 def without_nothing(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from w2s_export.config import read_yaml
+from w2s_export.config import YamlAliasError, YamlDepthError, parse_yaml
 from w2s_export.errors import ConfigError, PackageError
 
 MAX_MEMBERS = 1000
@@ -21,12 +22,45 @@ MAX_BYTES = 8 << 30
 MAX_RATIO = 200
 """Unpacked bytes per packed byte of a large member. Deflate reaches 1032 on zeros; images, weights
 and text stay below 50, small label images may not."""
+MAX_VALUES = 100_000
+"""Values of a description with its aliases written out; the longest in the zoo have a thousand."""
 RDF_NAMES = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
 
 _SMALL = 64 << 20
 _CHUNK = 1 << 20
 _READABLE = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError)
+
+
+class OpeningFault(str, Enum):
+    """Why a package cannot be opened; one stable code a reason."""
+
+    absent = "package-absent"
+    not_a_zip = "package-unreadable"
+    truncated = "zip-truncated"
+    crowded = "zip-crowded"
+    bomb = "zip-bomb"
+    escapes = "zip-escapes"
+    link = "zip-link"
+    encrypted = "zip-encrypted"
+    compression = "zip-compression"
+    duplicate = "zip-duplicate"
+    nested = "zip-nested"
+    rdf_missing = "rdf-missing"
+    rdf_damaged = "rdf-damaged"
+    rdf_too_large = "rdf-too-large"
+    rdf_aliases = "rdf-aliases"
+    rdf_too_deep = "rdf-too-deep"
+    rdf_not_yaml = "rdf-not-yaml"
+    rdf_not_a_mapping = "rdf-not-a-mapping"
+
+
+class OpeningError(PackageError):
+    """A package that cannot be opened, and why."""
+
+    def __init__(self, fault: OpeningFault, message: str) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +92,19 @@ class OpenedPackage:
             )
         return b"".join(self._chunks(name))
 
+    def sha256(self, name: str) -> str:
+        """SHA-256 of one file, hexadecimal.
+
+        Raises:
+            PackageError: no such file, or damaged.
+        """
+        if name not in self.sizes:
+            raise PackageError(f"{self.path}: holds no '{name}'")
+        digest = hashlib.sha256()
+        for chunk in self._chunks(name):
+            digest.update(chunk)
+        return digest.hexdigest()
+
     def extract(self, folder: Path, *names: str) -> None:
         """Unpack the files, all of them by default, into the folder, which must exist.
 
@@ -81,63 +128,76 @@ def open_package(path: Path) -> OpenedPackage:
     """Check every member's claims and read the description.
 
     Raises:
-        PackageError: missing, no zip, damaged; members that are encrypted, links, duplicates or
+        OpeningError: missing, no zip, damaged; members that are encrypted, links, duplicates or
             would unpack outside the folder; sizes that explode; no rdf.yaml at the root, or one
-            that is no mapping, no safe YAML, or uses aliases.
+            that is no mapping, no safe YAML, or one whose aliases explode.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            sizes = _checked_sizes(path, archive.infolist())
+            members = archive.infolist()
     except _DAMAGE as error:
-        if isinstance(error, OSError) and error.strerror:
-            raise PackageError(f"{path}: cannot be read: {error.strerror}") from None
-        raise PackageError(f"{path}: is not a readable zip: {error}") from None
+        raise _unreadable(path, error) from None
+    sizes = _checked_sizes(path, members)
     rdf_name = next((name for name in RDF_NAMES if name in sizes), None)
     if rdf_name is None:
         inner = [name for name in sizes if PurePosixPath(name).name in RDF_NAMES]
         hint = f"; it lies in '{inner[0]}', zip the files and not their folder" if inner else ""
-        raise PackageError(f"{path}: has no rdf.yaml at its root{hint}")
+        fault = OpeningFault.nested if inner else OpeningFault.rdf_missing
+        raise OpeningError(fault, f"{path}: has no rdf.yaml at its root{hint}")
     return OpenedPackage(path, sizes, rdf_name, _read_rdf(path, rdf_name, sizes[rdf_name]))
+
+
+def _unreadable(path: Path, error: Exception) -> OpeningError:
+    if isinstance(error, OSError) and error.strerror:
+        return OpeningError(OpeningFault.absent, f"{path}: cannot be read: {error.strerror}")
+    with path.open("rb") as stream:
+        cut = stream.read(4) == b"PK\3\4"
+    fault = OpeningFault.truncated if cut else OpeningFault.not_a_zip
+    hint = "; it begins as one and is cut short" if cut else ""
+    return OpeningError(fault, f"{path}: is not a readable zip: {error}{hint}")
 
 
 def _checked_sizes(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, int]:
     if len(members) > MAX_MEMBERS:
-        raise PackageError(f"{path}: has {len(members)} members, a package at most {MAX_MEMBERS}")
+        message = f"{path}: has {len(members)} members, a package at most {MAX_MEMBERS}"
+        raise OpeningError(OpeningFault.crowded, message)
     total = sum(member.file_size for member in members)
     if total > MAX_BYTES:
-        raise PackageError(f"{path}: claims {total} bytes unpacked, at most {MAX_BYTES} are read")
+        message = f"{path}: claims {total} bytes unpacked, at most {MAX_BYTES} are read"
+        raise OpeningError(OpeningFault.bomb, message)
     sizes: dict[str, int] = {}
     seen: set[str] = set()
     for member in members:
-        fault = _fault(member)
+        found = _fault(member)
         if member.filename.casefold() in seen:
-            fault = "is there twice"
-        if fault:
-            raise PackageError(f"{path}: member {member.filename!r:.120} {fault}")
+            found = OpeningFault.duplicate, "is there twice"
+        if found:
+            fault, message = found
+            raise OpeningError(fault, f"{path}: member {member.filename!r:.120} {message}")
         seen.add(member.filename.casefold())
         if not member.is_dir():
             sizes[member.filename] = member.file_size
     return sizes
 
 
-def _fault(member: zipfile.ZipInfo) -> str | None:
+def _fault(member: zipfile.ZipInfo) -> tuple[OpeningFault, str] | None:
     """What makes a member unsafe to unpack, if anything."""
     name = member.orig_filename
     parts = name.removesuffix("/").split("/")
     # On Windows a backslash separates, a colon names a drive; NUL ends a name early.
     if name.startswith("/") or {"", ".", ".."} & set(parts) or set(name) & set("\\:\0"):
-        return "would unpack outside the folder"
+        return OpeningFault.escapes, "would unpack outside the folder"
     mode = member.external_attr >> 16
     if mode and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)) and stat.S_IFMT(mode):
-        return "is a link or a device"
+        return OpeningFault.link, "is a link or a device"
     if member.flag_bits & 1:
-        return "is encrypted"
+        return OpeningFault.encrypted, "is encrypted"
     if member.compress_type not in _READABLE:
-        return f"is compressed by method {member.compress_type}; Java's and Python's zip read 0, 8"
+        method = f"is compressed by method {member.compress_type}"
+        return OpeningFault.compression, f"{method}; Java's and Python's zip read 0, 8"
     if member.file_size > max(_SMALL, MAX_RATIO * member.compress_size):
-        return (
-            f"claims {member.file_size} bytes from {member.compress_size}: more than real files do"
-        )
+        claim = f"claims {member.file_size} bytes from {member.compress_size}"
+        return OpeningFault.bomb, f"{claim}: more than real files do"
     return None
 
 
@@ -157,17 +217,27 @@ def _chunks(path: Path, name: str, size: int) -> Iterator[bytes]:
         raise PackageError(f"{path}: '{name}' claims {size} bytes and has {unpacked}")
 
 
+_YAML_FAULTS = {
+    YamlAliasError: OpeningFault.rdf_aliases,
+    YamlDepthError: OpeningFault.rdf_too_deep,
+}
+
+
 def _read_rdf(path: Path, name: str, size: int) -> dict[str, Any]:
-    with TemporaryDirectory(prefix="w2s-export-") as folder:
-        copy = Path(folder) / name
-        limit = 1 << 20
-        if size > limit:
-            raise PackageError(f"{path}: its {name} has {size} bytes, at most {limit} are read")
-        copy.write_bytes(b"".join(_chunks(path, name, size)))
-        try:
-            rdf = read_yaml(copy, limit)
-        except ConfigError as error:
-            raise PackageError(f"{path}: {str(error).replace(str(copy), name)}") from None
+    limit = 1 << 20
+    if size > limit:
+        message = f"{path}: its {name} has {size} bytes, at most {limit} are read"
+        raise OpeningError(OpeningFault.rdf_too_large, message)
+    try:
+        data = b"".join(_chunks(path, name, size))
+    except PackageError as error:
+        raise OpeningError(OpeningFault.rdf_damaged, str(error)) from None
+    try:
+        rdf = parse_yaml(data, name, MAX_VALUES)
+    except ConfigError as error:
+        fault = _YAML_FAULTS.get(type(error), OpeningFault.rdf_not_yaml)
+        raise OpeningError(fault, f"{path}: {error}") from None
     if not isinstance(rdf, dict):
-        raise PackageError(f"{path}: its {name} is {type(rdf).__name__}, not a mapping of fields")
+        message = f"{path}: its {name} is {type(rdf).__name__}, not a mapping of fields"
+        raise OpeningError(OpeningFault.rdf_not_a_mapping, message)
     return rdf

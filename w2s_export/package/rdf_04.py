@@ -11,7 +11,7 @@ from typing import Any
 from w2s_export.convert.artifact import INPUT_ID, OUTPUT_ID
 from w2s_export.data.normalise import processing_04
 from w2s_export.package import description as files
-from w2s_export.package.description import Description, Hashes, without_nothing
+from w2s_export.package.description import Description, Hashes, attachments, without_nothing
 from w2s_export.package.shared_fields import own_config, people_and_words, worth_stating
 
 FORMAT = "0.4.10"
@@ -35,7 +35,7 @@ def rdf_04(description: Description, hashes: Hashes) -> dict[str, Any]:
             "format_version": FORMAT,
             "type": "model",
             **fields,
-            "attachments": {"files": _macros(hashes)},
+            "attachments": {"files": attachments(hashes)},
             "inputs": [_input(description)],
             "outputs": [_output(description)],
             "test_inputs": [files.TEST_INPUT],
@@ -55,7 +55,10 @@ def rdf_04(description: Description, hashes: Hashes) -> dict[str, Any]:
                     "parent": "tensorflow_saved_model_bundle",
                 },
             },
-            "config": {"deepimagej": _deepimagej(description, hashes), **own_config(description)},
+            "config": {
+                "deepimagej": _deepimagej(description, hashes),
+                **own_config(description, hashes),
+            },
         }
     )
 
@@ -134,10 +137,6 @@ def _macro_call(name: str, hashes: Hashes) -> list[dict[str, Any]]:
     if name not in hashes:
         return [{"spec": None}]
     return [{"spec": "ij.IJ::runMacroFile", "kwargs": name}]
-
-
-def _macros(hashes: Hashes) -> list[str]:
-    return [name for name in (files.PREPROCESSING, files.POSTPROCESSING) if name in hashes]
 
 
 def _size(shape: tuple[int, ...]) -> str:

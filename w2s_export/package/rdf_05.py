@@ -11,7 +11,7 @@ from typing import Any
 from w2s_export.convert.artifact import INPUT_ID, OUTPUT_ID
 from w2s_export.data.normalise import processing_05
 from w2s_export.package import description as files
-from w2s_export.package.description import Description, Hashes, without_nothing
+from w2s_export.package.description import Description, Hashes, attachments, without_nothing
 from w2s_export.package.shared_fields import own_config, people_and_words, worth_stating
 
 FORMAT = "0.5.10"
@@ -26,13 +26,12 @@ def rdf_05(description: Description, hashes: Hashes) -> dict[str, Any]:
         description: the model.
         hashes: SHA-256 of every other file of the package.
     """
-    macros = [name for name in (files.PREPROCESSING, files.POSTPROCESSING) if name in hashes]
     return without_nothing(
         {
             "format_version": FORMAT,
             "type": "model",
             **people_and_words(description),
-            "attachments": [_file(name, hashes) for name in macros],
+            "attachments": [_file(name, hashes) for name in attachments(hashes)],
             "inputs": [_input(description, hashes)],
             "outputs": [_output(description, hashes)],
             "weights": {
@@ -47,7 +46,7 @@ def rdf_05(description: Description, hashes: Hashes) -> dict[str, Any]:
                     "parent": "tensorflow_saved_model_bundle",
                 },
             },
-            "config": own_config(description),
+            "config": own_config(description, hashes),
         }
     )
 

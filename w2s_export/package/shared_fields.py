@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from w2s_export.package import description as files
-from w2s_export.package.description import Description, without_nothing
+from w2s_export.package.description import Description, Hashes, without_nothing
+from w2s_export.package.recorded import record
 
 
 def people_and_words(description: Description) -> dict[str, Any]:
@@ -33,16 +34,22 @@ def people_and_words(description: Description) -> dict[str, Any]:
     )
 
 
-def own_config(description: Description) -> dict[str, Any]:
-    """`config` of the rdf: the nickname, and what rebuilds the generator from the package."""
+def own_config(description: Description, hashes: Hashes) -> dict[str, Any]:
+    """`config` of the rdf: the nickname, and what rebuilds the package from itself.
+
+    The hash of the fast CPU graph too: attachments of format 0.4 have none.
+    """
     checkpoint = description.checkpoint
     how = checkpoint.normalisation
+    fast = {"source": files.CPU_FAST, "sha256": hashes.get(files.CPU_FAST)}
     return {
         "bioimageio": {"nickname": description.nickname},
         "w2s_export": {
             "generator": checkpoint.config.model_dump(mode="json"),
             "normalisation": how.model_dump(mode="json") if how else {"kind": "none"},
             "provenance": checkpoint.provenance.model_dump(mode="json", exclude_defaults=True),
+            "export": record(description),
+            **({"cpu_fast": fast} if files.CPU_FAST in hashes else {}),
         },
     }
 

@@ -98,15 +98,21 @@ def restore_tiled(
     result: NDArray[np.float32] | None = None
     for rows in spans(height, halo=halo, tile=tile, step=step):
         for columns in spans(width, halo=halo, tile=tile, step=step):
-            restored = _restore(runtime, _read(image, rows, columns), scale)
+            restored = restore_tile(runtime, image, rows, columns, scale=scale)
             if result is None:
                 shape = (restored.shape[0], scale * height, scale * width)
                 result = np.empty(shape, np.float32)
-            result[:, rows.target(scale), columns.target(scale)] = restored[
-                :, rows.core(scale), columns.core(scale)
-            ]
+            result[:, rows.target(scale), columns.target(scale)] = restored
     assert result is not None  # noqa: S101 - an image has a pixel, so there was a tile
     return result
+
+
+def restore_tile(
+    runtime: Runtime, image: Any, rows: Span, columns: Span, *, scale: int
+) -> NDArray[np.float32]:
+    """Restore one tile: (C', scale·h, scale·w) without its halo. Arguments as `restore_tiled`."""
+    restored = _restore(runtime, _read(image, rows, columns), scale)
+    return restored[:, rows.core(scale), columns.core(scale)]
 
 
 def _restore(runtime: Runtime, tile: NDArray[np.float32], scale: int) -> NDArray[np.float32]:

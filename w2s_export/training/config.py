@@ -16,31 +16,12 @@ from w2s_export.config import (
     parse_config,
     read_yaml,
 )
+from w2s_export.data.sources import DataSource, PairedFolders
 from w2s_export.networks.discriminator import DiscriminatorConfig
 from w2s_export.training.schedules import Schedule
 
 Criterion = Literal["psnr_db", "ssim", "nrmse", "resolution_px", "perceptual"]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
-
-
-class PairedFolders(Frozen):
-    """Paired images and how they are split. Names are file names; a field is in one split only."""
-
-    low: str = "lr"
-    """Folder of inputs, relative to the data folder."""
-    high: str = "hr"
-    """Folder of targets, relative to the data folder."""
-    validation: tuple[str, ...] = ()
-    """Fields that choose the best weights."""
-    test: tuple[str, ...] = ()
-    """Fields that only the final scores see."""
-
-    @model_validator(mode="after")
-    def _disjoint(self) -> PairedFolders:
-        shared = sorted(set(self.validation) & set(self.test))
-        if shared:
-            raise ValueError(f"'{shared[0]}' is in validation and in test")
-        return self
 
 
 class AdversarialPhase(Frozen):
@@ -78,7 +59,7 @@ class TrainingConfig(Frozen):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+\-() ]{5,128}$")]
     """Name of the model, by bioimage.io's rule: 5 to 128 letters, digits, blanks and _ + - ( )."""
-    data: PairedFolders = PairedFolders()
+    data: DataSource = PairedFolders()
     """Images and split."""
     generator: GeneratorConfig = GeneratorConfig()
     """Architecture."""

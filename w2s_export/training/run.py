@@ -8,21 +8,14 @@ from pathlib import Path
 
 from w2s_export.checkpoint.own import load_own, save_checkpoint
 from w2s_export.config import GeneratorConfig
-from w2s_export.data.pairs import Pair, read_pairs
-from w2s_export.errors import ConfigError, ImageError
+from w2s_export.data.pairs import Pair
+from w2s_export.data.split import Split
+from w2s_export.data.split import read_split as split_pairs
+from w2s_export.errors import ImageError
 from w2s_export.training.config import TrainingConfig
 from w2s_export.training.distribution import is_chief
 from w2s_export.training.evaluate import FieldScores, mean_scores, score_fields
 from w2s_export.training.fit import Step, fit, with_scores
-
-
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Fields by their role; no field has two."""
-
-    training: list[Pair]
-    validation: list[Pair]
-    test: list[Pair]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,28 +32,17 @@ def read_split(config: TrainingConfig, folder: Path) -> Split:
 
     Raises:
         ConfigError: a listed name is not there, or nothing is left to train on.
-        ImageError: see `read_pairs`.
+        ImageError: see `data.split.read_split`, or channels that do not fit the network.
     """
-    pairs = {
-        pair.name: pair
-        for pair in read_pairs(
-            folder / config.data.low,
-            folder / config.data.high,
-            config.generator.scale,
-            config.normalisation,
-            config.target_normalisation,
-        )
-    }
-    for role in ("validation", "test"):
-        absent = [name for name in getattr(config.data, role) if name not in pairs]
-        if absent:
-            raise ConfigError(f"data.{role} lists '{absent[0]}', which is not in {folder}")
-    _check_fit(config.generator, pairs.values())
-    validation = [pairs.pop(name) for name in config.data.validation]
-    test = [pairs.pop(name) for name in config.data.test]
-    if not pairs:
-        raise ConfigError("validation and test take every field; none is left to train on")
-    return Split(list(pairs.values()), validation, test)
+    split = split_pairs(
+        config.data,
+        folder,
+        config.generator.scale,
+        config.normalisation,
+        config.target_normalisation,
+    )
+    _check_fit(config.generator, [*split.training, *split.validation, *split.test])
+    return split
 
 
 def _check_fit(generator: GeneratorConfig, pairs: Iterable[Pair]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -71,27 +72,40 @@ def unpack(path: Path, folder: Path) -> tuple[Contents, list[Finding]]:
     for name in package.sizes:
         try:
             package.extract(folder, name)
-        except (PackageError, OSError) as error:
-            message, remedy = str(error), "write or fetch the package again"
-            findings.append(
-                Finding(Code.file_damaged, f"{path.name}: {name}", message, remedy=remedy)
-            )
+        except (PackageError, OSError, ValueError) as error:  # a name no file can have: ValueError
+            findings.append(_damaged(package, name, error))
         else:
             hashes[name] = sha256_of(folder / name)
-    contents = Contents(package, folder, hashes)
-    return contents, findings + _file_findings(contents)
+    return Contents(package, folder, hashes), findings + _file_findings(package, hashes)
 
 
-def _file_findings(contents: Contents) -> list[Finding]:
+def check_files(package: OpenedPackage) -> list[Finding]:
+    """What is wrong with the files a package names, without unpacking them anywhere."""
+    hashes: dict[str, str] = {}
     findings = []
-    for reference in file_references(contents.rdf):
-        where = f"{contents.name}: {reference.where}"
-        if reference.name not in contents.package.sizes:
+    for name in package.sizes:
+        try:
+            hashes[name] = package.sha256(name)
+        except PackageError as error:
+            findings.append(_damaged(package, name, error))
+    return findings + _file_findings(package, hashes)
+
+
+def _damaged(package: OpenedPackage, name: str, error: Exception) -> Finding:
+    where, remedy = f"{package.path.name}: {name}", "write or fetch the package again"
+    return Finding(Code.file_damaged, where, str(error), remedy=remedy)
+
+
+def _file_findings(package: OpenedPackage, hashes: Mapping[str, str]) -> list[Finding]:
+    findings = []
+    for reference in file_references(package.rdf):
+        where = f"{package.path.name}: {reference.where}"
+        if reference.name not in package.sizes:
             message = f"names '{reference.name}', which the zip does not hold"
             remedy = "put the file at the zip's root, or correct its name in the rdf"
             findings.append(Finding(Code.file_missing, where, message, remedy=remedy))
             continue
-        actual = contents.hashes.get(reference.name)
+        actual = hashes.get(reference.name)
         if actual and reference.sha256 and actual != reference.sha256.lower():
             message = (
                 f"'{reference.name}' has {actual[:12]}…, the rdf says {reference.sha256[:12]}…"

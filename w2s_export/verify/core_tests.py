@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,28 @@ class CoreTest:
     passed: bool
     errors: tuple[str, ...]
     seconds: float | None
+
+
+class CoreProgram:
+    """The program, importing what it needs (half its time for small networks) until it has a job.
+
+    Start it with `core_program` as soon as there will be packages to test.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        self._process, self._folder = process, folder
+
+    def test(self, packages: Sequence[Path], formats: Sequence[str]) -> CoreTests:
+        """Give it its only job."""
+        absolute = [package.absolute() for package in packages]
+        job = {"packages": [str(package) for package in absolute], "formats": list(formats)}
+        stdin = self._process.stdin
+        with suppress(OSError):  # it crashed already, which `finish` reports
+            if stdin is not None:
+                stdin.write(json.dumps(job).encode())
+                stdin.close()
+        wanted = [(package, name) for package in absolute for name in formats]
+        return CoreTests(self._process, self._folder, wanted)
 
 
 class CoreTests:
@@ -77,18 +99,27 @@ class CoreTests:
 
 
 @contextmanager
-def core_tests(packages: Sequence[Path], formats: Sequence[str]) -> Iterator[CoreTests]:
+def core_tests(
+    packages: Sequence[Path], formats: Sequence[str], program: CoreProgram | None = None
+) -> Iterator[CoreTests]:
     """Start testing every format of every package, at core's default tolerances.
 
     Args:
         packages: zips.
         formats: keys of the rdf's `weights`.
+        program: one that has started already; its own otherwise.
     """
+    with ExitStack() as stack:
+        yield (program or stack.enter_context(core_program())).test(packages, formats)
+
+
+@contextmanager
+def core_program() -> Iterator[CoreProgram]:
+    """Start the program; it ends with the block, finished or not."""
     with tempfile.TemporaryDirectory(prefix="w2s-export-core-") as temporary:
         folder = Path(temporary)
         scratch = folder / "scratch"
         scratch.mkdir()
-        absolute = [package.absolute() for package in packages]
         root = str(Path(w2s_export.__file__).absolute().parents[1])
         paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {
@@ -96,22 +127,24 @@ def core_tests(packages: Sequence[Path], formats: Sequence[str]) -> Iterator[Cor
             "PYTHONPATH": os.pathsep.join(paths),
             "BIOIMAGEIO_CACHE_PATH": str(folder / "cache"),
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            "TF_ENABLE_ONEDNN_OPTS": "1",  # TensorFlow as the clients run it: its default on x86
             "MALLOC_ARENA_MAX": "2",  # glibc: memory freed by one thread serves the others
         }
         command = [sys.executable, "-m", f"{__package__}.core_worker", str(folder / "results")]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                [*command, ",".join(formats), *map(str, absolute)],
+                command,
                 cwd=scratch,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
             )
         try:
-            wanted = [(package, name) for package in absolute for name in formats]
-            yield CoreTests(process, folder, wanted)
+            yield CoreProgram(process, folder)
         finally:
             if process.poll() is None:
                 process.kill()
+            if process.stdin is not None:
+                process.stdin.close()
             process.wait()

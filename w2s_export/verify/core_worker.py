@@ -1,33 +1,42 @@
 """The program that `core_tests` runs: bioimageio.core's own test of packages, nothing of ours.
 
-    python -m w2s_export.verify.core_worker RESULTS.json FORMAT,… PACKAGE.zip …
+    python -m w2s_export.verify.core_worker RESULTS.json < JOB.json
 
-It works in the current directory, which core litters with unzipped weights, and rewrites
-RESULTS.json after each test, so that a crash keeps what was found before.
+It imports everything first and only then reads its job, {"packages": […], "formats": […]}: it can
+start before there is a package. It works in the current directory, which core litters with unzipped
+weights, and rewrites RESULTS.json after each test, so that a crash keeps what was found before.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from w2s_export.convert.artifact import sha256_of
+from w2s_export.convert.saved_model import GRAPH_FILE
 
-def main(results_path: Path, formats: list[str], packages: list[Path]) -> None:
+
+def main(results_path: Path) -> None:
     """Test each format of each package; write a list of results."""
     _stay_offline()
-    forget_saved_models = _load_each_saved_model_once()
+    _load_each_saved_model_once()
+    import keras  # noqa: F401 - core imports these two when it first runs a model
+    import onnxruntime  # noqa: F401
     from bioimageio.core import load_description, test_description
 
+    # Core collects garbage after each model: half a second to look through what was just imported.
+    gc.freeze()
+    job = json.loads(sys.stdin.read() or "{}")  # empty: the program that started this one gave up
     results: list[dict[str, Any]] = []
-    for package in packages:
-        for weight_format in formats:
+    for package in map(Path, job.get("packages", ())):
+        for weight_format in job["formats"]:
             start = time.perf_counter()
             with _inside(Path(package.stem)):
                 # Afresh, because a description collects the results of every test of it.
@@ -47,7 +56,6 @@ def main(results_path: Path, formats: list[str], packages: list[Path]) -> None:
                 }
             )
             results_path.write_text(json.dumps(results), encoding="utf-8")
-        forget_saved_models()
 
 
 def _stay_offline() -> None:
@@ -64,17 +72,23 @@ def _stay_offline() -> None:
     setattr(httpx.HTTPTransport, "handle_request", refuse)  # noqa: B010 - mypy forbids the dot
 
 
-def _load_each_saved_model_once() -> Callable[[], None]:
-    """Keep what `tf.saved_model.load` returns for a folder, until the returned function is called.
+def _load_each_saved_model_once() -> None:
+    """Keep what `tf.saved_model.load` returns for a graph; ours hold their weights as constants.
 
     Core loads the same SavedModel four to eight times a test, which is most of its time: 13 of
-    16 s for a network of a million parameters.
+    16 s for a network of a million parameters. Both packages hold the same.
     """
     import tensorflow as tf
 
-    load = cache(tf.saved_model.load)
-    tf.saved_model.load = lambda path, **options: load(os.path.realpath(path), **options)
-    return load.cache_clear
+    load, loaded = tf.saved_model.load, {}
+
+    def once(path: str, **options: Any) -> Any:
+        digest = sha256_of(Path(path) / GRAPH_FILE)
+        if digest not in loaded:
+            loaded[digest] = load(path, **options)
+        return loaded[digest]
+
+    tf.saved_model.load = once
 
 
 @contextmanager
@@ -90,4 +104,4 @@ def _inside(folder: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2].split(","), [Path(name) for name in sys.argv[3:]])
+    main(Path(sys.argv[1]))

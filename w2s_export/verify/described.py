@@ -6,12 +6,17 @@ Descriptions come from anywhere, so nothing is assumed of their types.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 ONNX = "onnx"
 SAVED_MODEL = "tensorflow_saved_model_bundle"
+CPU_FAST = "cpu_fast"
+"""No format of the rdf: our own name of the fast CPU graph among the attachments."""
+
+_OUR_CONFIG = "config.w2s_export"
 
 
 class DescriptionError(ValueError):
@@ -56,6 +61,10 @@ class AxisPlan:
     """Pixels added to the output."""
     halo: float
     """Output pixels to crop on each side."""
+    reference: int = 0
+    """Which input it follows."""
+    reference_scale: float = field(default=1.0, compare=False)
+    """Of that input's axis, format 0.5: what its factor is written with."""
 
     @property
     def input_halo(self) -> float:
@@ -88,18 +97,25 @@ def file_references(rdf: Mapping[str, Any]) -> list[FileReference]:
     """Every file of the package that the description names; addresses on the web are left out."""
     found = list(_sources(rdf, ""))
     lists = ["test_inputs", "test_outputs", "sample_inputs", "sample_outputs", "covers"]
-    plain = [(f"{key}[{i}]", v) for key in lists for i, v in enumerate(at(rdf, key) or ())]
+    plain = [(f"{key}[{i}]", v) for key in lists for i, v in enumerate(listed(rdf, key))]
     plain += [("documentation", rdf.get("documentation"))]
-    files = at(rdf, "attachments", "files")
-    plain += [(f"attachments.files[{i}]", v) for i, v in enumerate(files or ())]
+    files = listed(rdf, "attachments", "files")
+    plain += [(f"attachments.files[{i}]", v) for i, v in enumerate(files)]
     found += [FileReference(where, value, None) for where, value in plain if isinstance(value, str)]
-    return [reference for reference in found if "://" not in reference.name]
+    local = [reference for reference in found if "://" not in reference.name]
+    return [replace(reference, name=_file_name(reference.name)) for reference in local]
+
+
+def _file_name(source: str) -> str:
+    """A file as the zip names it: `./unet.py:UNet2d` of old descriptions is `unet.py`."""
+    return re.sub(r"(\.py):\w+$", r"\1", source.removeprefix("./"))
 
 
 def _sources(value: Any, where: str) -> Iterator[FileReference]:
     if isinstance(value, Mapping):
         source, sha256 = value.get("source"), value.get("sha256")
-        if isinstance(source, str) and not where.startswith("config"):
+        foreign = where.startswith("config") and not where.startswith(_OUR_CONFIG)
+        if isinstance(source, str) and not foreign:
             stated = sha256 if isinstance(sha256, str) else None
             yield FileReference(f"{where}.source".lstrip("."), source, stated)
         for key, inner in value.items():
@@ -111,8 +127,9 @@ def _sources(value: Any, where: str) -> Iterator[FileReference]:
 
 def weights_file(rdf: Mapping[str, Any], weights_format: str) -> str | None:
     """Name of the file of a weights format."""
-    source = at(rdf, "weights", weights_format, "source")
-    return source if isinstance(source, str) else None
+    place = ("config", "w2s_export") if weights_format == CPU_FAST else ("weights",)
+    source = at(rdf, *place, weights_format, "source")
+    return _file_name(source) if isinstance(source, str) else None
 
 
 def example_files(rdf: Mapping[str, Any]) -> ExampleFiles:
@@ -131,10 +148,39 @@ def example_files(rdf: Mapping[str, Any]) -> ExampleFiles:
     return ExampleFiles(test_in, test_out, sample_in, sample_out)
 
 
+def example_tensors(rdf: Mapping[str, Any], kind: str, side: str) -> list[str | None]:
+    """Files of every input or output.
+
+    Args:
+        rdf: the description.
+        kind: `test` or `sample`.
+        side: `inputs` or `outputs`.
+    """
+    count = len(listed(rdf, side))
+    if is_05(rdf):
+        found = [at(rdf, side, index, f"{kind}_tensor", "source") for index in range(count)]
+    else:
+        found = [at(rdf, f"{kind}_{side}", index) for index in range(count)]
+    return [_file_name(v) if isinstance(v, str) else None for v in found]
+
+
+def listed(value: Any, *path: str | int) -> list[Any]:
+    """The list under keys and indices; empty where there is another kind of value, or none."""
+    found = at(value, *path)
+    return found if isinstance(found, list) else []
+
+
+def mapped(value: Any, *path: str | int) -> Mapping[Any, Any]:
+    """The mapping under keys and indices; empty where there is another kind of value, or none."""
+    found = at(value, *path)
+    return found if isinstance(found, Mapping) else {}
+
+
 def tensor_ids(rdf: Mapping[str, Any], side: str) -> list[str]:
     """Names of the inputs or outputs."""
     key = "id" if is_05(rdf) else "name"
-    return [str(at(tensor, key)) for tensor in at(rdf, side) or ()]
+    default = side.removesuffix("s") if is_05(rdf) else None
+    return [str(at(tensor, key) or default) for tensor in listed(rdf, side)]
 
 
 def axes(tensor: Any) -> str:
@@ -142,8 +188,60 @@ def axes(tensor: Any) -> str:
     value = at(tensor, "axes")
     if isinstance(value, str):
         return value
+    value = value if isinstance(value, list) else []
     letters = {"batch": "b", "channel": "c", "index": "i", "time": "t"}
-    return "".join(letters.get(str(at(axis, "type")), str(at(axis, "id"))) for axis in value or ())
+    return "".join(letters.get(str(at(axis, "type")), axis_id(axis)) for axis in value)
+
+
+def axis_id(axis: Any) -> str:
+    """Name of an axis of format 0.5, which for a spatial one is `x` unless it says so."""
+    return str(at(axis, "id") or ("x" if at(axis, "type") == "space" else at(axis, "type")))
+
+
+def stated_shape(rdf: Mapping[str, Any], side: str, index: int) -> tuple[int | None, ...]:
+    """Sizes along the axes of a tensor, None where more than one is accepted.
+
+    Raises:
+        DescriptionError: a size that is no number.
+    """
+    tensor = at(rdf, side, index)
+    if is_05(rdf):
+        return tuple(_stated_size(axis) for axis in listed(tensor, "axes"))
+    shape, letters = at(tensor, "shape"), axes(tensor)
+    sizes: list[int | None] = []
+    for place, letter in enumerate(letters):
+        if isinstance(shape, list):
+            size = at(shape, place)
+        else:
+            size = at(shape, "min", place) if at(shape, "step", place) == 0 else None
+        sizes.append(None if size is None or letter == "b" else int(_number(size, 1)))
+    return tuple(sizes)
+
+
+def _stated_size(axis: Any) -> int | None:
+    if at(axis, "type") == "channel":
+        return len(listed(axis, "channel_names")) or None
+    size = at(axis, "size")
+    return None if size is None or isinstance(size, Mapping) else int(_number(size, 1))
+
+
+def input_extents(rdf: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
+    """Where, smallest size and step of each spatial axis of the inputs; 0 for a fixed size.
+
+    Raises:
+        DescriptionError: a size that is no number.
+    """
+    for index, tensor in enumerate(listed(rdf, "inputs")):
+        for place, name in enumerate(axes(tensor)):
+            if name not in "xyz":
+                continue
+            if is_05(rdf):
+                extent = at(tensor, "axes", place, "size")
+                if at(extent, "tensor_id") is not None:
+                    continue  # follows another input
+            else:
+                extent = _extent_04(at(tensor, "shape"), place)
+            yield f"inputs[{index}] {name}", *_extent(extent)
 
 
 def axis_plans(rdf: Mapping[str, Any]) -> list[AxisPlan]:
@@ -160,43 +258,41 @@ def axis_plans(rdf: Mapping[str, Any]) -> list[AxisPlan]:
 
 
 def _plans_05(rdf: Mapping[str, Any], output: Any) -> Iterator[AxisPlan]:
-    for axis in at(output, "axes") or ():
+    for axis in listed(output, "axes"):
         size = at(axis, "size")
         if at(axis, "type") != "space" or not isinstance(size, Mapping):
             continue
-        tensors = [t for t in at(rdf, "inputs") or () if at(t, "id") == size.get("tensor_id")]
-        own = at(tensors, 0, "axes") or ()
-        referred = next((a for a in own if at(a, "id") == size.get("axis_id")), None)
-        if referred is None:
+        source = _input_called(rdf, size.get("tensor_id"))
+        own = listed(rdf, "inputs", source, "axes") if source is not None else []
+        referred = next((a for a in own if axis_id(a) == size.get("axis_id")), None)
+        if source is None or referred is None:
             continue
         minimum, step = _extent(at(referred, "size"))
         scale, reference = _number(at(axis, "scale"), 1), _number(at(referred, "scale"), 1)
         yield AxisPlan(
-            name=str(at(axis, "id")),
+            name=axis_id(axis),
             minimum=minimum,
             step=step,
             spec_factor=reference / scale,
             jdll_factor=scale,
             offset=_number(size.get("offset"), 0),
             halo=_number(at(axis, "halo"), 0),
+            reference=source,
+            reference_scale=reference,
         )
 
 
 def _plans_04(rdf: Mapping[str, Any], output: Any) -> Iterator[AxisPlan]:
     shape, letters = at(output, "shape"), axes(output)
-    reference = at(shape, "reference_tensor")
-    source = next((t for t in at(rdf, "inputs") or () if at(t, "name") == reference), None)
-    if source is None:
+    reference = _input_called(rdf, at(shape, "reference_tensor"))
+    if reference is None:
         return
+    source = at(rdf, "inputs", reference)
     for position, name in enumerate(letters):
         place = axes(source).find(name)
         if name not in "xyz" or place < 0:
             continue
-        given = at(source, "shape")
-        extent = at(given, place) if isinstance(given, list) else None
-        if extent is None:
-            extent = {"min": at(given, "min", place), "step": at(given, "step", place)}
-        minimum, step = _extent(extent)
+        minimum, step = _extent(_extent_04(at(source, "shape"), place))
         factor = _number(at(shape, "scale", position), 1)
         yield AxisPlan(
             name=name,
@@ -206,7 +302,22 @@ def _plans_04(rdf: Mapping[str, Any], output: Any) -> Iterator[AxisPlan]:
             jdll_factor=factor,
             offset=2 * _number(at(shape, "offset", position), 0),
             halo=_number(at(output, "halo", position), 0),
+            reference=reference,
         )
+
+
+def _input_called(rdf: Mapping[str, Any], name: Any) -> int | None:
+    """Index of the input of that name, None where there is none."""
+    names = tensor_ids(rdf, "inputs")
+    return names.index(name) if isinstance(name, str) and name in names else None
+
+
+def _extent_04(shape: Any, place: int) -> Any:
+    """Size of one axis as format 0.5 would write it."""
+    fixed = at(shape, place)
+    if fixed is not None:
+        return fixed
+    return {"min": at(shape, "min", place), "step": at(shape, "step", place)}
 
 
 def _extent(size: Any) -> tuple[int, int]:

@@ -18,8 +18,9 @@ from w2s_export.errors import ImageError, PackageError
 from w2s_export.restore.halo import SEAM_TOLERANCE, four_tiles
 from w2s_export.verify.cases import Case
 from w2s_export.verify.contents import Contents
-from w2s_export.verify.described import DescriptionError, at, axis_plans, example_files
-from w2s_export.verify.findings import Code, Finding
+from w2s_export.verify.described import CPU_FAST, DescriptionError, at, axis_plans, example_files
+from w2s_export.verify.findings import Client, Code, Finding
+from w2s_export.verify.jdll import plan, restore
 from w2s_export.verify.processing import preprocess
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ SEAM_LIMIT = SEAM_TOLERANCE + 2e-6
 for on the same tiles, and twice what runtimes differ by. Half the halo gives 5e-3 (default model)
 to 2e-2 (a trained network of 6 blocks), none 7e-2 to 6e-1."""
 
+FAST_SEAM_LIMIT = SEAM_TOLERANCE + 6e-5
+"""The same for the fast CPU graph, whose tiles round twice 3e-5 apart from the whole."""
+
 EXPORT_AGAIN = "export again; if it happens again it is a bug of w2s-export"
 
 Runtimes = Mapping[str, "Runtime"]
@@ -49,8 +53,17 @@ class Outcome:
 
     parity: list[Parity] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    outputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """The restored sample, (C, H, W), by runtime and package."""
 
-    def judge(self, code: Code, where: str, row: Parity, limit: float = TOLERANCE) -> None:
+    def judge(
+        self,
+        code: Code,
+        where: str,
+        row: Parity,
+        limit: float = TOLERANCE,
+        clients: tuple[Client, ...] = (),
+    ) -> None:
         """Add a row, and a finding where it is beyond the limit."""
         self.parity.append(row)
         if not row.max_relative <= limit:
@@ -58,7 +71,8 @@ class Outcome:
                 f"{row.subject}, {row.case}: differs by {row.max_relative:.2g} of the range "
                 f"({row.max_abs:.2g}), at most {limit:g} is allowed"
             )
-            self.findings.append(Finding(code, where, message, remedy=EXPORT_AGAIN))
+            finding = Finding(code, where, message, clients=clients, remedy=EXPORT_AGAIN)
+            self.findings.append(finding)
 
 
 def load_weights(
@@ -136,7 +150,9 @@ def check_chain(contents: Contents, runtimes: Runtimes, outcome: Outcome) -> Non
             batch = preprocess(contents.array(files.test_input), _input(contents))
             expected = contents.array(files.test_output)
             case = f"sample, {batch.shape[-2]}×{batch.shape[-1]}"
-            row = compare(runtime.name, case, expected, _run(runtime, batch))
+            output = _run(runtime, batch)
+            outcome.outputs[f"{runtime.name}, {contents.name}"] = output[0]
+            row = compare(runtime.name, case, expected, output)
             outcome.judge(Code.test_output_differs, where, row)
 
 
@@ -165,20 +181,62 @@ def check_seams(
     """Four tiles against one tile, with the halo that the rdf declares."""
     where = f"{contents.name}: outputs[0] halo"
     scale, step = description.scale, description.step
-    for runtime in runtimes.values():
+    for number, (weights_format, runtime) in enumerate(runtimes.items()):
+        limit = FAST_SEAM_LIMIT if weights_format == CPU_FAST else SEAM_LIMIT
         with _reported(outcome, Code.seams_visible, where):
             whole, tiled = four_tiles(runtime, image, scale=scale, halo=halo, step=step)
             row = compare(runtime.name, f"tiles, halo {halo}", whole, tiled)
-            outcome.judge(Code.seams_visible, where, row, SEAM_LIMIT)
+            outcome.judge(Code.seams_visible, where, row, limit)
+            if number == 0:  # the places of tiles are the same in every format
+                _check_jdll(contents, runtime, image, whole, outcome)
+
+
+def _check_jdll(
+    contents: Contents,
+    runtime: Runtime,
+    image: NDArray[np.float32],
+    whole: NDArray[np.float32],
+    outcome: Outcome,
+) -> None:
+    """DeepImageJ 3.1 puts every pixel where it belongs."""
+    where = f"{contents.name}: outputs[0]"
+    clients = (Client.deepimagej_3_1,)
+    with _reported(outcome, Code.output_differs, where, clients):
+        restored = restore(_normalised(contents.rdf), image[np.newaxis], runtime)[0]
+        row = compare(runtime.name, "as DeepImageJ 3.1 tiles it", whole, restored)
+        outcome.judge(Code.output_differs, where, row, clients=clients)
+
+
+def check_plans(contents: Contents, description: Description, outcome: Outcome) -> None:
+    """DeepImageJ 3.1 plans the output that the network gives, of the sample and the smallest."""
+    where = f"{contents.name}: outputs[0]"
+    channels, height, width = description.sample.image.shape
+    least = description.minimum
+    for size in {(height, width), (least, least)}:
+        with _reported(outcome, Code.test_output_size, where, (Client.deepimagej_3_1,)):
+            planned = plan(contents.rdf, (1, channels, *size)).output_shape
+            expected = tuple(description.scale * length for length in size)
+            if planned[2:] != expected:
+                message = f"of {size} plans {planned[2:]}, the network gives {expected}"
+                raise PackageError(f"DeepImageJ 3.1 {message}")
 
 
 @contextmanager
-def _reported(outcome: Outcome, code: Code, where: str) -> Iterator[None]:
+def _reported(
+    outcome: Outcome, code: Code, where: str, clients: tuple[Client, ...] = ()
+) -> Iterator[None]:
     """A check that cannot be made is a finding, not an end."""
     try:
         yield
     except (PackageError, ImageError, DescriptionError) as error:
-        outcome.findings.append(Finding(code, where, str(error), remedy=EXPORT_AGAIN))
+        finding = Finding(code, where, str(error), clients=clients, remedy=EXPORT_AGAIN)
+        outcome.findings.append(finding)
+
+
+def _normalised(rdf: Mapping[str, Any]) -> dict[str, Any]:
+    """A description that takes images as they are."""
+    inputs = [{**tensor, "preprocessing": []} for tensor in rdf["inputs"]]
+    return {**rdf, "inputs": inputs}
 
 
 def _run(runtime: Runtime, batch: NDArray[np.float32]) -> NDArray[np.float32]:

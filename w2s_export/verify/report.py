@@ -6,10 +6,13 @@ import json
 import math
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from w2s_export import __version__
 from w2s_export.convert.artifact import write_atomically
@@ -49,6 +52,41 @@ class PackageFacts:
     """Programs the package is meant for."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleRuns:
+    """The sample and what every format made of it: pictures, too large for `report.json`."""
+
+    name: str
+    """Where the image comes from."""
+    pixel_size_um: float | None
+    """Side of a pixel of `image`, micrometres."""
+    image: NDArray[Any]
+    """(C, H, W), detector counts as stored."""
+    restored: NDArray[np.float32]
+    """(C', s·H, s·W), by the source."""
+    outputs: Mapping[str, NDArray[np.float32]]
+    """The same by each runtime and package that ran; of the shape that it gave."""
+
+    @property
+    def output_pixel_size_um(self) -> float | None:
+        """Side of a pixel of `restored`, micrometres."""
+        if self.pixel_size_um is None:
+            return None
+        scale: int = self.restored.shape[1] // self.image.shape[1]
+        return self.pixel_size_um / scale
+
+
+@dataclass(frozen=True, slots=True)
+class ClientVerdict:
+    """What one client makes of one package."""
+
+    package: str
+    client: Client
+    accepts: bool
+    findings: tuple[Finding, ...]
+    """All that concern this client and package, warnings too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """Rows of text, for a terminal or a page."""
@@ -73,23 +111,32 @@ class VerificationReport:
     """Largest seam allowed between tiles, part of the output's range."""
     seconds: Mapping[str, float]
     """Time of each step."""
+    sample: SampleRuns | None = field(default=None, compare=False, repr=False)
 
     @property
     def passed(self) -> bool:
         """Whether nothing was found that makes a package fail."""
         return all(finding.severity is not Severity.error for finding in self.findings)
 
+    def client_verdicts(self) -> tuple[ClientVerdict, ...]:
+        """Whether each client takes each package that is meant for it, and what it found."""
+        verdicts = []
+        for package in self.packages:
+            for client in package.clients:
+                minded = tuple(
+                    finding
+                    for finding in self.findings
+                    if finding.where.startswith(package.name)
+                    and (client in finding.clients or not finding.clients)
+                )
+                accepts = all(finding.severity is not Severity.error for finding in minded)
+                verdicts.append(ClientVerdict(package.name, client, accepts, minded))
+        return tuple(verdicts)
+
     def verdicts(self) -> dict[tuple[str, Client], bool]:
         """Whether each client takes each package that is meant for it."""
         return {
-            (package.name, client): not any(
-                finding.severity is Severity.error
-                and finding.where.startswith(package.name)
-                and (client in finding.clients or not finding.clients)
-                for finding in self.findings
-            )
-            for package in self.packages
-            for client in package.clients
+            (verdict.package, verdict.client): verdict.accepts for verdict in self.client_verdicts()
         }
 
     def as_json(self) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from w2s_export.verify.described import at
+from w2s_export.verify.described import at, listed
 from w2s_export.verify.findings import Code
 from w2s_export.verify.rules import JDLL, OLD_DEEPIMAGEJ, Fault, Subject, rule
 
@@ -29,6 +29,8 @@ def _deepimagej_is_configured(subject: Subject) -> Iterator[Fault]:
             yield f"{_CONFIG}.{key}", "is missing"
 
 
+# JDLL's ModelDescriptorV04.isTilingAllowed is true where there is no config.deepimagej at all, so
+# DeepImageJ 3.1 takes such a package; a section without the key reads as false.
 @rule(
     '"allow_tiling: true (without it every reference-tensor model breaks in 3.1 ✔)"',
     Code.deepimagej_tiling,
@@ -37,8 +39,14 @@ def _deepimagej_is_configured(subject: Subject) -> Iterator[Fault]:
 )
 def _tiling_is_allowed(subject: Subject) -> Iterator[Fault]:
     config = _config(subject)
-    if config and config.get("allow_tiling") is not True:
-        yield f"{_CONFIG}.allow_tiling", f"is {config.get('allow_tiling')!r:.40}"
+    refer = any(
+        at(output, "shape", "reference_tensor") for output in listed(subject.rdf, "outputs")
+    )
+    allowed = config.get("allow_tiling")
+    if config and (refer or subject.format_05) and allowed is not True:
+        yield f"{_CONFIG}.allow_tiling", f"is {allowed!r:.40}"
+    elif config and not isinstance(allowed, bool) and "allow_tiling" in config:
+        yield f"{_CONFIG}.allow_tiling", f"is {allowed!r:.40}, cast to boolean"
 
 
 @rule(
@@ -51,6 +59,31 @@ def _model_is_not_pyramidal(subject: Subject) -> Iterator[Fault]:
     config = _config(subject)
     if config and config.get("pyramidal_model") is not False:
         yield f"{_CONFIG}.pyramidal_model", f"is {config.get('pyramidal_model')!r:.40}"
+
+
+@rule(
+    '"booleans `pyramidal_model: false`": JDLL casts what is there.',
+    Code.deepimagej_pyramidal,
+    JDLL,
+    "set pyramidal_model: false",
+)
+def _pyramidal_is_a_boolean(subject: Subject) -> Iterator[Fault]:
+    config = _config(subject)
+    stated = config.get("pyramidal_model", False)
+    if not isinstance(stated, bool):
+        yield f"{_CONFIG}.pyramidal_model", f"is {stated!r:.40}, cast to boolean"
+
+
+@rule(
+    '"`model_keys: null`"',
+    Code.deepimagej_model_keys,
+    OLD_DEEPIMAGEJ,
+    "set model_keys: null",
+)
+def _model_keys_are_null(subject: Subject) -> Iterator[Fault]:
+    keys = _config(subject).get("model_keys")
+    if keys is not None and not isinstance(keys, Mapping):
+        yield f"{_CONFIG}.model_keys", f"is {keys!r:.40}: ClassCastException"
 
 
 @rule(
@@ -101,7 +134,7 @@ def _test_images_are_described(subject: Subject) -> Iterator[Fault]:
     for side in ("inputs", "outputs"):
         where = f"{_CONFIG}.test_information.{side}"
         entries = at(information, side)
-        count = len(at(subject.rdf, side) or ())
+        count = len(listed(subject.rdf, side))
         if not isinstance(entries, list) or len(entries) != count:
             yield where, f"must list {count}, got {entries!r:.60}"
             continue
@@ -111,7 +144,8 @@ def _test_images_are_described(subject: Subject) -> Iterator[Fault]:
                 yield where, "an entry has no name"
             if not isinstance(size, str) or not all(p.strip().isdecimal() for p in size.split("x")):
                 yield where, f"size is {size!r:.40}, read is '48 x 64 x 1 x 1'"
-            if not isinstance(pixel, Mapping) or not {"x", "y", "z"} <= set(pixel):
+            stated = isinstance(pixel, Mapping) and {"x", "y", "z"} <= set(pixel)
+            if not stated and (side == "inputs" or pixel is not None):
                 yield where, f"pixel_size is {pixel!r:.60}, read are x, y and z"
             if side == "outputs" and at(entry, "type") != "image":
                 yield where, f"type is {at(entry, 'type')!r:.40}, read is 'image'"
@@ -127,7 +161,7 @@ def _peak_and_runtime_are_strings(subject: Subject) -> Iterator[Fault]:
     information = _config(subject).get("test_information")
     for key in ("memory_peak", "runtime") if information is not None else ():
         value = at(information, key)
-        if not isinstance(value, str):
+        if value is not None and not isinstance(value, str):  # null passes a cast
             yield f"{_CONFIG}.test_information.{key}", f"is {value!r:.40}: ClassCastException"
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
-from w2s_export.verify.described import at, is_05, release
+from w2s_export.verify.described import at, is_05, listed, release
 from w2s_export.verify.findings import Code, Severity
 from w2s_export.verify.rules import (
     CORE,
@@ -19,16 +18,6 @@ from w2s_export.verify.rules import (
     rule,
     version_text,
 )
-
-_JDLL_PROCESSING = {
-    "scale_range",
-    "scale_linear",
-    "zero_mean_unit_variance",
-    "fixed_zero_mean_unit_variance",
-    "clip",
-    "binarize",
-    "sigmoid",
-}
 
 
 @rule(
@@ -76,14 +65,37 @@ def _zoo_reads_up_to_0510(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
-    "bioimageio.core 0.11.0 with spec 0.5.12.0.",
+    "bioimageio.core 0.11.0 with spec 0.5.12.0 reads versions from 0.3 on.",
     Code.format_unsupported,
     (CORE[1],),
     "write format 0.5.10",
 )
-def _core_reads_up_to_0512(subject: Subject) -> Iterator[Fault]:
-    if not (0, 3) <= release(subject.rdf) < (0, 6):
-        yield "format_version", f"is {version_text(subject.rdf)}; bioimageio.spec reads 0.5"
+def _core_reads_versions(subject: Subject) -> Iterator[Fault]:
+    if len(release(subject.rdf)) < 2 or release(subject.rdf) < (0, 3):
+        yield "format_version", f"is {version_text(subject.rdf)}; bioimageio.spec reads 0.3 to 0.5"
+
+
+@rule(
+    "bioimageio.spec 0.5.12.0: \"future format_version '0.5.13' treated as '0.5.12'\" ✔.",
+    Code.format_newer,
+    (CORE[1],),
+    "write format 0.5.10",
+    Severity.warning,
+)
+def _core_knows_the_version(subject: Subject) -> Iterator[Fault]:
+    if release(subject.rdf) >= (0, 5, 13):
+        yield "format_version", f"is {version_text(subject.rdf)}; read as 0.5.12, the rest ignored"
+
+
+@rule(
+    "Every client runs models; bioimageio.spec reads other types as other resources.",
+    Code.not_a_model,
+    EVERYONE,
+    "set type: model",
+)
+def _it_is_a_model(subject: Subject) -> Iterator[Fault]:
+    if subject.rdf.get("type") != "model":
+        yield "type", f"is {subject.rdf.get('type')!r:.40}, not 'model'"
 
 
 @rule(
@@ -108,8 +120,8 @@ def _tensors_and_weights_are_described(subject: Subject) -> Iterator[Fault]:
 )
 def _documents_are_strings(subject: Subject) -> Iterator[Fault]:
     documents = [("documentation", subject.rdf.get("documentation"))]
-    covers = subject.rdf.get("covers")
-    documents += [(f"covers[{i}]", cover) for i, cover in enumerate(covers or ())]
+    covers = listed(subject.rdf, "covers")
+    documents += [(f"covers[{i}]", cover) for i, cover in enumerate(covers)]
     for where, value in documents:
         if value is not None and not isinstance(value, str):
             yield where, f"is {type(value).__name__}; JDLL and core 0.10.4 read a string"
@@ -147,61 +159,57 @@ def _model_of_04_has_a_nickname(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
-    'JDLL: "supports scale_range, scale_linear, zero_mean_unit_variance, '
-    "fixed_zero_mean_unit_variance, clip (both bounds), binarize, sigmoid; any other name "
-    'throws at run time".',
-    Code.processing_unknown,
-    JDLL,
-    "describe it by steps that JDLL knows",
+    '2.1 / 3.0: `run("DeepImageJ Run", "model=[NAME] …")`; 3.1: "model_path=[FOLDER]".',
+    Code.name_breaks_macros,
+    DEEPIMAGEJ,
+    "leave [ and ] out of the name",
+    Severity.warning,
 )
-def _processing_is_known(subject: Subject) -> Iterator[Fault]:
-    for where, step in _processing(subject):
-        name = at(step, "id") or at(step, "name")
-        if name not in _JDLL_PROCESSING:
-            yield where, f"'{name}' throws at run time; JDLL knows {sorted(_JDLL_PROCESSING)}"
-        elif name == "clip" and None in (at(step, "kwargs", "min"), at(step, "kwargs", "max")):
-            yield where, "clip needs both bounds in JDLL"
+def _name_fits_a_macro(subject: Subject) -> Iterator[Fault]:
+    name = subject.rdf.get("name")
+    if isinstance(name, str) and set(name) & set("[]"):
+        yield "name", f"'{name:.60}': a bracket ends the argument of a recorded macro"
 
 
 @rule(
-    'JDLL: "No per-channel scale_linear arrays (only the first is used), no `axes` on '
-    'zero_mean_unit_variance".',
-    Code.processing_per_channel,
-    JDLL,
-    "use one gain and offset for all channels",
-)
-def _processing_is_the_same_for_every_channel(subject: Subject) -> Iterator[Fault]:
-    for where, step in _processing(subject):
-        name = at(step, "id") or at(step, "name")
-        values = [at(step, "kwargs", key) for key in ("gain", "offset")]
-        if name == "scale_linear" and any(isinstance(v, list) and len(v) > 1 for v in values):
-            yield where, "JDLL uses the first value of a list for every channel"
-        if name == "zero_mean_unit_variance" and at(step, "kwargs", "axes") is not None:
-            yield where, "JDLL ignores the axes of zero_mean_unit_variance"
-
-
-@rule(
-    "Both runtimes are fed float32: JDLL converts to the stated type before the engine sees it.",
+    '"float32": JDLL converts to the stated type before the engine sees it.',
     Code.tensor_not_float32,
-    EVERYONE,
+    DEEPIMAGEJ,
     "state float32 and convert the network to it",
 )
 def _tensors_are_float32(subject: Subject) -> Iterator[Fault]:
     for side in ("inputs", "outputs"):
-        for index, tensor in enumerate(at(subject.rdf, side) or ()):
+        for index, tensor in enumerate(listed(subject.rdf, side)):
             data = at(tensor, "data", "type") if is_05(subject.rdf) else at(tensor, "data_type")
             if data not in (None, "float32"):
                 yield f"{side}[{index}]", f"is {data!r:.40}; networks of images take float32"
+
+
+@rule(
+    '"one input, one output": DeepImageJ takes the current image as the first input; JDLL then '
+    'throws "Missing input tensor".',
+    Code.several_inputs,
+    DEEPIMAGEJ,
+    "join the inputs as channels of one",
+)
+def _one_image_goes_in(subject: Subject) -> Iterator[Fault]:
+    if (count := len(listed(subject.rdf, "inputs"))) > 1:
+        yield "inputs", f"are {count}; the current image is one"
+
+
+@rule(
+    '"one input, one output": what all of them were tried with.',
+    Code.several_outputs,
+    DEEPIMAGEJ,
+    "join the outputs as channels of one",
+    Severity.warning,
+)
+def _one_image_comes_out(subject: Subject) -> Iterator[Fault]:
+    if (count := len(listed(subject.rdf, "outputs"))) > 1:
+        yield "outputs", f"are {count}; macros go on with the current image alone"
 
 
 def _nickname(subject: Subject) -> Iterator[Fault]:
     nickname = at(subject.rdf, "config", "bioimageio", "nickname")
     if not isinstance(nickname, str) or not nickname:
         yield "config.bioimageio.nickname", f"is {nickname!r:.40}"
-
-
-def _processing(subject: Subject) -> Iterator[tuple[str, Any]]:
-    for side, key in (("inputs", "preprocessing"), ("outputs", "postprocessing")):
-        for index, tensor in enumerate(at(subject.rdf, side) or ()):
-            for number, step in enumerate(at(tensor, key) or ()):
-                yield f"{side}[{index}].{key}[{number}]", step

@@ -10,7 +10,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from w2s_export.verify.described import at, example_files
+from w2s_export.package.opening import RDF_NAMES
+from w2s_export.verify.described import at, example_files, file_references, listed
 from w2s_export.verify.findings import Code, Severity
 from w2s_export.verify.rules import ZOO, Fault, Subject, rule
 
@@ -44,7 +45,7 @@ def _metadata_is_complete(subject: Subject) -> Iterator[Fault]:
     Severity.warning,
 )
 def _somebody_maintains_it(subject: Subject) -> Iterator[Fault]:
-    maintainers = at(subject.rdf, "maintainers") or ()
+    maintainers = listed(subject.rdf, "maintainers")
     if not any(at(person, "github_user") for person in maintainers):
         yield "maintainers", "nobody with a GitHub account"
 
@@ -71,6 +72,7 @@ def _license_is_spdx(subject: Subject) -> Iterator[Fault]:
 )
 def _readme_has_a_validation_section(subject: Subject) -> Iterator[Fault]:
     name = subject.rdf.get("documentation")
+    name = at(name, "source") or name
     data = subject.read(name, 10 << 20) if isinstance(name, str) else None
     if data is not None and not re.search(r"#.*[vV]alidation", data.decode("utf-8", "replace")):
         yield str(name), "has no heading with 'Validation'"
@@ -84,7 +86,7 @@ def _readme_has_a_validation_section(subject: Subject) -> Iterator[Fault]:
     Severity.warning,
 )
 def _cover_is_suitable(subject: Subject) -> Iterator[Fault]:
-    covers = [name for name in at(subject.rdf, "covers") or () if isinstance(name, str)]
+    covers = [name for name in listed(subject.rdf, "covers") if isinstance(name, str)]
     if not covers:
         yield "covers", "there is none"
     for name in covers:
@@ -95,10 +97,8 @@ def _cover_is_suitable(subject: Subject) -> Iterator[Fault]:
             yield name, "is neither PNG nor JPEG"
         elif len(data) >= _COVER_BYTES:
             yield name, f"has {len(data)} bytes"
-        elif data.startswith(_PNG) and len(data) >= 24:
-            width, height = struct.unpack_from(">II", data, 16)
-            if width not in (height, 2 * height):
-                yield name, f"is {width}×{height}"
+        elif (size := _picture_size(data)) and size[0] not in (size[1], 2 * size[1]):
+            yield name, f"is {size[0]}×{size[1]}"
 
 
 @rule(
@@ -126,10 +126,50 @@ def _id_is_left_to_the_zoo(subject: Subject) -> Iterator[Fault]:
         yield "id", f"is '{subject.rdf['id']!s:.60}'"
 
 
+@rule(
+    'zoo uploader: "flat zip"',
+    Code.zip_not_flat,
+    ZOO,
+    "put every file at the zip's root",
+)
+def _zip_is_flat(subject: Subject) -> Iterator[Fault]:
+    for name in [name for name in subject.sizes if "/" in name][:1]:
+        yield name, "lies in a folder"
+
+
+@rule(
+    'zoo uploader: "renames rdf"',
+    Code.upload_breaks,
+    ZOO,
+    "hold one description, and name it nowhere",
+)
+def _a_renamed_description_harms_nothing(subject: Subject) -> Iterator[Fault]:
+    others = [name for name in RDF_NAMES if name in subject.sizes]
+    if len(others) > 1:
+        yield others[1], f"is a second description beside {others[0]}"
+    for reference in file_references(subject.rdf):
+        if reference.name == subject.package.rdf_name:
+            yield reference.where, "names the description itself"
+
+
 @rule('"No `run_mode`."', Code.run_mode_set, ZOO, "remove run_mode", Severity.warning)
 def _no_run_mode(subject: Subject) -> Iterator[Fault]:
     if subject.rdf.get("run_mode"):
         yield "run_mode", "asks for a special consumer"
+
+
+def _picture_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height of a PNG or JPEG, from its header."""
+    if data.startswith(_PNG):
+        return struct.unpack_from(">II", data, 16) if len(data) >= 24 else None
+    place = 2
+    while place + 9 <= len(data) and data[place] == 0xFF:
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame, and no table
+            height, width = struct.unpack_from(">HH", data, place + 5)
+            return width, height
+        place += 2 + length
+    return None
 
 
 @cache

@@ -12,14 +12,14 @@ from w2s_export.clock import StageClock
 from w2s_export.convert.artifact import sha256_of
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import PackageError
-from w2s_export.networks.layout import parameter_count
+from w2s_export.networks.layout import multiplications
 from w2s_export.package.archive import Packages
 from w2s_export.package.description import POSTPROCESSING, PREPROCESSING
 from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
 from w2s_export.verify.cases import noise_cases
 from w2s_export.verify.contents import Contents, unpack
-from w2s_export.verify.core_tests import CoreTest, core_tests
-from w2s_export.verify.described import ONNX, SAVED_MODEL, example_files, weights_file
+from w2s_export.verify.core_tests import CoreProgram, CoreTest, core_tests
+from w2s_export.verify.described import CPU_FAST, ONNX, SAVED_MODEL, example_files, weights_file
 from w2s_export.verify.findings import Code, Finding
 from w2s_export.verify.numbers import (
     EXPORT_AGAIN,
@@ -27,13 +27,14 @@ from w2s_export.verify.numbers import (
     TOLERANCE,
     Outcome,
     check_chain,
+    check_plans,
     check_seams,
     check_tensors,
     compare_with_source,
     declared_halo,
     load_weights,
 )
-from w2s_export.verify.report import PackageFacts, VerificationReport
+from w2s_export.verify.report import PackageFacts, SampleRuns, VerificationReport
 from w2s_export.verify.rules import check_rules, intended_clients
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def verify_packages(
     source: Runtime,
     description: Description,
     progress: Callable[[str], None] = lambda _: None,
+    core: CoreProgram | None = None,
 ) -> VerificationReport:
     """Read both zips as a stranger would, and compare what they hold with the source.
 
@@ -59,15 +61,16 @@ def verify_packages(
         source: the network the weights were converted from.
         description: what the packages were written from.
         progress: called with a short text when a step begins.
+        core: the program that runs bioimageio.core, if it has been started already.
     """
-    from w2s_export.convert.runtimes import OnnxRuntime, SavedModelRuntime
+    from w2s_export.convert.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
 
     clock = StageClock(progress)
     outcome = Outcome()
     paths = (packages.bioimageio, packages.deepimagej)
     with (
         tempfile.TemporaryDirectory(prefix="w2s-export-verify-") as folder,
-        core_tests(paths, (ONNX, SAVED_MODEL)) as under_way,
+        core_tests(paths, (ONNX, SAVED_MODEL), core) as under_way,
     ):
         clock("reading the packages")
         opened = [
@@ -81,11 +84,17 @@ def verify_packages(
         clock("test tensors and samples")
         for contents in opened:
             check_tensors(contents, description, outcome)
+            check_plans(contents, description, outcome)
             _check_macros(contents, description, outcome)
         halos = {c.name: declared_halo(c, description, outcome) for c in opened}
         before_running = len(outcome.findings)
         clock("loading the weights")
-        loaders = {ONNX: OnnxRuntime, SAVED_MODEL: SavedModelRuntime}
+        loaders: dict[str, Callable[[Path], Runtime]] = {
+            ONNX: OnnxRuntime,
+            SAVED_MODEL: SavedModelRuntime,
+        }
+        if description.cpu_fast is not None:
+            loaders[CPU_FAST] = CpuFastRuntime
         distinct = _distinct(opened, outcome)
         loaded = [(contents, load_weights(contents, loaders, outcome)) for contents in distinct]
         clock("comparing formats")
@@ -117,6 +126,13 @@ def verify_packages(
         tolerance=TOLERANCE,
         seam_limit=SEAM_LIMIT,
         seconds=clock.finish(),
+        sample=SampleRuns(
+            name=description.sample.name,
+            pixel_size_um=description.sample.pixel_size_um,
+            image=description.sample.image,
+            restored=description.sample.restored,
+            outputs=outcome.outputs,
+        ),
     )
 
 
@@ -158,17 +174,21 @@ def _by_description(opened: list[Contents]) -> list[Contents]:
     """One of them, unless their descriptions name different weights or test tensors."""
     first, second = opened
     same = example_files(first.rdf) == example_files(second.rdf) and all(
-        weights_file(first.rdf, key) == weights_file(second.rdf, key) for key in (ONNX, SAVED_MODEL)
+        weights_file(first.rdf, key) == weights_file(second.rdf, key)
+        for key in (ONNX, SAVED_MODEL, CPU_FAST)
     )
     return [first] if same else opened
 
 
 def _as_of(name: str, twin: str, findings: list[Finding]) -> list[Finding]:
-    """Findings of a package, as those of another that holds the same files."""
+    """Findings of a package, as those of another that holds the same files.
+
+    What only one client minds lies in the description, which each package has of its own.
+    """
     return [
         replace(finding, where=name + finding.where.removeprefix(twin))
         for finding in findings
-        if finding.where.startswith(twin)
+        if finding.where.startswith(twin) and not finding.clients
     ]
 
 
@@ -216,7 +236,7 @@ def _affordable(
     height, width = description.sample.image.shape[1:]
     pixels = (height + 2 * halo) * (width + 2 * halo)
     pixels += 4 * (height // 2 + 2 * halo) * (width // 2 + 2 * halo)
-    work = pixels * parameter_count(description.checkpoint.config) / description.step**2
+    work = pixels * multiplications(description.checkpoint.config)
     return runtimes if work <= _SEAM_WORK else dict(list(runtimes.items())[:1])
 
 

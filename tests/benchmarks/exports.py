@@ -1,0 +1,41 @@
+"""How long an export takes, by stage, verification included."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks.topic import Topic, measured, peak_bytes, random_weights
+from w2s_export.config import GeneratorConfig
+from w2s_export.export import ExportRequest, default_weights, export
+
+
+def measure(quick: bool) -> list[Topic]:
+    """The default model, and random weights of 23 blocks of 64 features."""
+    with tempfile.TemporaryDirectory() as temporary:
+        networks = {"default": default_weights()}
+        if not quick:
+            networks["23 blocks"] = random_weights(Path(temporary) / "w.npz", GeneratorConfig())
+        results = {name: measured("exports", weights) for name, weights in networks.items()}
+    stages = dict.fromkeys(stage for result in results.values() for stage in result["seconds"])
+    rows: list[dict[str, object]] = [
+        {"stage": stage, **{name: r["seconds"].get(stage, "") for name, r in results.items()}}
+        for stage in stages
+    ]
+    total = {name: round(sum(r["seconds"].values()), 1) for name, r in results.items()}
+    peak = {name: round(r["peak"] / 1e6) for name, r in results.items()}
+    rows += [{"stage": "all, s", **total}, {"stage": "peak of the process, MB", **peak}]
+    return [Topic("Exporting, seconds by stage", rows)]
+
+
+def main(weights: Path) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        result = export(ExportRequest(Path(temporary), weights=weights))
+    assert result.report.passed
+    print(json.dumps({"seconds": result.seconds, "peak": peak_bytes()}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,141 @@
+"""One runtime in a process of its own, which restores one image whenever it is told to.
+
+    python -m tests.benchmarks.rival NAME FOLDER
+
+FOLDER is from `prepare`. It says a line of JSON when it is ready, after having saved its output of
+one warm-up; then, for every line it reads, the seconds of one inference, those that its threads
+computed, and its peak memory.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.benchmarks.topic import peak_bytes
+
+GEMM = 2048
+"""Side of the matrices whose product measures what the machine can do."""
+
+Floats = NDArray[np.float32]
+Run = Callable[[Floats], Floats]
+
+
+def _ours(folder: Path) -> Run:
+    from w2s_export.restore.engines import open_engine
+
+    return open_engine("cpu", folder / "weights.onnx")
+
+
+def _fast(folder: Path) -> Run:
+    from w2s_export.restore.engines import open_engine
+
+    return open_engine("cpu", folder / "cpu_fast.onnx")
+
+
+def _openvino(folder: Path) -> Run:
+    from w2s_export.restore.engines import open_engine
+
+    return open_engine("openvino", folder / "weights.onnx")
+
+
+def _saved_model(folder: Path) -> Run:
+    from w2s_export.convert.runtimes import SavedModelRuntime
+
+    return SavedModelRuntime(folder / "saved_model.zip")
+
+
+def _keras(folder: Path) -> Run:
+    from w2s_export.checkpoint.load import load_checkpoint
+    from w2s_export.networks.generator import build_generator, set_weights
+
+    checkpoint = load_checkpoint(folder / "weights.npz")
+    model = build_generator(checkpoint.config)
+    set_weights(model, checkpoint.config, checkpoint.weights)
+
+    def run(batch: Floats) -> Floats:
+        output = model.predict(batch.transpose(0, 2, 3, 1), verbose=0)
+        return np.asarray(output.transpose(0, 3, 1, 2))
+
+    return run
+
+
+def _pytorch(folder: Path) -> Run:
+    from tests.checkpoint.conftest import Reference
+    from w2s_export.checkpoint.load import load_checkpoint
+
+    checkpoint = load_checkpoint(folder / "weights.npz")
+    state = {}
+    for name, value in checkpoint.weights.items():
+        layer, part = name.split("/")
+        layer = layer.replace("_rdb", ".rdb").replace("_conv", ".conv").replace("body_", "body.")
+        if part == "kernel":
+            state[f"{layer}.weight"] = np.ascontiguousarray(value.transpose(3, 2, 0, 1))
+        else:
+            state[f"{layer}.bias"] = value
+    return lambda batch: Reference.forward(state, batch, checkpoint.config)
+
+
+def _bioimageio(folder: Path) -> Run:
+    from bioimageio.core import create_prediction_pipeline, load_model_description
+    from bioimageio.core.digest_spec import create_sample_for_model
+
+    (package,) = folder.glob("*.bioimageio.zip")
+    model = load_model_description(package, perform_io_checks=False)
+    pipeline = create_prediction_pipeline(model, weight_format="onnx")
+
+    def run(batch: Floats) -> Floats:
+        sample = create_sample_for_model(model, inputs={"input": batch})
+        result = pipeline.predict_sample_without_blocking(  # the network alone, as the others
+            sample, skip_preprocessing=True, skip_input_padding=True, skip_output_cropping=True
+        )
+        (output,) = result.members.values()
+        return np.asarray(output.data)
+
+    return run
+
+
+def _gemm(_: Path) -> Run:
+    matrix = np.random.default_rng(0).random((GEMM, GEMM), np.float32)
+    return lambda _: matrix @ matrix
+
+
+RIVALS: dict[str, tuple[str, str, Callable[[Path], Run]]] = {
+    # name: what the table calls it, the distribution it needs, how it is loaded
+    "ours": ("restore (ONNX Runtime)", "onnxruntime", _ours),
+    "fast": ("restore --cpu-fast", "onnxruntime", _fast),
+    "openvino": ("restore --engine openvino", "openvino", _openvino),
+    "saved_model": ("packaged SavedModel (TensorFlow)", "tensorflow", _saved_model),
+    "keras": ("Keras predict", "keras", _keras),
+    "pytorch": ("PyTorch", "torch", _pytorch),
+    "bioimageio": ("bioimageio.core (ONNX)", "bioimageio.core", _bioimageio),
+    "gemm": ("matrix product (numpy)", "numpy", _gemm),
+}
+
+
+def main() -> None:
+    """Serve lines of stdin."""
+    name, folder = sys.argv[1], Path(sys.argv[2])
+    run, batch = RIVALS[name][2](folder), np.load(folder / "batch.npy")
+    np.save(folder / f"{name}.npy", run(batch))
+    _say({})
+    for _ in sys.stdin:
+        start, busy = time.perf_counter(), time.process_time()
+        run(batch)
+        spent = {"seconds": time.perf_counter() - start, "busy": time.process_time() - busy}
+        _say({**spent, "peak": peak_bytes()})
+
+
+def _say(what: dict[str, Any]) -> None:
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    main()

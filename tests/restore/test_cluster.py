@@ -1,0 +1,132 @@
+"""A scheduler and two workers on loopback, one of which is killed in mid-run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from tests.restore.conftest import MakeNetwork
+from tests.restore.test_zarr_output import contents
+from w2s_export.config import PercentileNormalisation
+from w2s_export.errors import ConfigError, MissingExtraError
+from w2s_export.restore import memory
+from w2s_export.restore.batch import Distribution, Progress, Status, restore_files
+from w2s_export.restore.image import Options
+from w2s_export.restore.inputs import find
+
+pytest.importorskip("zarr", reason="zarr is not installed")
+distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
+
+OPTIONS = Options(engine="cpu", format="ome-zarr")
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path) -> Iterator[str]:
+    address = tmp_path / "scheduler.json"
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1"]
+    command += ["--port", "0", "--no-dashboard", "--scheduler-file", str(address)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        import json
+
+        deadline = time.monotonic() + 60
+        while not address.exists() or not address.read_text():
+            assert time.monotonic() < deadline, "the scheduler did not start"
+            time.sleep(0.1)
+        yield json.loads(address.read_text())["address"]
+    finally:
+        process.kill()
+        process.wait()
+
+
+def worker(scheduler: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler, "--no-nanny"]
+    command += ["--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"]
+    return subprocess.Popen(command, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_worker_killed_in_mid_run_changes_nothing(
+    box_network: MakeNetwork, tmp_path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "LARGEST_TILE", 256)  # one chunk a tile
+    image = np.random.default_rng(0).integers(0, 4000, (2300, 2100)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    network = box_network(PercentileNormalisation())
+    found = find([str(tmp_path / "a.tif")], tmp_path / "o").images
+    opened = lambda _: network  # noqa: E731
+    (alone,) = restore_files(found, tmp_path / "alone", network.model, opened, OPTIONS)
+    assert alone.status is Status.restored
+
+    workers = [worker(scheduler) for _ in range(2)]
+    try:
+        with distributed.Client(scheduler) as client:
+            client.wait_for_workers(2, timeout=60)
+        killed = 0
+
+        def kill(progress: Progress) -> None:
+            nonlocal killed
+            if progress.done > progress.total / 4 and not killed:
+                workers[0].kill()
+                killed = progress.done
+
+        (outcome,) = restore_files(
+            found,
+            tmp_path / "o",
+            network.model,
+            opened,
+            OPTIONS,
+            distribution=Distribution(scheduler=scheduler),
+            progress=kill,
+        )
+        assert workers[0].wait(10) != 0
+        assert 0 < killed < image.size
+        assert outcome.status is Status.restored
+        assert contents(tmp_path / "o") == contents(tmp_path / "alone")
+        bad = image.astype(np.float32)
+        bad[5, 5] = np.inf
+        tifffile.imwrite(tmp_path / "a.tif", bad)
+        (outcome,) = restore_files(
+            found, tmp_path / "p", network.model, opened, OPTIONS,
+            distribution=Distribution(scheduler=scheduler),
+        )  # fmt: skip
+        assert outcome.status is Status.failed
+        assert "1 NaN or infinite" in outcome.reason
+    finally:
+        for process in workers:
+            process.kill()
+            process.wait()
+
+
+def test_nobody_answers(
+    box_network: MakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from w2s_export.restore import cluster
+
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.2)
+    tifffile.imwrite(tmp_path / "a.tif", np.eye(64, dtype=np.uint8))
+    found = find([str(tmp_path / "a.tif")], tmp_path / "o").images
+    network = box_network()
+    for address in ("tcp://127.0.0.1:9", "no address at all"):
+        with pytest.raises(ConfigError, match="does not answer"):
+            restore_files(
+                found, tmp_path / "o", network.model, lambda _: network, OPTIONS,
+                distribution=Distribution(scheduler=address),
+            )  # fmt: skip
+
+
+def test_without_the_extra_the_error_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from w2s_export.restore.cluster import mapped_over
+
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(MissingExtraError, match=r"w2s-export\[dask,zarr\]"), mapped_over(2, None):
+        pass

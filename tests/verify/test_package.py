@@ -1,0 +1,402 @@
+"""`verify_package`: any zip gets a verdict, and what only running the weights shows is found."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from w2s_export.errors import PackageError
+from w2s_export.package.opening import OpeningFault
+from w2s_export.verify import isolated
+from w2s_export.verify.findings import Client, Code, Severity
+from w2s_export.verify.package import PackageReport, verify_package
+
+from .conftest import copy, exchange, npy, rdf
+
+JDLL_AND_CORE = {Client.deepimagej_3_1, Client.core_0_10, Client.core_0_11, Client.zoo}
+
+
+@pytest.fixture(scope="module")
+def verified(good) -> dict[str, PackageReport]:
+    """Both packages, their weights run."""
+    paths = {"bioimageio": good.packages.bioimageio, "deepimagej": good.packages.deepimagej}
+    return {kind: verify_package(path) for kind, path in paths.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bioimageio", "deepimagej"])
+def test_a_good_package_yields_nothing(verified, kind):
+    report = verified[kind]
+    meant = {verdict.client for verdict in report.verdicts if verdict.meant}
+    assert [f for f in report.findings if not f.clients or meant & set(f.clients)] == []
+    assert report.refusing() == ()
+    runtimes = {row.subject.split()[0] for row in report.parity}
+    assert runtimes == {"ONNX", "TensorFlow"}
+    # measured 2e-7; core's default tolerance is 1e-3, a shifted pixel 5e-1
+    assert max(row.max_relative for row in report.parity) < 1e-5
+    assert json.loads(json.dumps(report.as_json(), allow_nan=False))["package"] == report.package
+
+
+def without_tensorflow(good) -> Callable[[dict[str, bytes]], None]:
+    """ONNX alone: the checks are the same, and TensorFlow takes seconds to start."""
+
+    def edit(description: dict[str, Any]) -> None:
+        description["weights"] = {"onnx": description["weights"]["onnx"]}
+        del description["weights"]["onnx"]["parent"]
+
+    return rdf(edit)
+
+
+def run_faulty(good, tmp_path, *changes) -> PackageReport:
+    def change(files: dict[str, bytes]) -> None:
+        for each in (without_tensorflow(good), *changes):
+            each(files)
+
+    return verify_package(copy(good.packages.bioimageio, tmp_path, change))
+
+
+def shifted(good, other):
+    return exchange("test_output.npy", npy(np.roll(good.description.sample.restored[None], 1, -1)))
+
+
+def of_another_model(good, other):
+    return exchange("test_output.npy", npy(other.description.sample.restored[None]))
+
+
+def of_another_image(good, other):
+    image = np.flip(good.description.sample.image[None].astype(np.float32), -1)
+    return exchange("test_input.npy", npy(np.ascontiguousarray(image)))
+
+
+def weights_of_another_model(good, other):
+    return exchange("weights.onnx", other.description.onnx.path.read_bytes())
+
+
+def another_normalisation(good, other):
+    def edit(description: dict[str, Any]) -> None:
+        description["inputs"][0]["preprocessing"][0]["kwargs"]["max_percentile"] = 90.0
+
+    return rdf(edit)
+
+
+def undescribed_postprocessing(good, other):
+    def edit(description: dict[str, Any]) -> None:
+        description["outputs"][0]["postprocessing"] = [{"id": "sigmoid"}]
+
+    return rdf(edit)
+
+
+def flipped_sample(good, other):
+    import tifffile
+
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, good.description.sample.image[0, ::-1])
+    return exchange("sample_input.tif", stream.getvalue())
+
+
+def wrong_factor(good, other):
+    """Three times the size: only running the network tells what it returns."""
+
+    def edit(description: dict[str, Any]) -> None:
+        for side, scale in (("inputs", 9), ("outputs", 3)):
+            for axis in description[side][0]["axes"][2:]:
+                axis["scale"] = scale
+
+    return rdf(edit)
+
+
+def unknown_step(good, other):
+    def edit(description: dict[str, Any]) -> None:
+        description["outputs"][0]["postprocessing"] = [{"id": "stardist_postprocessing"}]
+
+    return rdf(edit)
+
+
+def blank_sample(good, other):
+    import tifffile
+
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, np.full_like(good.description.sample.image[0], 7))
+    return exchange("sample_input.tif", stream.getvalue())
+
+
+def boundless_sample(good, other):
+    """A few bytes that claim ten gigapixels."""
+    import tifffile
+
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, np.zeros((8, 8), np.uint8))
+    stream.seek(0)
+    with tifffile.TiffFile(stream, mode="r+") as tif:
+        for tag in ("ImageWidth", "ImageLength"):
+            tif.pages.first.tags[tag].overwrite(10**5)
+    return exchange("sample_input.tif", stream.getvalue())
+
+
+RUNNING = [
+    (shifted, Code.test_output_differs, Severity.error),
+    (of_another_model, Code.test_output_differs, Severity.error),
+    (of_another_image, Code.test_output_differs, Severity.error),
+    (weights_of_another_model, Code.test_output_differs, Severity.error),
+    (another_normalisation, Code.test_output_differs, Severity.error),
+    (undescribed_postprocessing, Code.test_output_differs, Severity.error),
+    (flipped_sample, Code.sample_differs, Severity.warning),
+    (wrong_factor, Code.output_off_plan, Severity.error),
+    (unknown_step, Code.not_compared, Severity.note),
+    (blank_sample, Code.sample_blank, Severity.warning),
+    (boundless_sample, Code.not_compared, Severity.note),
+]
+
+
+@pytest.mark.parametrize(("inflict", "code", "severity"), RUNNING, ids=lambda value: str(value))
+def test_what_only_running_shows_is_found(good, other, tmp_path, inflict, code, severity):
+    report = run_faulty(good, tmp_path, inflict(good, other))
+    found = [finding for finding in report.findings if finding.code is code]
+    assert found
+    assert {finding.severity for finding in found} == {severity}
+    refused = {verdict.client for verdict in report.verdicts if not verdict.accepts}
+    if severity is Severity.error:
+        assert refused >= JDLL_AND_CORE
+    elif severity is Severity.warning:
+        assert not refused & JDLL_AND_CORE
+
+
+def two_inputs(swap: bool) -> dict[str, bytes]:
+    """A network of two inputs, first − 2·second, and its test tensors in order or swapped."""
+    import onnx
+    import yaml
+    from onnx import TensorProto, helper
+
+    names = ("first", "second", "output")
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", 1, "y", "x"]) for name in names
+    ]
+    nodes = [
+        helper.make_node("Add", ["second", "second"], ["twice"]),
+        helper.make_node("Sub", ["first", "twice"], ["output"]),
+    ]
+    graph = helper.make_graph(nodes, "g", values[:2], values[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    random = np.random.default_rng(5)
+    first, second = random.random((2, 1, 1, 16, 20), np.float32)
+    files = {"a.npy": npy(first), "b.npy": npy(second), "c.npy": npy(first - 2 * second)}
+
+    def tensor(name: str, file: str, size: Any) -> dict[str, Any]:
+        spatial = [{"type": "space", "id": axis, "size": size(axis)} for axis in "yx"]
+        channel = {"type": "channel", "channel_names": ["signal"]}
+        return {
+            "id": name,
+            "axes": [{"type": "batch"}, channel, *spatial],
+            "test_tensor": {"source": file},
+        }
+
+    order = ("b.npy", "a.npy") if swap else ("a.npy", "b.npy")
+    description = {
+        "format_version": "0.5.10",
+        "type": "model",
+        "name": "two inputs",
+        "description": "A difference.",
+        "authors": [{"name": "A. Scientist"}],
+        "cite": [{"text": "Arithmetic", "url": "https://example.com"}],
+        "license": "MIT",
+        "documentation": "README.md",
+        "inputs": [
+            tensor(name, file, lambda axis: {"min": 4, "step": 1})
+            for name, file in zip(names, order, strict=False)
+        ],
+        "outputs": [tensor("output", "c.npy", lambda a: {"tensor_id": "first", "axis_id": a})],
+        "weights": {"onnx": {"source": "w.onnx", "opset_version": 17}},
+    }
+    files |= {"w.onnx": model.SerializeToString(), "README.md": b"# Use\n"}
+    return files | {"rdf.yaml": yaml.safe_dump(description).encode()}
+
+
+@pytest.mark.parametrize("swap", [False, True])
+def test_swapped_inputs_are_found(tmp_path, swap):
+    path = tmp_path / "two.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in two_inputs(swap).items():
+            archive.writestr(name, data)
+    report = verify_package(path)
+    assert (Code.test_output_differs in {f.code for f in report.findings}) is swap
+    accepts = {verdict.client: verdict.accepts for verdict in report.verdicts}
+    assert accepts[Client.core_0_11] is not swap
+    assert not accepts[Client.deepimagej_3_1]  # one current image
+
+
+def entry(name: str, mode: int) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = mode << 16
+    return info
+
+
+def appended(name: str, data: bytes = b"x", mode: int = 0o100644) -> Callable[[Path], None]:
+    def inflict(path: Path) -> None:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(entry(name, mode), data)
+
+    return inflict
+
+
+def description(text: bytes) -> Callable[[Path], None]:
+    def inflict(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("rdf.yaml", text)
+
+    return inflict
+
+
+def nested(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model/rdf.yaml", "type: model")
+
+
+def deflated_zeros(path: Path) -> None:
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros.npy", bytes(65 << 20))
+
+
+def crowd(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        for index in range(1001):
+            archive.writestr(f"{index}", b"")
+
+
+def lzma(path: Path) -> None:
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("packed", b"x" * 99)
+
+
+def twice(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("README.md", b"")
+
+
+def encrypted(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    place = data.rfind(b"PK\x01\x02")
+    flags = struct.unpack_from("<H", data, place + 8)[0]
+    struct.pack_into("<H", data, place + 8, flags | 1)
+    path.write_bytes(data)
+
+
+def spoiled_description(path: Path) -> None:
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"format_version: 0.5.10", b"format_version: 0.5.11", 1))
+
+
+ALIASES = b"a: &a [x]\n" + b"".join(
+    b"%c: &%c [%s]\n" % (98 + n, 98 + n, b",".join([b"*%c" % (97 + n)] * 10)) for n in range(9)
+)
+OPENING: list[tuple[OpeningFault, Callable[[Path], object]]] = [
+    (OpeningFault.not_a_zip, lambda path: path.write_bytes(b"no zip")),
+    (OpeningFault.truncated, lambda path: path.write_bytes(path.read_bytes()[:-900])),
+    (OpeningFault.crowded, crowd),
+    (OpeningFault.bomb, deflated_zeros),
+    (OpeningFault.escapes, appended("../../escaped")),
+    (OpeningFault.link, appended("link", b"/etc/passwd", 0o120777)),
+    (OpeningFault.encrypted, encrypted),
+    (OpeningFault.compression, lzma),
+    (OpeningFault.duplicate, twice),
+    (OpeningFault.nested, nested),
+    (OpeningFault.rdf_missing, lambda path: zipfile.ZipFile(path, "w").close()),
+    (OpeningFault.rdf_damaged, spoiled_description),
+    (OpeningFault.rdf_too_large, description(b"#" * (1 << 20) + b"\na: 1")),
+    (OpeningFault.rdf_aliases, description(ALIASES)),
+    (OpeningFault.rdf_too_deep, description(b"[" * 60 + b"]" * 60)),
+    (OpeningFault.rdf_not_yaml, description(b"!!python/object/apply:os.system ['true']\n")),
+    (OpeningFault.rdf_not_a_mapping, description(b"- a\n")),
+]
+
+
+@pytest.mark.parametrize(("fault", "inflict"), OPENING, ids=lambda value: str(value))
+def test_a_package_that_cannot_be_opened_says_why(good, tmp_path, monkeypatch, fault, inflict):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    path = copy(good.packages.bioimageio, tmp_path, lambda files: None)
+    inflict(path)
+    report = verify_package(path)
+    (finding,) = report.findings
+    assert finding.code.value == fault.value
+    assert finding.remedy
+    assert not any(verdict.accepts for verdict in report.verdicts)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == [path.name, "tmp"]
+
+
+def test_every_reason_not_to_open_is_tried():
+    assert {fault for fault, _ in OPENING} == set(OpeningFault) - {OpeningFault.absent}
+    assert {fault.value for fault in OpeningFault} <= {code.value for code in Code}
+
+
+@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir], ids=["absent", "a folder"])
+def test_a_file_that_cannot_be_read_is_bad_input(tmp_path, make):
+    path = tmp_path / "package.zip"
+    make(path)
+    with pytest.raises(PackageError, match="cannot be read"):
+        verify_package(path)
+
+
+def flip_a_byte(files: dict[str, bytes], name: str) -> None:
+    data = bytearray(files[name])
+    data[len(data) // 2] ^= 0xFF
+    files[name] = bytes(data)
+
+
+FILES = [
+    ("cover.png", Code.file_missing, lambda files: files.pop("cover.png")),
+    ("weights.onnx", Code.hash_mismatch, lambda files: flip_a_byte(files, "weights.onnx")),
+    ("SavedModel", Code.file_missing, lambda f: f.pop("tensorflow_saved_model_bundle.zip")),
+]
+
+
+@pytest.mark.parametrize(("name", "code", "change"), FILES, ids=[f[0] for f in FILES])
+def test_files_are_checked_without_unpacking(good, tmp_path, name, code, change):
+    report = verify_package(copy(good.packages.bioimageio, tmp_path, change), rules_only=True)
+    assert code in {finding.code for finding in report.findings}
+    assert set(report.refusing()) == JDLL_AND_CORE
+
+
+def test_an_invalid_description_is_refused_by_core(good, tmp_path):
+    """bioimageio.spec's own validator: authors are mappings, never names."""
+    change = rdf(lambda description: description.update(authors=["Ada"]))
+    report = verify_package(copy(good.packages.bioimageio, tmp_path, change), rules_only=True)
+    (finding,) = [f for f in report.findings if f.code is Code.rdf_invalid]
+    assert "authors" in finding.where
+    assert report.refusing((Client.deepimagej_3_1,)) == ()
+    assert set(report.refusing()) == JDLL_AND_CORE - {Client.deepimagej_3_1}
+
+
+def test_without_its_section_deepimagej_3_1_still_takes_format_04(good, tmp_path):
+    """JDLL's ModelDescriptorV04.isTilingAllowed: true where config has no deepimagej."""
+    change = rdf(lambda description: description["config"].pop("deepimagej"))
+    report = verify_package(copy(good.packages.deepimagej, tmp_path, change), rules_only=True)
+    assert report.refusing() == (Client.deepimagej_2_1, Client.deepimagej_3_0)
+
+
+def test_a_crash_is_a_refusal(good, tmp_path, monkeypatch):
+    """So little memory that the runtime cannot start: the other process ends, this one goes on."""
+    monkeypatch.setattr(isolated, "MEMORY_LIMIT", 64 << 20)
+    report = run_faulty(good, tmp_path)
+    assert Code.weights_unloadable in {finding.code for finding in report.findings}
+
+
+def test_what_hangs_is_ended(good, tmp_path, monkeypatch):
+    monkeypatch.setattr(isolated, "TIME_LIMIT", 0.01)
+    report = run_faulty(good, tmp_path)
+    (finding,) = [f for f in report.findings if f.code is Code.weights_unloadable]
+    assert "had not finished" in finding.message
+
+
+def test_a_report_is_frozen(verified):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        verified["bioimageio"].package = "other"

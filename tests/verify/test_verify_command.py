@@ -1,0 +1,99 @@
+"""`w2s-export verify`: its table, its JSON, its exit codes, and what it does not import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from w2s_export.cli import run
+from w2s_export.verify.findings import Client
+from w2s_export.verify.verdicts import CLIENT_NAMES, named_clients
+
+from .conftest import copy, rdf
+
+
+@pytest.fixture
+def wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def test_a_good_package_is_taken(good, wide, capsys):
+    assert run(["verify", str(good.packages.deepimagej), "--rules-only"]) == 0
+    said = capsys.readouterr().out
+    for client in Client:
+        assert client.value in said
+    assert "refuses it" not in said
+
+
+def test_a_finding_is_printed_with_its_reason_and_remedy(good, tmp_path, wide, capsys):
+    change = rdf(lambda rdf: rdf["config"]["deepimagej"].update(allow_tiling=False))
+    broken = copy(good.packages.deepimagej, tmp_path, change)
+    assert run(["verify", str(broken), "--rules-only"]) == 1
+    said = capsys.readouterr().out
+    assert "deepimagej-tiling" in said
+    assert "set allow_tiling: true" in said
+    assert "without it every reference-tensor model breaks in 3.1" in said
+
+
+@pytest.mark.parametrize(
+    ("clients", "code"),
+    [
+        ([], 0),  # format 0.5 is not meant for 2.1 and 3.0
+        (["--client", "deepimagej-2.1"], 1),
+        (["--client", "deepimagej-3.1"], 0),
+        (["--client", "deepimagej"], 1),
+        (["--client", "core", "--client", "zoo"], 0),
+        (["--client", "zoo", "deepimagej-3.0"], 1),
+        (["--client", "icy"], 2),
+    ],
+)
+def test_the_exit_code_is_of_the_clients_asked_about(good, capsys, clients, code):
+    assert run(["verify", str(good.packages.bioimageio), "--rules-only", *clients]) == code
+
+
+def test_json_is_the_whole_report(good, tmp_path, capsys):
+    change = rdf(lambda rdf: rdf.pop("name"))
+    broken = copy(good.packages.bioimageio, tmp_path, change)
+    assert run(["verify", str(broken), "--rules-only", "--json"]) == 1
+    report = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert [verdict["client"] for verdict in report["verdicts"]] == [c.value for c in Client]
+    assert not any(verdict["accepts"] for verdict in report["verdicts"])
+    assert "name-missing" in {finding["code"] for finding in report["findings"]}
+    assert report["format_version"] == "0.5.10"
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_bad_input(tmp_path, capsys, content):
+    path = tmp_path / "package.zip"
+    if content is not None:
+        path.write_bytes(content)
+    assert run(["verify", str(path), "--rules-only"]) == (2 if content is None else 1)
+    assert "Traceback" not in "".join(capsys.readouterr())
+
+
+def test_clients_are_named_by_how_they_begin():
+    assert named_clients(["deepimagej"]) == tuple(Client)[:3]
+    assert named_clients(["ZOO", "core-0.11", "zoo"]) == (Client.zoo, Client.core_0_11)
+    assert set(CLIENT_NAMES.values()) == set(Client)
+
+
+def test_rules_alone_are_quick_and_need_no_framework(good, tmp_path):
+    """Under three seconds of processor time (measured: 1.6), nothing heavy, nothing left behind."""
+    program = (
+        "import sys, time\n"
+        "from w2s_export.cli import run\n"
+        "code = run(sys.argv[1:])\n"
+        "heavy = {'tensorflow', 'keras', 'onnx', 'onnxruntime', 'bioimageio.core', 'torch'}\n"
+        "print(code, time.process_time(), sorted(heavy & set(sys.modules)))\n"
+    )
+    package = Path(good.packages.bioimageio)
+    command = [sys.executable, "-c", program, "verify", str(package), "--rules-only"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    code, seconds, heavy = done.stdout.splitlines()[-1].split(maxsplit=2)
+    assert (code, heavy) == ("0", "[]")
+    assert float(seconds) < 3
+    assert list(tmp_path.iterdir()) == []

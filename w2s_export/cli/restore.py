@@ -1,0 +1,249 @@
+"""`w2s-export restore`: images in, restored images out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from w2s_export.cli.console import Flag, console, errors
+from w2s_export.errors import ConfigError
+
+if TYPE_CHECKING:
+    from w2s_export.restore import batch
+    from w2s_export.restore.inputs import Found
+
+
+def restore_command(
+    inputs: Annotated[list[str], Flag],
+    /,
+    *,
+    output: Path,
+    package: Path | None = None,
+    weights: Path | None = None,
+    scale: int | None = None,
+    normalisation: str | None = None,
+    percentiles_over: Literal["plane", "stack"] = "plane",
+    format: Literal["tiff", "ome-tiff", "ome-zarr"] | None = None,
+    dtype: Literal["float32", "uint16"] = "float32",
+    memory: str | None = None,
+    engine: Literal["auto", "cpu", "cuda", "openvino"] = "auto",
+    threads: int | None = None,
+    cpu_fast: Annotated[bool, Flag] = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    missing_chunks: Annotated[bool, Flag] = False,
+    overwrite: Annotated[bool, Flag] = False,
+    json: Annotated[bool, Flag] = False,
+) -> int:
+    """Restore images of any size.
+
+    Parameters
+    ----------
+    inputs
+        TIFF, PNG, OME-Zarr; folders, with all below them; globs in quotes.
+    output
+        Folder for the results.
+    package
+        Package of this tool. Default: the embedded model.
+    weights
+        Weights instead of a package; converted anew for every run.
+    scale
+        1, 2 or 4, where the weights do not record by how much the network enlarges.
+    normalisation
+        percentile:LOW:HIGH or range:LOW:HIGH, where the weights do not record it.
+    percentiles_over
+        plane: each plane by itself. stack: all times and slices of a channel alike.
+    format
+        Default: ome-zarr for Zarr; for others tiff, as ImageJ writes it, ome-tiff beyond 4 GB.
+    dtype
+        float32, or uint16 with value = counts / 10000 - 1 (stated in the file).
+    memory
+        What one run may take, e.g. 2GB. Default: half of what is free.
+    engine
+        auto takes CUDA where ONNX Runtime has it, else the CPU.
+    threads
+        Of the engine. Default: the cores this process may use.
+    cpu_fast
+        The same network in fewer multiplications, from weights or a package exported with
+        --cpu-fast. Pays from 64 features and images of 256² on (measured 1.1 to 1.4 times as fast,
+        in 1.9 times the memory); the default model, of 32, is slower by it.
+    workers
+        Restore tiles in as many processes of this machine (OME-Zarr output).
+    scheduler
+        Restore tiles on the workers of the dask scheduler at this address (OME-Zarr output).
+    missing_chunks
+        Take missing chunks of a Zarr as its fill value.
+    overwrite
+        Replace outputs made from other images, weights or options.
+    json
+        Print what became of every image as JSON.
+    """
+    from w2s_export.restore.batch import Distribution, Status, restore_files
+    from w2s_export.restore.image import Options
+    from w2s_export.restore.inputs import find
+
+    distribution = _distribution(Distribution, workers, scheduler, threads)
+    if cpu_fast and engine == "cuda":
+        raise ConfigError("--cpu-fast runs on a CPU; leave it out, or leave out --engine cuda")
+    options = Options(
+        format=format,
+        dtype=dtype,
+        percentiles_over=percentiles_over,
+        memory=_budget(memory, workers),
+        engine="cpu" if cpu_fast and engine == "auto" else engine,
+        threads=threads,
+        missing_chunks=missing_chunks,
+        overwrite=overwrite,
+    )
+    found = find(inputs, output)
+    network = _network(package, weights, scale, normalisation, cpu_fast=cpu_fast)
+    with restoring(quiet=json) as (progress, finished):
+        outcomes = restore_files(
+            found.images,
+            output,
+            network.model,
+            network.open,
+            options,
+            distribution=distribution,
+            progress=progress,
+            finished=finished,
+        )
+    if json:
+        print_json(outcomes, found)
+    else:
+        print_summary(outcomes, found)
+    return int(any(outcome.status is Status.failed for outcome in outcomes))
+
+
+def _distribution(
+    kind: type[batch.Distribution], workers: int | None, scheduler: str | None, threads: int | None
+) -> batch.Distribution:
+    if workers is not None and scheduler is not None:
+        raise ConfigError("--workers and --scheduler exclude each other; give one")
+    for name, number in (("--workers", workers), ("--threads", threads)):
+        if number is not None and number < 1:
+            raise ConfigError(f"{name} {number}: give 1 or more")
+    return kind(workers, scheduler)
+
+
+def _budget(memory: str | None, workers: int | None) -> int:
+    """Bytes for each process."""
+    from w2s_export.restore.memory import free_bytes, parse_bytes
+
+    return (parse_bytes(memory) if memory else free_bytes() // 2) // (workers or 1)
+
+
+def _network(
+    package: Path | None,
+    weights: Path | None,
+    scale: int | None,
+    normalisation: str | None,
+    *,
+    cpu_fast: bool,
+) -> Any:
+    from w2s_export.cli.export import parse_normalisation
+    from w2s_export.package.network import read_package, read_weights
+    from w2s_export.resources import DEFAULT_MODEL, asset
+
+    if package is not None:
+        if weights is not None or scale is not None or normalisation is not None:
+            raise ConfigError(
+                "--package has weights, scale and normalisation of its own; leave out --weights, "
+                "--scale and --normalisation"
+            )
+        return read_package(package, cpu_fast=cpu_fast)
+    how = parse_normalisation(normalisation) if normalisation else None
+    default = asset(f"models/{DEFAULT_MODEL}/weights.npz")
+    chosen = weights or default
+    return read_weights(chosen, scale=scale, normalisation=how, cpu_fast=cpu_fast)
+
+
+@contextmanager
+def restoring(
+    *, quiet: bool
+) -> Iterator[tuple[Callable[[batch.Progress], None], Callable[[batch.Outcome], None]]]:
+    """A bar over the pixels of all images, with the time left; what failed is printed at once."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors, disable=quiet or not errors.is_terminal) as bar:
+        task = bar.add_task("Starting", total=None)
+
+        def progress(now: batch.Progress) -> None:
+            name = f"{now.source.name} ({now.file} of {now.files})"
+            bar.update(task, total=now.total, completed=now.done, description=escape(name))
+
+        def finished(outcome: batch.Outcome) -> None:
+            if quiet:
+                return
+            if outcome.status.value == "failed":
+                errors.print(f"[red]failed:[/] {escape(outcome.reason)}", soft_wrap=True)
+            elif outcome.status.value == "restored":
+                console.print(
+                    f"{outcome.target} ({outcome.seconds:.1f} s)", soft_wrap=True, highlight=False
+                )
+
+        yield progress, finished
+
+
+def print_summary(outcomes: list[batch.Outcome], found: Found) -> None:
+    """How many of each, and what deserves a warning."""
+    kinds = [outcome.status.value for outcome in outcomes]
+    text = (
+        f"{kinds.count('restored')} restored, {kinds.count('skipped')} finished before, "
+        f"{kinds.count('failed')} failed"
+    )
+    if found.ignored:
+        names = ", ".join(path.name for path in found.ignored[:5])
+        more = " …" if len(found.ignored) > 5 else ""
+        text += f"; {len(found.ignored)} files are no images by name: {names}{more}"
+    console.print(escape(text) + ".", soft_wrap=True, highlight=False)
+    clipped = [o for o in outcomes if o.restored and o.restored.clipped]
+    if clipped:
+        console.print(
+            f"[yellow]{len(clipped)} images have values outside the 16-bit range, which were "
+            "clipped; --dtype float32 keeps them.[/]",
+            soft_wrap=True,
+        )
+
+
+def print_json(outcomes: list[batch.Outcome], found: Found) -> None:
+    """Everything, for programs."""
+    images: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        image: dict[str, Any] = {"input": str(outcome.source), "status": outcome.status.value}
+        if outcome.target is not None:
+            image["output"] = str(outcome.target)
+        if outcome.reason:
+            image["reason"] = outcome.reason
+        if outcome.restored is not None:
+            restored = outcome.restored
+            image.update(
+                shape=restored.shape,
+                tile=restored.tile,
+                percentile_ranges=restored.ranges,
+                clipped=restored.clipped,
+                seconds=outcome.seconds,
+            )
+        images.append(image)
+    document = {"images": images, "ignored": [str(path) for path in found.ignored]}
+    json.dump(document, sys.stdout, indent=2)
+    sys.stdout.write("\n")

@@ -1,0 +1,47 @@
+"""Writes an ONNX graph node by node, where no framework could have been traced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx
+
+Tensor = str | NDArray[Any]
+"""Name of a tensor of the graph, or a constant."""
+
+
+def integers(*values: int) -> NDArray[np.int64]:
+    """A vector of sizes, axes or indices."""
+    return np.array(values, np.int64)
+
+
+class GraphWriter:
+    """Collects nodes and constants; names are numbered, so the same calls give the same bytes."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self._stored: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+
+    def node(self, kind: str, *inputs: Tensor, output: str | None = None, **attributes: Any) -> str:
+        """Add a node of one output; returns that output's name, numbered if none is given."""
+        from onnx import helper
+
+        names = [item if isinstance(item, str) else self._constant(item) for item in inputs]
+        made = output or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, names, [made], name=made, **attributes))
+        return made
+
+    def _constant(self, values: NDArray[Any]) -> str:
+        """Name of a constant; equal ones are stored once."""
+        from onnx import numpy_helper
+
+        key = (values.dtype.str, values.shape, values.tobytes())
+        if key not in self._stored:
+            self._stored[key] = name = f"constant_{len(self._stored)}"
+            self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+        return self._stored[key]

@@ -1,0 +1,99 @@
+"""Splits pairs by field, never by patch, and finds fields that two splits share by sight."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.config import Normalisation
+from w2s_export.data.duplicates import find_duplicates
+from w2s_export.data.pairs import Pair, PairFiles, read_files
+from w2s_export.data.sources import DataSource
+from w2s_export.errors import ConfigError, ImageError
+
+logger = logging.getLogger(__name__)
+
+ROLES = ("training", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Fields by their role; no field has two."""
+
+    training: list[Pair]
+    validation: list[Pair]
+    test: list[Pair]
+
+
+def assign(source: DataSource, folder: Path) -> dict[str, list[PairFiles]]:
+    """Every pair under `folder`, by role; held-out fields in the order in which they are listed.
+
+    Raises:
+        ConfigError: a listed field is not there.
+        ImageError: the folders are not as the source says.
+    """
+    files = source.files(folder)
+    known = {file.field for file in files}
+    roles: dict[str, list[PairFiles]] = {}
+    for role, fields in source.held_out().items():
+        absent = [field for field in fields if field not in known]
+        if absent:
+            raise ConfigError(f"data.{role} lists '{absent[0]}', which is not in {folder}")
+        place = {field: position for position, field in enumerate(fields)}
+        chosen = [file for file in files if file.field in place]
+        roles[role] = sorted(chosen, key=lambda file: place[file.field])
+        files = [file for file in files if file.field not in place]
+    return {"training": files, **roles}
+
+
+def read_split(
+    source: DataSource,
+    folder: Path,
+    scale: int,
+    normalisation: Normalisation | None,
+    target_normalisation: Normalisation | None,
+) -> Split:
+    """Read every pair under `folder` and split as the source says.
+
+    Raises:
+        ConfigError: a listed field is not there, or nothing is left to train on.
+        ImageError: see `read_files`; or a held-out field looks like one of another split.
+    """
+    files = assign(source, folder)
+    if not files["training"]:
+        raise ConfigError("validation and test take every field; none is left to train on")
+    everything = [file for role in ROLES for file in files[role]]
+    pairs = read_files(everything, scale, normalisation, target_normalisation)
+    of = dict(zip(everything, pairs, strict=True))
+    _compare_splits(source, files, of)
+    return Split(**{role: [of[file] for file in files[role]] for role in ROLES})
+
+
+def _compare_splits(
+    source: DataSource, files: dict[str, list[PairFiles]], of: dict[PairFiles, Pair]
+) -> None:
+    """Raise ImageError, or warn, where two splits hold one place."""
+
+    def targets(chosen: Sequence[PairFiles]) -> dict[str, NDArray[np.float32]]:
+        """One image a target, however many noise levels have it."""
+        return {str(file.high): of[file].high for file in chosen}
+
+    for role, others in (("validation", ("training",)), ("test", ("training", "validation"))):
+        for other in others:
+            found = find_duplicates(targets(files[role]), targets(files[other]))
+            if not found:
+                continue
+            worst = found[0]
+            message = (
+                f"{len(found)} targets of {role} look like targets of {other}, turned or not, the "
+                f"most {worst.first} like {worst.second} (correlation {worst.correlation:.2f}); "
+                "put both in one split, or set data.duplicates to warn"
+            )
+            if source.duplicates == "refuse":
+                raise ImageError(message)
+            logger.warning("%s", message)

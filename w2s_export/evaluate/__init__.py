@@ -1,0 +1,1 @@
+"""Compares checkpoints, and bicubic enlargement, on paired images."""

@@ -1,0 +1,154 @@
+"""Restores and scores every pair with every method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.config import Normalisation
+from w2s_export.data.pairs import PairFiles, check_sizes, read_plane
+from w2s_export.errors import ConfigError, ImageError
+from w2s_export.evaluate.methods import Bicubic, Method, Network, column_names
+from w2s_export.training.scores import Scores, score
+
+TILE = 256
+"""Side of what is restored at once, input pixels; memory grows with its square."""
+_SMALLEST = 11  # side of SSIM's window
+
+
+@dataclass(frozen=True, slots=True)
+class ImageScores:
+    """One image by one method; scores are means over its channels."""
+
+    image: str
+    method: str
+    scores: Scores
+    pixel_um: float | None
+    """Of the target, where it or the input says."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairImages:
+    """Input (C, H, W) and target (C', s·H, s·W) as stored, and the target's pixel size."""
+
+    low: NDArray[Any]
+    high: NDArray[Any]
+    pixel_um: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Scores of every image by every method, and the methods, bicubic first."""
+
+    methods: tuple[Method, ...]
+    files: tuple[PairFiles, ...]
+    rows: tuple[ImageScores, ...]
+
+    def of(self, method: str) -> list[ImageScores]:
+        """Scores of one method, in the order of the images."""
+        return [row for row in self.rows if row.method == method]
+
+
+def evaluate(
+    checkpoints: Sequence[Path],
+    files: Sequence[PairFiles],
+    *,
+    normalisation: Normalisation | None = None,
+    tile: int = TILE,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """Compare checkpoints and bicubic enlargement on pairs.
+
+    Every pair and every checkpoint is looked at before the first is restored.
+
+    Args:
+        checkpoints: of any known format, none or more.
+        files: pairs to restore; only one is in memory at a time.
+        normalisation: for checkpoints that record none.
+        tile: height and width that a tile restores, input pixels.
+        progress: hears (restorations done, restorations in all).
+
+    Raises:
+        W2SExportError: a pair or a checkpoint cannot be used; the message names it.
+    """
+    if not files:
+        raise ConfigError("there is no pair to evaluate")
+    first = read_pair(files[0])
+    scale = max(1, first.high.shape[1] // first.low.shape[1])
+    for pair in files:
+        _check(pair, files[0], first, scale)
+    networks = [
+        Network(path, name, normalisation, tile)
+        for path, name in zip(checkpoints, column_names(checkpoints), strict=True)
+    ]
+    for path, network in zip(checkpoints, networks, strict=True):
+        _check_network(path, network, scale, len(first.low), len(first.high))
+    enlarged = [Bicubic(scale)] if len(first.low) == len(first.high) else []
+    methods: tuple[Method, ...] = (*enlarged, *networks)
+    rows: list[ImageScores] = []
+    for pair in files:
+        images = read_pair(pair)
+        for method in methods:
+            scores = mean_score(method(images.low), images.high)
+            rows.append(ImageScores(pair.name, method.name, scores, images.pixel_um))
+            if progress is not None:
+                progress(len(rows), len(files) * len(methods))
+    return Evaluation(methods, tuple(files), tuple(rows))
+
+
+def read_pair(pair: PairFiles) -> PairImages:
+    """Read one pair, checked as `read_plane` does."""
+    low, high = read_plane(pair.low), read_plane(pair.high)
+    scale = high.pixels.shape[2] / low.pixels.shape[2]
+    pixel = None
+    for image, factor in ((high, 1.0), (low, scale)):
+        size = image.pixel_size_um
+        if pixel is None and size is not None and np.isclose(size[0], size[1], rtol=1e-3):
+            pixel = size[0] / factor
+    return PairImages(low.pixels[0], high.pixels[0], pixel)
+
+
+def mean_score(restored: NDArray[Any], target: NDArray[Any]) -> Scores:
+    """Mean over the channels of (C, H, W)."""
+    each = [score(x, y) for x, y in zip(restored, target, strict=True)]
+    return Scores(
+        *(
+            float(np.mean([getattr(one, name) for one in each]))
+            for name in ("psnr_db", "ssim", "nrmse", "resolution_px")
+        )
+    )
+
+
+def _check(pair: PairFiles, first: PairFiles, example: PairImages, scale: int) -> None:
+    """Raise ImageError unless the pair has the first's scale and channels, and can be scored."""
+    images = read_pair(pair)
+    check_sizes(pair.name, images.low.shape[1:], images.high.shape[1:], scale)
+    height, width = images.high.shape[1:]
+    if min(height, width) < _SMALLEST:
+        raise ImageError(
+            f"'{pair.name}': the target is {height}×{width}; SSIM needs {_SMALLEST} pixels a side"
+        )
+    channels, others = ((len(one.low), len(one.high)) for one in (images, example))
+    if channels != others:
+        raise ImageError(
+            f"'{pair.name}': has {channels[0]} channels and its target {channels[1]}; "
+            f"'{first.name}' has {others[0]} and {others[1]}, evaluate them apart"
+        )
+
+
+def _check_network(path: Path, network: Network, scale: int, low: int, high: int) -> None:
+    config = network.config
+    if config.scale != scale:
+        raise ConfigError(
+            f"{path}: enlarges {config.scale}×, the targets are {scale}× their inputs"
+        )
+    if (config.in_nc, config.out_nc) != (low, high):
+        raise ConfigError(
+            f"{path}: takes {config.in_nc} channels and gives {config.out_nc}, the pairs have "
+            f"{low} and {high}"
+        )

@@ -1,0 +1,210 @@
+"""What restoration needs, from a package or from bare weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from w2s_export.checkpoint.artifact import Checkpoint
+from w2s_export.checkpoint.load import load_checkpoint
+from w2s_export.config import Normalisation, PercentileNormalisation
+from w2s_export.convert.artifact import ConversionError, sha256_of
+from w2s_export.errors import PackageError
+from w2s_export.package.description import CPU_FAST, ONNX
+from w2s_export.package.opening import OpenedPackage, open_package
+from w2s_export.package.sample import read_sample
+from w2s_export.resources import DEFAULT_MODEL, asset
+from w2s_export.restore.network import Model, Network
+from w2s_export.restore.record import identity
+
+_LARGEST_ONNX = 2 << 30
+_CROP = (61, 93)
+"""Height and width that the fast CPU graph is compared on: odd, and more than a block of tiles."""
+CPU_FAST_TOLERANCE = 1e-4
+"""Of the output's range. A network of 23 trained blocks measured 3.1e-6, small ones 1e-6; a wrong
+border or tap gives 1e-2 and more."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedNetwork:
+    """The ONNX file of a package, with the halo and the smallest size its rdf states."""
+
+    path: Path
+    model: Model
+    cpu_fast: bool = False
+    """Restore by the fast CPU graph attached to it."""
+
+    def open(self, folder: Path) -> Network:
+        """Unpack the ONNX file into the folder.
+
+        Raises:
+            PackageError: damaged, or not the file whose hash the rdf states.
+        """
+        package = open_package(self.path)
+        entry = _attached(package) if self.cpu_fast else package.rdf["weights"]["onnx"]
+        target = folder / ONNX
+        if package.sizes.get(entry["source"], 0) > _LARGEST_ONNX:
+            raise PackageError(f"{self.path}: its ONNX file is larger than {_LARGEST_ONNX} bytes")
+        target.write_bytes(package.read(entry["source"], _LARGEST_ONNX))
+        if sha256_of(target) != entry.get("sha256"):
+            raise PackageError(
+                f"{self.path}: '{entry['source']}' is not the file whose SHA-256 its rdf states; "
+                "fetch or write the package again"
+            )
+        halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model.config.scale)
+        network = Network(self.model, target, halo, minimum)
+        return network.by_cpu_fast(target) if self.cpu_fast else network
+
+
+@dataclass(frozen=True, slots=True)
+class BareWeights:
+    """Weights of any format: converted to ONNX, their halo measured.
+
+    The halo is measured on the sample of the default model, as an export without `--sample` does:
+    so it is the same whichever images are restored, and a second run continues the first. The
+    theoretical radius would be safe too, but a network of 23 blocks sees 348 pixels by it, and
+    tiles would cost several times as much. To have it measured on images of your own, export a
+    package with `--sample`.
+    """
+
+    path: Path
+    model: Model
+    scale: int | None
+    cpu_fast: bool = False
+    """Restore by the fast CPU graph, once it has been compared with the direct one."""
+
+    def open(self, folder: Path) -> Network:
+        """Convert, in a process of its own: TensorFlow's memory goes with it.
+
+        Raises:
+            W2SExportError: the weights cannot be converted.
+        """
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            return process.submit(_convert, self, folder).result()
+
+
+def read_package(path: Path, *, cpu_fast: bool = False) -> PackagedNetwork:
+    """A package that this tool wrote, in either format.
+
+    Args:
+        path: the zip.
+        cpu_fast: restore by its fast CPU graph.
+
+    Raises:
+        CheckpointError: damaged, or a package of another tool.
+        PackageError: not a safe zip, or one without the fast CPU graph that is asked for.
+    """
+    package = open_package(path)  # checks every member before anything is read
+    checkpoint = load_checkpoint(path)
+    return _packaged(package, checkpoint, checkpoint.normalisation, cpu_fast)
+
+
+def read_weights(
+    path: Path,
+    *,
+    scale: int | None = None,
+    normalisation: Normalisation | None = None,
+    cpu_fast: bool = False,
+) -> BareWeights | PackagedNetwork:
+    """Weights of any format; a package among them is used as it is.
+
+    Args:
+        path: the weights.
+        scale: where they do not record it.
+        normalisation: where they do not record it, or to override it.
+        cpu_fast: restore by the fast CPU graph.
+
+    Raises:
+        CheckpointError: no weights of this family.
+        PackageError: a package without the fast CPU graph that is asked for.
+    """
+    checkpoint = load_checkpoint(path, scale=scale)
+    how = normalisation or checkpoint.normalisation
+    if checkpoint.source_format == "package":
+        return _packaged(open_package(path), checkpoint, how, cpu_fast)
+    model = _model(path, checkpoint, how or PercentileNormalisation())
+    return BareWeights(path, model, scale, cpu_fast)
+
+
+def _packaged(
+    package: OpenedPackage, checkpoint: Checkpoint, how: Normalisation | None, cpu_fast: bool
+) -> PackagedNetwork:
+    if cpu_fast:
+        _attached(package)
+    return PackagedNetwork(package.path, _model(package.path, checkpoint, how), cpu_fast)
+
+
+def _attached(package: OpenedPackage) -> Mapping[str, str]:
+    """Name and hash of the fast CPU graph, whose types `load_checkpoint` has checked.
+
+    Raises:
+        PackageError: there is none.
+    """
+    entry: Mapping[str, str] | None = package.rdf["config"]["w2s_export"].get("cpu_fast")
+    if entry is None:
+        raise PackageError(
+            f"{package.path}: holds no fast CPU graph; export it again with --cpu-fast, or restore "
+            "without --cpu-fast"
+        )
+    return entry
+
+
+def _model(path: Path, checkpoint: Checkpoint, how: Normalisation | None) -> Model:
+    name = checkpoint.provenance.name or path.name.split(".")[0]
+    return Model(name, checkpoint.config, how, identity(path))
+
+
+def _convert(bare: BareWeights, folder: Path) -> Network:
+    import numpy as np
+
+    from w2s_export.convert.compare import compare
+    from w2s_export.convert.cpu_fast import to_cpu_fast
+    from w2s_export.convert.onnx import to_onnx
+    from w2s_export.convert.runtimes import CpuFastRuntime, OnnxRuntime
+    from w2s_export.data.normalise import normalise
+    from w2s_export.networks.generator import build_generator, set_weights
+    from w2s_export.restore.halo import measure_halo
+
+    checkpoint = load_checkpoint(bare.path, scale=bare.scale)
+    generator = build_generator(checkpoint.config)
+    set_weights(generator, checkpoint.config, checkpoint.weights)
+    onnx = to_onnx(generator, checkpoint.config, folder / ONNX).path
+    file = asset(f"models/{DEFAULT_MODEL}/sample_input.tif")
+    sample = read_sample(file, checkpoint.config, repeat_channels=True)
+    image = normalise(sample.pixels, bare.model.normalisation)
+    direct = OnnxRuntime(onnx)
+    halo = measure_halo(direct, image, checkpoint.config)
+    network = Network(bare.model, onnx, halo.halo, halo.minimum)
+    if not bare.cpu_fast:
+        return network
+    fast = to_cpu_fast(checkpoint.config, checkpoint.weights, folder / CPU_FAST).path
+    height, width = (checkpoint.config.pixel_unshuffle * side for side in _CROP)
+    crop = image[np.newaxis, :, :height, :width]
+    row = compare("the fast CPU graph", "crop", direct(crop), CpuFastRuntime(fast)(crop))
+    if not row.max_relative <= CPU_FAST_TOLERANCE:
+        raise ConversionError(
+            f"{bare.path}: the fast CPU graph is {row.max_relative:.1e} of the range from the "
+            f"direct one, more than {CPU_FAST_TOLERANCE:.0e}; restore without --cpu-fast"
+        )
+    return network.by_cpu_fast(fast)
+
+
+def _halo_and_minimum(path: Path, rdf: Mapping[str, Any], scale: int) -> tuple[int, int]:
+    """What the rdf states of its input's size and its output's halo, as input pixels."""
+    try:
+        source, result = rdf["inputs"][0], rdf["outputs"][0]
+        if isinstance(source["axes"], str):  # format 0.4
+            place = source["axes"].index("y")
+            minimum, halo = source["shape"]["min"][place], result["halo"][place]
+        else:
+            minimum = next(a for a in source["axes"] if a.get("id") == "y")["size"]["min"]
+            halo = next(a for a in result["axes"] if a.get("id") == "y").get("halo", 0)
+        return -(-int(halo) // scale), int(minimum)
+    except (KeyError, TypeError, ValueError, IndexError, StopIteration):
+        raise PackageError(
+            f"{path}: its rdf states no halo and smallest size; write the package again"
+        ) from None

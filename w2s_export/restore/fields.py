@@ -1,0 +1,148 @@
+"""The images inside a source that the network restores one by one, and their normalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.config import Normalisation, PercentileNormalisation
+from w2s_export.data.normalise import by_range, low_and_width, normalise
+from w2s_export.errors import ImageError
+from w2s_export.restore.network import Model
+from w2s_export.restore.percentiles import exact_percentiles
+from w2s_export.restore.source import Source
+
+PercentilesOver = Literal["plane", "stack"]
+
+Range = tuple[float, float]
+"""Low percentile and width of the percentile range, detector counts."""
+
+_BLOCK_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One image: a plane of one channel, or of all channels together (`c` is None)."""
+
+    t: int
+    z: int
+    c: int | None
+
+
+class Field:
+    """(C, H, W) of a source, in stored counts; sliced like an array, read as far as asked."""
+
+    def __init__(self, source: Source, place: Place) -> None:
+        layout = source.layout
+        self._source, self._place = source, place
+        self._channels = [place.c] if place.c is not None else [*range(layout.planes[2])]
+        self.shape = (len(self._channels) * layout.samples, layout.height, layout.width)
+
+    def __getitem__(self, part: tuple[slice, slice, slice]) -> NDArray[Any]:
+        """All channels, some rows, some columns."""
+        _, rows, columns = part
+        read = [
+            self._source.read(self._place.t, self._place.z, c, rows, columns)
+            for c in self._channels
+        ]
+        return read[0] if len(read) == 1 else np.concatenate(read)
+
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        """All pixels once, in parts of a few megabytes."""
+        layout = self._source.layout
+        rows, columns = layout.block
+        row = max(1, columns * layout.dtype.itemsize * self.shape[0])
+        rows = max(rows, _BLOCK_BYTES // row // rows * rows)
+        for y in range(0, layout.height, rows):
+            for x in range(0, layout.width, columns):
+                yield self[:, _slice(y, rows, layout.height), _slice(x, columns, layout.width)]
+
+
+class NormalisedField:
+    """A field as the network wants it: float32, normalised by the whole image's percentiles."""
+
+    def __init__(self, field: Field, how: Normalisation | None, counts: Range | None) -> None:
+        self._field, self._how, self._range = field, how, counts
+        self.shape = field.shape
+
+    def __getitem__(self, part: tuple[slice, slice, slice]) -> NDArray[np.float32]:
+        """All channels, some rows, some columns."""
+        values = self._field[part]
+        if self._range is None:
+            return normalise(values, self._how)
+        return by_range(values.astype(np.float32), *self._range)
+
+
+def places(source: Source, model: Model) -> list[Place]:
+    """The images of a source, in the order T, Z, C.
+
+    Raises:
+        ImageError: channels that the network does not take.
+    """
+    layout, wanted = source.layout, model.config.in_nc
+    planes = [(t, z) for t in range(layout.planes[0]) for z in range(layout.planes[1])]
+    if wanted == 1 and layout.samples == 1:
+        return [Place(t, z, c) for t, z in planes for c in range(layout.planes[2])]
+    if layout.samples * layout.planes[2] != wanted or wanted == 1:
+        kind = f"{layout.samples} colours" if layout.samples > 1 else f"{layout.planes[2]} channels"
+        advice = (
+            "convert it to grey or split its colours (Fiji: Image ▸ Color ▸ Split Channels)"
+            if wanted == 1
+            else "give an image with as many"
+        )
+        raise ImageError(f"has {kind}, the network takes {wanted}; {advice}")
+    return [Place(t, z, None) for t, z in planes]
+
+
+def ranges(
+    source: Source,
+    images: Sequence[Place],
+    how: Normalisation | None,
+    over: PercentilesOver,
+) -> list[Range | None]:
+    """The percentile range of each image, of all its pixels; None where no percentile is needed.
+
+    Args:
+        source: the images' source.
+        images: from `places`.
+        how: the network's normalisation.
+        over: `plane`: each image by itself, as the packages' clients do. `stack`: all times and
+            slices of a channel alike, so that their brightness stays comparable.
+
+    Raises:
+        ImageError: NaN or infinite pixels.
+        FlatImageError: an image that is flat.
+    """
+    if not isinstance(how, PercentileNormalisation):
+        return [None] * len(images)
+    groups: dict[Any, list[Place]] = {}
+    for place in images:
+        groups.setdefault(place if over == "plane" else place.c, []).append(place)
+    found: dict[Any, Range] = {}
+    for key, group in groups.items():
+        found[key] = _range_of([Field(source, place) for place in group], how, group, len(images))
+    return [found[place if over == "plane" else place.c] for place in images]
+
+
+def _range_of(
+    fields: list[Field], how: PercentileNormalisation, group: list[Place], count: int
+) -> Range:
+    try:
+        low, high = exact_percentiles(
+            lambda: (block for field in fields for block in field.blocks()), (how.low, how.high)
+        )
+        return low_and_width(low, high, how)
+    except ImageError as error:
+        if count == 1:
+            raise
+        first = group[0]
+        where = f"t={first.t} z={first.z} c={first.c or 0}" + (" …" if len(group) > 1 else "")
+        raise type(error)(f"plane {where}: {error}") from None
+
+
+def _slice(start: int, length: int, end: int) -> slice:
+    return slice(start, min(start + length, end))

@@ -1,0 +1,220 @@
+"""Where one restored image goes: claimed, written beside its place, moved there when complete."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.data.images import density
+from w2s_export.data.pixel_size import PixelSize
+from w2s_export.errors import OutputError
+from w2s_export.restore.record import Record
+from w2s_export.restore.scaling import Scaling
+
+LARGEST_IMAGEJ = 4 * 10**9
+"""Bytes of pixels beyond which a TIFF needs 64-bit offsets, which ImageJ's own format has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLayout:
+    """Shape, calibration and origin of a restored image."""
+
+    times: int
+    slices: int
+    channels: int
+    height: int
+    width: int
+    scaling: Scaling
+    record: Record
+    pixel_size_um: PixelSize | None = None
+    z_step_um: float | None = None
+    interval_s: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """(T, Z, C, H, W)."""
+        return self.times, self.slices, self.channels, self.height, self.width
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pixels."""
+        return int(np.prod(self.shape, dtype=np.int64)) * np.dtype(self.scaling.dtype).itemsize
+
+
+@contextmanager
+def claimed(target: Path) -> Iterator[Path]:
+    """Claim an output for this process; gives the hidden path beside it to write to.
+
+    The name is always the same, so that a run finds what a killed one left. Where the system has
+    file locks, a second run on the same folder leaves this output alone.
+
+    Raises:
+        OutputError: the folder cannot be written, or another run is at work on this output.
+    """
+    lock = target.with_name(f".{target.name}.lock")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _locked(lock)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES) and lock.exists():
+            raise OutputError(f"{target}: another run is writing it") from None
+        raise OutputError(f"{target}: cannot be written: {error.strerror}") from None
+    try:
+        yield target.with_name(f".{target.name}.part")
+    finally:
+        with suppress(OSError):  # on Windows, an open file stays
+            lock.unlink()
+        os.close(descriptor)
+
+
+def _locked(lock: Path) -> int:
+    while True:
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return descriptor
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it may have removed it since it was opened here.
+            if lock.exists() and os.path.samestat(os.fstat(descriptor), lock.stat()):
+                return descriptor
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in (errno.ENOTSUP, errno.ENOLCK):  # a file system without locks
+                return os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+            raise
+        os.close(descriptor)
+
+
+def publish(part: Path, target: Path) -> None:
+    """Move what is complete into place, replacing an older output."""
+    if target.is_dir():
+        old = target.with_name(f".{target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        target.rename(old)
+        part.rename(target)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        part.replace(target)
+
+
+def discard(part: Path) -> None:
+    """Remove what is incomplete."""
+    if part.is_dir():
+        shutil.rmtree(part, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            part.unlink()
+
+
+def require_space(target: Path, nbytes: int) -> None:
+    """Refuse to begin what the disk cannot hold.
+
+    Raises:
+        OutputError: says how much is needed and how much there is.
+    """
+    free = shutil.disk_usage(target.parent).free
+    if nbytes > free:
+        raise OutputError(
+            f"{target}: needs {nbytes / 1e6:.1f} MB, the disk has {free / 1e6:.1f} MB left; free "
+            "some, choose another --output, or write 16 bit with --dtype uint16"
+        )
+
+
+class TiffOutput:
+    """A plain TIFF written tile by tile: the header first, then each row of a tile in its place.
+
+    ImageJ's format where it fits, OME BigTIFF otherwise or on request.
+    """
+
+    def __init__(self, part: Path, layout: OutputLayout, *, ome: bool) -> None:
+        import tifffile
+
+        self._layout = layout
+        self._dtype = np.dtype(layout.scaling.dtype).newbyteorder("<" if ome else ">")
+        pixel = layout.pixel_size_um
+        metadata = _ome(layout) if ome else _imagej(layout)
+        place = tifffile.imwrite(
+            part,
+            shape=layout.shape,
+            dtype=self._dtype,
+            byteorder="<" if ome else ">",
+            ome=ome,
+            imagej=not ome,
+            bigtiff=ome,
+            photometric="minisblack",
+            resolution=_resolution(pixel, ome) if pixel else None,
+            resolutionunit=("CENTIMETER" if ome else "NONE") if pixel else None,
+            software=False,
+            metadata=metadata,
+            returnoffset=True,
+        )
+        self._start = place[0]
+        self._stream = part.open("r+b", buffering=0)
+
+    def write(self, t: int, z: int, c: int, y: int, x: int, block: NDArray[Any]) -> None:
+        """Write part of consecutive channels: block (channels, h, w) at (y, x)."""
+        _, slices, channels, height, width = self._layout.shape
+        stored = np.ascontiguousarray(block, self._dtype)
+        for channel, plane in enumerate(stored, c):
+            first = ((t * slices + z) * channels + channel) * height + y
+            for row, pixels in enumerate(plane, first):
+                self._stream.seek(self._start + (row * width + x) * self._dtype.itemsize)
+                self._stream.write(pixels.tobytes())
+
+    def synchronise(self) -> None:
+        """Have everything on the disk before the file takes its place."""
+        os.fsync(self._stream.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._stream.close()
+
+
+def _imagej(layout: OutputLayout) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"axes": "TZCYX", "Info": layout.record.as_text()}
+    if layout.pixel_size_um:
+        metadata["unit"] = "micron"
+    if layout.z_step_um:
+        metadata["spacing"] = layout.z_step_um
+    if layout.interval_s:
+        metadata["finterval"] = layout.interval_s
+    scaling = layout.scaling
+    if scaling.step != 1:  # ImageJ's calibration function 0: a straight line
+        metadata.update(cf=0, c0=scaling.offset, c1=scaling.step, vunit="normalised")
+    if layout.record.normalisation:  # shown from the low to the high percentile of the input
+        black, white = ((v - scaling.offset) / scaling.step for v in (0.0, 1.0))
+        metadata.update(min=black, max=white)
+        if layout.channels > 1:
+            metadata.update(mode="composite", Ranges=(black, white) * layout.channels)
+    return metadata
+
+
+def _ome(layout: OutputLayout) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"axes": "TZCYX", "Description": layout.record.as_text()}
+    if layout.pixel_size_um:
+        y, x = layout.pixel_size_um
+        metadata.update(
+            PhysicalSizeY=y, PhysicalSizeYUnit="µm", PhysicalSizeX=x, PhysicalSizeXUnit="µm"
+        )
+    if layout.z_step_um:
+        metadata.update(PhysicalSizeZ=layout.z_step_um, PhysicalSizeZUnit="µm")
+    if layout.interval_s:
+        metadata.update(TimeIncrement=layout.interval_s, TimeIncrementUnit="s")
+    return metadata
+
+
+def _resolution(pixel_size_um: PixelSize, ome: bool) -> Any:
+    """(x, y): pixels per micron for ImageJ; per centimetre, as plain TIFF says it, for OME."""
+    y, x = pixel_size_um
+    return (1e4 / x, 1e4 / y) if ome else density(pixel_size_um)

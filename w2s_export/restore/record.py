@@ -1,0 +1,88 @@
+"""What an output says about its making, so that a second run knows which ones are finished."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from w2s_export.convert.artifact import sha256_of
+
+KEY = "w2s_export"
+"""Name of the record: in ImageJ's Info and OME's Description it opens the line, in Zarr it is the
+attribute."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Identical records, identical outputs (but for the last digits, where the tiles differ)."""
+
+    source: str
+    """Name of the input."""
+    source_sha256: str
+    network: str
+    network_sha256: str
+    """Of the package or the weights."""
+    scale: int
+    normalisation: dict[str, Any] | None
+    percentiles_over: str
+    dtype: str
+
+    def as_text(self) -> str:
+        """One line, for a header."""
+        return f"{KEY}: {json.dumps(asdict(self), sort_keys=True)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """For attributes of a Zarr."""
+        return asdict(self)
+
+
+def recorded(path: Path) -> dict[str, Any] | None:
+    """The record in a finished output; None where there is none."""
+    if path.is_dir():
+        return _of_zarr(path)
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path, _multifile=False) as tif:
+            if tif.is_imagej:
+                text = str((tif.imagej_metadata or {}).get("Info", ""))
+            else:
+                text = html.unescape(tif.ome_metadata or "") if tif.is_ome else ""
+    except Exception:  # a file of any kind may be in the way: it is not ours, then
+        return None
+    found = re.search(rf"^.*?{KEY}: (\{{.*?\}}+)(?:<|\s*$)", text, re.M)
+    return _parsed(found[1]) if found else None
+
+
+def identity(source: Path) -> str:
+    """SHA-256 of a file's content; of a Zarr, of the names, sizes and times of its files."""
+    if source.is_file():
+        return sha256_of(source)
+    digest = hashlib.sha256()
+    for file in sorted(path for path in source.rglob("*") if path.is_file()):
+        status = file.stat()
+        line = f"{file.relative_to(source).as_posix()} {status.st_size} {status.st_mtime_ns}\n"
+        digest.update(line.encode())
+    return digest.hexdigest()
+
+
+def _of_zarr(path: Path) -> dict[str, Any] | None:
+    try:
+        attributes = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]
+        record = attributes[KEY]["record"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

@@ -1,0 +1,348 @@
+"""The verdict as `report.html`: one file that opens anywhere, without a network.
+
+Everything that comes from a package or an image is escaped; the page's script holds no data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from w2s_export import __version__
+from w2s_export.convert.artifact import write_atomically
+from w2s_export.resources import asset
+from w2s_export.verify.chart import seam_chart
+from w2s_export.verify.findings import Finding, Severity
+from w2s_export.verify.pictures import (
+    BEYOND,
+    EQUAL,
+    SMALLEST_SHOWN,
+    Picture,
+    difference_map,
+    gradient,
+    view,
+)
+from w2s_export.verify.report import ClientVerdict, SampleRuns, VerificationReport, environment
+
+if TYPE_CHECKING:
+    from w2s_export.convert.compare import Parity
+
+PAGE_NAME = "report.html"
+
+_METER = (-9.0, 0.0)
+"""Powers of ten at both ends of a meter in the table of differences."""
+
+
+def write_page(
+    report: VerificationReport, path: Path, title: str, seconds: Mapping[str, float]
+) -> None:
+    """Write `report.html`, at once or not at all.
+
+    Args:
+        report: what was found.
+        path: of the page.
+        title: name of the model.
+        seconds: of each stage of the export, shown beside those of the verification.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    write_atomically(path, render_page(report, title, seconds).encode())
+
+
+def render_page(report: VerificationReport, title: str, seconds: Mapping[str, float]) -> str:
+    """The page as text."""
+    template = asset("bioimageio/templates/report.html").read_text(encoding="utf-8")
+    verdicts = report.client_verdicts()
+    kind, verdict = _verdict(report)
+    sections = [
+        *(_comparison(report.sample) if report.sample else ()),
+        *_clients(verdicts, report.findings),
+        *_findings(report.findings),
+        *_parity(report),
+        *(_differences(report.sample, report.tolerance) if report.sample else ()),
+        *_seams(report),
+        *_core(report),
+        *_files(report),
+        *_versions(),
+        *_timings(seconds, report.seconds),
+    ]
+    return Template(template).substitute(
+        title=escape(title),
+        verdict_kind=kind,
+        verdict=escape(verdict),
+        facts="".join(_facts(report, verdicts)),
+        sections="\n".join(sections),
+        version=__version__,
+    )
+
+
+def _verdict(report: VerificationReport) -> tuple[str, str]:
+    errors = sum(finding.severity is Severity.error for finding in report.findings)
+    if errors:
+        noun = "fault" if errors == 1 else "faults"
+        return "bad", f"✗ Not verified: {errors} {noun}. Do not publish these packages."
+    return "good", "✓ Verified: every format gives the same image."
+
+
+def _facts(report: VerificationReport, verdicts: Sequence[ClientVerdict]) -> Iterator[str]:
+    rows = [row for row in report.parity if not _is_content(row, report) and not _is_tiled(row)]
+    worst = max((row.max_relative for row in rows), default=math.nan)
+    accepting = sum(verdict.accepts for verdict in verdicts)
+    passed = sum(test.passed for test in report.core_tests)
+    yield _fact("Largest difference", f"{worst:.1e}", f"of the range; limit {report.tolerance:g}")
+    yield _fact("Clients", f"{accepting} of {len(verdicts)}", "accept")
+    yield _fact("bioimageio.core", f"{passed} of {len(report.core_tests)}", "tests passed")
+    yield _fact("Halo", f"{report.halo.halo} px", "context of a tile, input pixels")
+    yield _fact("Smallest image", f"{report.halo.minimum} px", "height and width")
+
+
+def _fact(term: str, value: str, unit: str) -> str:
+    return f"<div><dt>{term}</dt><dd>{escape(value)}<small>{escape(unit)}</small></dd></div>"
+
+
+def _comparison(sample: SampleRuns) -> Iterator[str]:
+    before, after = view(sample.image), view(sample.restored)
+    height, width = sample.image.shape[1:]
+    field = "" if sample.pixel_size_um is None else f'data-field="{width * sample.pixel_size_um}"'
+    bar = '<div id="scalebar" aria-hidden="true"><i></i><b></b></div>' if field else ""
+    words = f"{sample.name[:1].upper()}{sample.name[1:]}. " if sample.name else ""
+    yield _section(
+        "Input and restored image",
+        f"""<div id="stage" tabindex="0" role="group" {field}
+ aria-label="Picture. Plus and minus zoom, zero fits, arrows move the zoomed picture."
+ style="aspect-ratio: {width} / {height}; width: min(100%, 85vh * {width / height:.4f})">
+<div class="layer input"><img src="{before.uri}" alt="input" draggable="false">
+<span>input</span></div>
+<div class="layer restored"><img src="{after.uri}" alt="restored" draggable="false">
+<span>restored</span></div>
+<div id="divider" role="slider" tabindex="0" aria-label="Divider between input and restored image"
+ aria-valuemin="0" aria-valuemax="100" aria-valuenow="50"></div>{bar}
+</div>
+<div class="tools"><button id="zoom-out" type="button" aria-label="Zoom out">−</button>
+<button id="zoom-in" type="button" aria-label="Zoom in">+</button>
+<button id="zoom-fit" type="button">Fit</button>
+<output id="zoom-level" class="number" aria-live="polite">1.0×</output></div>
+<p>{escape(words)}Input {_pixels(sample.image.shape, sample.pixel_size_um)}; restored
+{_pixels(sample.restored.shape, sample.output_pixel_size_um)}.</p>
+<p class="soft">Drag the divider, or use the arrow keys on it. Double-click, pinch or
+Ctrl + wheel to zoom, then drag the picture. Each side is shown between its own 0.5 % and 99.8 %
+percentiles{_reduced(after)}.</p>""",
+    )
+
+
+def _pixels(shape: tuple[int, ...], size_um: float | None) -> str:
+    extent = f"{shape[2]}×{shape[1]} pixels"
+    return extent if size_um is None else f"{extent} of {1000 * size_um:.4g} nm"
+
+
+def _reduced(picture: Picture) -> str:
+    if picture.reduced == 1:
+        return ""
+    return f"; for this page {picture.reduced}×{picture.reduced} pixels became one"
+
+
+def _clients(verdicts: Sequence[ClientVerdict], findings: Sequence[Finding]) -> Iterator[str]:
+    rows = []
+    for verdict in verdicts:
+        numbers = [findings.index(finding) + 1 for finding in verdict.findings]
+        links = ", ".join(
+            f'<a href="#finding-{number}">{escape(finding.code.value)}</a>'
+            for number, finding in zip(numbers, verdict.findings, strict=True)
+        )
+        chip = ("good", "✓ accepts") if verdict.accepts else ("bad", "✗ refuses")
+        rows.append(
+            (
+                escape(verdict.client.value),
+                f"<code>{escape(verdict.package)}</code>",
+                f'<span class="chip {chip[0]}">{chip[1]}</span>',
+                links,
+            )
+        )
+    if rows:
+        yield _section("Clients", _table(("client", "package", "verdict", "findings"), rows))
+
+
+def _findings(findings: Sequence[Finding]) -> Iterator[str]:
+    if findings:
+        yield _section(
+            "Findings and what to do",
+            "".join(_finding(number, finding) for number, finding in enumerate(findings, 1)),
+        )
+
+
+def _finding(number: int, finding: Finding) -> str:
+    minds = ", ".join(client.value for client in finding.clients) or "every client"
+    kind = "bad" if finding.severity is Severity.error else "warn"
+    remedy = f"<p><b>Remedy:</b> {escape(finding.remedy)}</p>" if finding.remedy else ""
+    quote = f"<blockquote>{escape(finding.because)}</blockquote>" if finding.because else ""
+    return (
+        f'<div class="finding {finding.severity.value}" id="finding-{number}">'
+        f'<span class="chip {kind}">{finding.severity.value}</span> '
+        f"<b>{escape(finding.code.value)}</b> <code>{escape(finding.where)}</code>"
+        f'<p>{escape(finding.message)}</p>{remedy}<p class="soft">Concerns {escape(minds)}.</p>'
+        f"{quote}</div>"
+    )
+
+
+def _parity(report: VerificationReport) -> Iterator[str]:
+    formats = [_parity_row(row) for row in report.parity if not _is_content(row, report)]
+    contents = [_parity_row(row) for row in report.parity if _is_content(row, report)]
+    columns = ("what", "on", "largest difference", "of the range", "PSNR")
+    text = _table(columns, formats)
+    if contents:
+        text += (
+            "<details><summary>Test tensors, samples and preprocessing of the packages "
+            f"({len(contents)})</summary>{_table(columns, contents)}</details>"
+        )
+    if report.parity:
+        yield _section(
+            "The same image in every format",
+            f'<p class="soft">Against the Keras source. Limits: formats {report.tolerance:.3g}, '
+            f"tiles {report.seam_limit:.3g} of the output's range; meters go from 1e-9 to 1.</p>"
+            + text,
+        )
+
+
+def _parity_row(row: Parity) -> tuple[str, ...]:
+    psnr = "equal" if row.psnr_db == math.inf else f"{row.psnr_db:.1f} dB"
+    return (
+        escape(row.subject),
+        escape(row.case),
+        f'<span class="number">{row.max_abs:.1e}</span>',
+        f'<span><span class="number">{row.max_relative:.1e}</span> {_meter(row.max_relative)}'
+        "</span>",
+        f'<span class="number">{psnr}</span>',
+    )
+
+
+def _meter(value: float) -> str:
+    low, high = _METER
+    power = math.log10(value) if 0 < value < math.inf else (high if value else low)
+    share = 100 * min(1.0, max(0.0, (power - low) / (high - low)))
+    return f'<span class="meter" aria-hidden="true"><i style="width: {share:.0f}%"></i></span>'
+
+
+def _is_content(row: Parity, report: VerificationReport) -> bool:
+    """Whether a row is about a file of a package rather than about a format."""
+    return any(row.subject.startswith(f"{package.name}: ") for package in report.packages)
+
+
+def _is_tiled(row: Parity) -> bool:
+    return row.case.startswith("tiles")
+
+
+def _differences(sample: SampleRuns, limit: float) -> Iterator[str]:
+    figures = []
+    for subject, output in sample.outputs.items():
+        if output.shape != sample.restored.shape:
+            figures.append(
+                f"<figure><figcaption><b>{escape(subject)}</b>: gives {output.shape} where the "
+                f"source gives {sample.restored.shape}</figcaption></figure>"
+            )
+            continue
+        picture = difference_map(sample.restored, output, limit)
+        figures.append(
+            f'<figure><img src="{picture.uri}" width="{picture.width}" height="{picture.height}" '
+            f'alt="difference of {escape(subject)} from the source">'
+            f"<figcaption><b>{escape(subject)}</b>{_reduced(picture)}</figcaption></figure>"
+        )
+    if figures:
+        yield _section(
+            "Where formats differ from the source",
+            f"""<div class="maps">{"".join(figures)}</div>
+<p class="legend"><span><span class="swatch" style="background: #{EQUAL}"></span> none</span>
+<span class="number">{SMALLEST_SHOWN:g}</span>
+<span class="ramp" style="background: {gradient()}"></span>
+<span class="number">{limit:g}</span>
+<span><span class="swatch" style="background: #{BEYOND}"></span> beyond the limit</span></p>
+<p class="soft">On the sample, absolute difference as a part of the output's range, log scale, the
+same in every map. Differences near 1e-7 are float32 sums in another order.</p>""",
+        )
+
+
+def _seams(report: VerificationReport) -> Iterator[str]:
+    chart = seam_chart(report.halo, report.halo.tolerance)
+    if chart:
+        yield _section(
+            "Seams between tiles against the halo",
+            f'{chart}<p class="soft">Largest seam, part of the output\'s range, on the busiest '
+            "part of the sample; the chosen halo is confirmed by restoring the whole sample in "
+            "four tiles.</p>",
+        )
+
+
+def _core(report: VerificationReport) -> Iterator[str]:
+    rows = [
+        (
+            f"<code>{escape(test.package)}</code>",
+            escape(test.weight_format),
+            f'<span class="chip {"good" if test.passed else "bad"}">'
+            f"{'✓ passed' if test.passed else '✗ failed'}</span>",
+            "" if test.seconds is None else f'<span class="number">{test.seconds:.1f} s</span>',
+            escape("; ".join(test.errors)[:1000]),
+        )
+        for test in report.core_tests
+    ]
+    if rows:
+        columns = ("package", "weights", "result", "time", "errors")
+        yield _section("bioimageio.core's own test", _table(columns, rows))
+
+
+def _files(report: VerificationReport) -> Iterator[str]:
+    parts = []
+    for package in report.packages:
+        rows = [
+            (f"<code>{escape(name)}</code>", f"<code>{escape(sha256)}</code>")
+            for name, sha256 in package.files.items()
+        ]
+        parts.append(
+            f"<details><summary><code>{escape(package.name)}</code>, "
+            f"{package.bytes / 1e6:.2f} MB</summary><p>SHA-256 <code>{escape(package.sha256)}"
+            f"</code></p>{_table(('file', 'SHA-256'), rows)}</details>"
+        )
+    if parts:
+        yield _section("Files", "".join(parts))
+
+
+def _versions() -> Iterator[str]:
+    rows = [(escape(name), f"<code>{escape(text)}</code>") for name, text in environment().items()]
+    yield _section("Versions", _table(("what", "version"), rows))
+
+
+def _timings(stages: Mapping[str, float], steps: Mapping[str, float]) -> Iterator[str]:
+    named = [*stages.items(), *((f"verifying: {name}", spent) for name, spent in steps.items())]
+    longest = max((spent for _, spent in named), default=0.0) or 1.0
+    rows = [
+        (
+            escape(name),
+            f'<span><span class="number">{spent:.1f} s</span> <span class="meter" '
+            f'aria-hidden="true"><i style="width: {100 * spent / longest:.0f}%"></i></span></span>',
+        )
+        for name, spent in named
+    ]
+    if rows:
+        yield _section("Time", _table(("stage", "seconds"), rows))
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>\n{body}</section>"
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are HTML already; on a phone each row becomes a list."""
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td data-label="{escape(column)}">{cell}</td>'
+            for column, cell in zip(columns, row, strict=True)
+        )
+        + "</tr>"
+        for row in rows
+    )
+    return f'<table class="stack"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

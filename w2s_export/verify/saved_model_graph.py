@@ -1,0 +1,140 @@
+"""Runs a SavedModel without loading it as its author wished.
+
+TensorFlow's loader runs what the file lists as initialisers, and a graph can read and write files.
+Here the graph is cut down to what the signature's outputs (and the restoring of variables) need,
+every operation left must be on the list below, and the weights come from the file's own variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from w2s_export.convert.runtimes import saved_model_folder
+from w2s_export.convert.saved_model import GRAPH_FILE, SIGNATURE
+from w2s_export.errors import PackageError
+
+_COMPUTING = """
+    Abs Add AddN AddV2 All Any ArgMax ArgMin Assert Atan Atan2 AvgPool AvgPool3D BatchMatMul
+    BatchMatMulV2 BatchToSpace BatchToSpaceND BiasAdd BiasAddV1 BroadcastArgs BroadcastTo Cast Ceil
+    ClipByValue Concat ConcatV2 Const Conv2D Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 Cos
+    CropAndResize Cumsum DepthToSpace DepthwiseConv2dNative Div DivNoNan Einsum Elu EnsureShape
+    Equal Erf Exp ExpandDims Expm1 Fill Floor FloorDiv FloorMod FusedBatchNorm FusedBatchNormV2
+    FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual Identity IdentityN
+    InvertPermutation IsFinite IsNan LeakyRelu Less LessEqual LinSpace Log Log1p LogSoftmax
+    LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPool3D MaxPoolV2 Maximum Mean Min Minimum
+    MirrorPad Mod Mul MulNoNan Neg NoOp NonMaxSuppressionV3 NotEqual OneHot OnesLike Pack Pad PadV2
+    Placeholder PlaceholderWithDefault Pow PreventGradient Prod Range Rank RealDiv Reciprocal Relu
+    Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor ReverseV2 Round
+    Rsqrt ScatterNd Select SelectV2 Selu Shape ShapeN Sigmoid Sign Sin Size Slice Snapshot Softmax
+    Softplus Softsign SpaceToBatch SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square
+    SquaredDifference Squeeze StopGradient StridedSlice Sub Sum Tan Tanh Tile TopKV2 Transpose
+    Unpack Where ZerosLike
+    Case Enter Exit If LoopCond Merge NextIteration PartitionedCall RefEnter RefExit RefMerge
+    RefSwitch StatefulPartitionedCall StatelessIf StatelessWhile Switch While
+    Assign AssignVariableOp DisableCopyOnRead ReadVariableOp RefIdentity ResourceGather RestoreV2
+    VarHandleOp VarIsInitializedOp Variable VariableV2
+"""
+COMPUTING = frozenset(_COMPUTING.split())
+"""Operations that compute from their inputs, steer, or fill variables. RestoreV2 reads TensorFlow
+checkpoints, and nothing but tensors can come of that."""
+
+
+def load_saved_model(
+    path: Path, input_ids: Iterable[str], output_ids: Iterable[str]
+) -> tuple[str, Callable[[list[NDArray[Any]]], list[NDArray[Any]]]]:
+    """Prepare a zipped SavedModel to run.
+
+    Args:
+        path: the zip.
+        input_ids: names of the inputs, in the order arrays will be given.
+        output_ids: names of the outputs, in the order they are wanted.
+
+    Returns:
+        Name of the runtime, and a function of arrays, one an input, to arrays, one an output.
+
+    Raises:
+        PackageError: no SavedModel, without the signature, or with an operation not on the list.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    v1 = tf.compat.v1
+    with saved_model_folder(path) as folder:
+        try:
+            proto = SavedModel.FromString((folder / GRAPH_FILE).read_bytes())
+        except Exception:  # protobuf's DecodeError, by whichever implementation is installed
+            raise PackageError(f"its {GRAPH_FILE} is missing or damaged") from None
+        meta = next((m for m in proto.meta_graphs if "serve" in m.meta_info_def.tags), None)
+        if meta is None or SIGNATURE not in meta.signature_def:
+            raise PackageError(f"has no signature {SIGNATURE} under the tag serve")
+        signature = meta.signature_def[SIGNATURE]
+        sources = _chosen(signature.inputs, list(input_ids), "inputs")
+        targets = _chosen(signature.outputs, list(output_ids), "outputs")
+        variables = folder / "variables" / "variables"
+        restored = variables.with_name("variables.index").is_file()
+        restore = meta.saver_def.restore_op_name if restored else ""
+        wanted = [*(name.split(":")[0] for name in targets), *filter(None, [restore])]
+        graph = tf.Graph()
+        with graph.as_default():
+            v1.import_graph_def(_pruned(meta.graph_def, wanted), name="")
+        session = v1.Session(graph=graph)
+        if restore:
+            session.run(restore, {meta.saver_def.filename_tensor_name: str(variables)})
+
+    def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        if len(arrays) != len(sources):
+            raise PackageError(f"has {len(sources)} inputs, the description {len(arrays)}")
+        feeds = {
+            name: array.astype(graph.get_tensor_by_name(name).dtype.as_numpy_dtype)
+            for name, array in zip(sources, arrays, strict=True)
+        }
+        outputs: list[NDArray[Any]] = session.run(targets, feeds)
+        return outputs
+
+    return f"TensorFlow {tf.__version__}", run
+
+
+def _chosen(tensors: Mapping[str, Any], ids: list[str], side: str) -> list[str]:
+    """Tensors of the signature in the description's order; a sole one needs no name."""
+    if len(tensors) == len(ids) == 1:
+        return [tensor.name for tensor in tensors.values()]
+    if sorted(tensors) != sorted(ids):
+        raise PackageError(f"has the {side} {sorted(tensors)}, the description {sorted(ids)}")
+    return [tensors[name].name for name in ids]
+
+
+def _pruned(graph: Any, wanted: list[str]) -> Any:
+    """The graph, less what the wanted nodes do not need.
+
+    Raises:
+        PackageError: an operation that is left is not on the list.
+    """
+    import tensorflow as tf
+
+    try:
+        kept = tf.compat.v1.graph_util.extract_sub_graph(graph, wanted)
+    except (AssertionError, KeyError, ValueError) as error:
+        raise PackageError(f"its graph is not whole: {error}") from None
+    library = {function.signature.name: function for function in graph.library.function}
+    waiting, functions = list(kept.node), {}
+    operations = set()
+    while waiting:
+        node = waiting.pop()
+        called = [node.op] if node.op in library else []
+        if not called:
+            operations.add(node.op)
+        for value in node.attr.values():
+            called += [value.func.name, *(function.name for function in value.list.func)]
+        for name in called:
+            if name in library and name not in functions:
+                functions[name] = library[name]
+                waiting += library[name].node_def
+    if unknown := sorted(operations - COMPUTING):
+        raise PackageError(f"its graph holds {', '.join(unknown)[:200]}, which are not run")
+    kept.library.Clear()
+    kept.library.function.extend(functions.values())
+    return kept

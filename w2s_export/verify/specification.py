@@ -1,0 +1,57 @@
+"""The specification's own validator, which bioimageio.core runs before anything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from w2s_export.package.opening import OpenedPackage
+from w2s_export.verify.findings import Client, Code, Finding
+
+_CLIENTS = (Client.core_0_10, Client.core_0_11, Client.zoo)
+_BECAUSE = "bioimageio.core refuses a description that bioimageio.spec calls invalid."
+_MOST = 10
+
+
+def check_specification(package: OpenedPackage) -> list[Finding]:
+    """What bioimageio.spec says of the description, as installed; it opens no file and no address.
+
+    Nothing where it is not installed.
+    """
+    try:
+        from bioimageio.spec import ValidationContext, build_description
+    except ImportError:
+        return []
+    # Told to collect errors, it draws each of its own failures as a picture of the traceback.
+    context = ValidationContext(
+        perform_io_checks=False, update_hashes=False, log_warnings=False, raise_errors=True
+    )
+    try:
+        build_description(_plain(package.rdf), context=context)
+        return []
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        found = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in faults]
+    except MemoryError:
+        raise  # not the description's doing
+    except Exception as error:  # the validator stumbles over what it should refuse
+        found = [(package.rdf_name, f"{type(error).__name__}: {error}")]
+    return [
+        Finding(
+            Code.rdf_invalid,
+            f"{package.path.name}: {where or package.rdf_name}",
+            " ".join(message.split())[:300],
+            clients=_CLIENTS,
+            remedy="write what the specification asks for",
+            because=_BECAUSE,
+        )
+        for where, message in (found or [("", "invalid")])[:_MOST]
+    ]
+
+
+def _plain(value: Any) -> Any:
+    """A copy: the validator may edit what it is given."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
