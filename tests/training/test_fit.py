@@ -76,6 +76,9 @@ def _assert_same(one: Path, other: Path) -> None:
 
 
 def test_it_learns_and_reports(pairs: list[Pair], tmp_path: Path) -> None:
+    import tensorflow as tf
+    from PIL import Image
+
     heard: list[Step] = []
     config = CONFIG.model_copy(update={"steps": 60, "validate_every": 30, "ema": 0.0})
     best = fit(config, pairs[:2], pairs[2:], tmp_path, progress=heard.append)
@@ -92,6 +95,16 @@ def test_it_learns_and_reports(pairs: list[Pair], tmp_path: Path) -> None:
     assert [float(row["loss"]) for row in losses] == pytest.approx([s.loss for s in heard])
     assert [row["step"] for row in scores] == ["30", "60"]
     assert {"psnr_db", "ssim", "nrmse", "resolution_px"} <= scores[0].keys()
+    with Image.open(tmp_path / "pictures" / "pixel-0000030.png") as picture:
+        assert picture.size == (3 * 40, 40)  # input, restored, target of 32 px, and their margins
+    recorded = [
+        (event.step, value.tag)
+        for path in (tmp_path / "tensorboard").iterdir()
+        for event in tf.compat.v1.train.summary_iterator(str(path))
+        for value in event.summary.value
+    ]
+    assert (60, "losses/loss") in recorded
+    assert {(30, "scores/psnr_db"), (30, "fields"), (60, "fields")} <= set(recorded)
 
 
 @pytest.mark.parametrize("stop", [2, 5])

@@ -89,6 +89,6 @@ def test_two_workers_and_two_replicas_have_the_losses_of_one(
         losses = _losses(tmp_path / several)
         assert losses.keys() == one.keys()
         for name in one:
-            # float32 sums in another order: 7e-7 was seen; wrong shares or means give 1e-2.
+            # float32 sums in another order: 2e-7 was seen; wrong shares or means give 1e-2.
             np.testing.assert_allclose(losses[name], one[name], rtol=1e-5, err_msg=name)
         assert (tmp_path / several / "tiny-model.npz").exists()

@@ -26,3 +26,23 @@ def test_cosine_ends_and_middle() -> None:
 def test_warmup_rises_linearly() -> None:
     schedule = Schedule(kind="constant", initial=1.0, warmup_steps=4)
     assert [schedule.rate(s, 10, 100) for s in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+
+
+def test_milestones_by_hand() -> None:
+    """A fault of the original: it decayed at step 0, before anything was learned."""
+    schedule = Schedule(kind="milestones", initial=1e-4, milestones=(3, 5), factor=0.5)
+    rates = [schedule.rate(step, 1, 10) for step in (0, 2, 3, 4, 5, 9)]
+    assert rates == pytest.approx([1e-4, 1e-4, 5e-5, 5e-5, 2.5e-5, 2.5e-5])
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"kind": "milestones"}, "go together"),
+        ({"kind": "cosine", "milestones": (3,)}, "go together"),
+        ({"kind": "milestones", "milestones": (5, 3)}, "must rise"),
+    ],
+)
+def test_unusable_milestones_are_named(values: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Schedule(**values)

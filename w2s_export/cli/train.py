@@ -32,7 +32,7 @@ def train_command(
     output: Path,
     resume: Annotated[bool, Flag] = False,
 ) -> int:
-    """Train a generator on paired images (phase one: pixel loss).
+    """Train a generator on paired images, with the pixel loss and then all losses.
 
     Parameters
     ----------

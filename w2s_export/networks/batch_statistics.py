@@ -47,13 +47,4 @@ def joint_mean(value: Any) -> Any:
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return value
-
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def mean(x: Any) -> tuple[Any, Any]:
-        # The identity puts it on this replica's device, where the reduction looks for it.
-        def reduce(part: Any) -> Any:
-            return context.all_reduce(tf.distribute.ReduceOp.MEAN, tf.identity(part))
-
-        return reduce(x), reduce
-
-    return mean(value)
+    return context.all_reduce(tf.distribute.ReduceOp.MEAN, value)

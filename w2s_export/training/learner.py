@@ -45,7 +45,7 @@ def compute_reproducibly() -> None:
 
     Its determinism leaves one hole on CPUs: a sum of three or more tensors (`AddN`) begins with
     whichever memory is free first, so the last bit depends on how busy the machine is. The
-    arithmetic optimizer makes such sums out of pairs.
+    arithmetic optimizer makes such sums out of pairs. (Several replicas repeat to rounding only.)
     """
     import tensorflow as tf
 
@@ -122,28 +122,35 @@ class Learner:
         import tensorflow as tf
 
         generator, critic = self._generator, self._critic
-        restored = tf.cast(generator.model(low, training=True), tf.float32)
-        if self._judge:
-            terms = self._judge(high, restored)
-            total = self._judge.weigh(terms)
-        else:
-            terms = {PIXEL: pixel_loss(high, restored, self._phase.loss)}
-            total = terms[PIXEL]
-        gradients = self._gradients(total, generator)
-        critics = self._gradients(terms[DISCRIMINATOR], critic) if critic else []
+        with tf.GradientTape(persistent=True) as tape:
+            restored = tf.cast(generator.model(low, training=True), tf.float32)
+            if self._judge:
+                terms = self._judge(high, restored)
+                total = self._judge.weigh(terms)
+            else:
+                terms = {PIXEL: pixel_loss(high, restored, self._phase.loss)}
+                total = terms[PIXEL]
+            own = self._own(total, generator)
+            critics_own = self._own(terms[DISCRIMINATOR], critic) if critic else None
+        gradients = self._gradients(own, generator, tape)
+        critics = self._gradients(critics_own, critic, tape) if critic else []
         self._step(generator, gradients)
         if critic:
             self._step(critic, critics)
         return {TOTAL: total, **terms}
 
-    def _gradients(self, loss: Any, trainee: _Trainee) -> Any:
-        """Of this replica's part of the joint loss, scaled where float16 asks for it."""
+    def _own(self, loss: Any, trainee: _Trainee) -> Any:
+        """This replica's part of the joint loss, scaled where float16 asks for it."""
+        return trainee.optimizer.scale_loss(loss / self._strategy.num_replicas_in_sync)
+
+    def _gradients(self, loss: Any, trainee: _Trainee, tape: Any) -> Any:
         import tensorflow as tf
 
-        part = trainee.optimizer.scale_loss(loss / self._strategy.num_replicas_in_sync)
+        if self._strategy.num_replicas_in_sync > 1:  # `tf.gradients` loses the replica's device
+            return tape.gradient(loss, trainee.values)
         # Pair by pair: the order in which a sum of three or more is taken is not fixed.
         pairs = tf.AggregationMethod.EXPERIMENTAL_TREE
-        return tf.gradients(part, trainee.values, aggregation_method=pairs)
+        return tf.gradients(loss, trainee.values, aggregation_method=pairs)
 
     def _step(self, trainee: _Trainee, gradients: list[Any]) -> None:
         """Sum the gradients over replicas (the optimizer does), clip the sum, step."""
