@@ -79,8 +79,8 @@ def restore_command(
         Of the engine. Default: the cores this process may use.
     cpu_fast
         The same network in fewer multiplications, from weights or a package exported with
-        --cpu-fast. Pays from 64 features and images of 256² on (measured 1.1 to 1.4 times as fast,
-        in 1.9 times the memory); the default model, of 32, is slower by it.
+        --cpu-fast. Pays from 64 features on (measured 1.4 to 1.5 times as fast, in 1.9 times the
+        memory); the default model, of 32, gains little.
     workers
         Restore tiles in as many processes of this machine (OME-Zarr output).
     scheduler
