@@ -7,7 +7,6 @@ random state for good, and takes seconds to import: meanwhile this process compa
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import w2s_export
+from w2s_export.verify.worker import worker_environment
 
 TIME_LIMIT = 900.0
 """Seconds. The default model takes about 15 on two cores, 23 blocks about 60."""
@@ -120,16 +119,10 @@ def core_program() -> Iterator[CoreProgram]:
         folder = Path(temporary)
         scratch = folder / "scratch"
         scratch.mkdir()
-        root = str(Path(w2s_export.__file__).absolute().parents[1])
-        paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(paths),
-            "BIOIMAGEIO_CACHE_PATH": str(folder / "cache"),
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "TF_ENABLE_ONEDNN_OPTS": "1",  # TensorFlow as the clients run it: its default on x86
-            "MALLOC_ARENA_MAX": "2",  # glibc: memory freed by one thread serves the others
-        }
+        environment = worker_environment(
+            BIOIMAGEIO_CACHE_PATH=str(folder / "cache"),
+            TF_ENABLE_ONEDNN_OPTS="1",  # TensorFlow as the clients run it: its default on x86
+        )
         command = [sys.executable, "-m", f"{__package__}.core_worker", str(folder / "results")]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(

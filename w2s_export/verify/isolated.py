@@ -7,7 +7,6 @@ the package, no custom operators, no operation that touches files (`isolated_wor
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import w2s_export
 from w2s_export.errors import PackageError
+from w2s_export.verify.worker import worker_environment
 
 TIME_LIMIT = 600.0
 """Seconds for all inputs of one weights file. The default model takes about 10 with TensorFlow's
@@ -118,19 +117,11 @@ def _start(job: Job, folder: Path) -> tuple[subprocess.Popen[bytes], Running]:
         "memory": MEMORY_LIMIT,
     }
     (folder / "job.json").write_text(json.dumps(request), encoding="utf-8")
-    root = str(Path(w2s_export.__file__).absolute().parents[1])
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "TMPDIR": str(folder / "scratch"),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "MALLOC_ARENA_MAX": "2",
-    }
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", f"{__package__}.isolated_worker", str(folder)],
             cwd=folder / "scratch",
-            env=environment,
+            env=worker_environment(TMPDIR=str(folder / "scratch")),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

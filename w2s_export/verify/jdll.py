@@ -34,7 +34,7 @@ LARGEST_OUTPUT = 2**31 - 1
 """Bytes of an output tile above which it does."""
 
 _BYTES = {"16": 2, "32": 4, "64": 8}
-_KNOWN = (
+PROCESSING = (
     "scale_range",
     "scale_linear",
     "zero_mean_unit_variance",
@@ -43,6 +43,7 @@ _KNOWN = (
     "binarize",
     "sigmoid",
 )
+"""Steps that JDLL knows; any other throws at run time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,7 @@ def normalise_as_jdll(image: NDArray[Any], rdf: Mapping[str, Any]) -> NDArray[np
         name, kwargs = at(step, "id") or at(step, "name"), at(step, "kwargs") or {}
         if name == "ensure_dtype":
             continue  # left out when the description is read
-        if name not in _KNOWN:
+        if name not in PROCESSING:
             raise _throws(f"preprocessing '{name}' is unknown to it")
         if name == "scale_range":
             values = _scale_range(values, letters, kwargs)

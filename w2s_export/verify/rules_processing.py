@@ -8,17 +8,9 @@ from typing import Any
 
 from w2s_export.verify.described import at, axes, listed, stated_shape
 from w2s_export.verify.findings import Code, Severity
+from w2s_export.verify.jdll import PROCESSING
 from w2s_export.verify.rules import JDLL, OLD_DEEPIMAGEJ, Fault, Subject, rule
 
-_JDLL_PROCESSING = {
-    "scale_range",
-    "scale_linear",
-    "zero_mean_unit_variance",
-    "fixed_zero_mean_unit_variance",
-    "clip",
-    "binarize",
-    "sigmoid",
-}
 _CALLS = ("config", "deepimagej", "prediction")
 _LARGEST_MACRO = 1 << 20
 
@@ -34,8 +26,8 @@ _LARGEST_MACRO = 1 << 20
 def _processing_is_known(subject: Subject) -> Iterator[Fault]:
     for where, step, _ in _processing(subject):
         name = at(step, "id") or at(step, "name")
-        if name not in _JDLL_PROCESSING:
-            yield where, f"'{name}' throws at run time; JDLL knows {sorted(_JDLL_PROCESSING)}"
+        if name not in PROCESSING:
+            yield where, f"'{name}' throws at run time; JDLL knows {sorted(PROCESSING)}"
         elif name == "clip" and None in (at(step, "kwargs", "min"), at(step, "kwargs", "max")):
             yield where, "clip needs both bounds in JDLL"
         elif name == "scale_range" and at(step, "kwargs", "reference_tensor") is not None:
