@@ -7,6 +7,8 @@ import json
 import statistics
 import subprocess
 import tempfile
+import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -35,28 +37,43 @@ REMARK = (
     "matrix product that took turns with them ({gflops:.0f} GFLOP/s). Difference from the first "
     "row, over its range."
 )
+OURS = ("ours", "fast", "gemm")
+PAUSE = 0.2
+"""Seconds between turns: threads wait in a loop for a while for more work, and would take the next
+rival's cores."""
 
 
 def measure(quick: bool) -> list[Topic]:
-    """The default network, and four blocks of 64 features."""
+    """The default network and four blocks of 64 features; of large images, ours alone."""
     size, turns = (96, 3) if quick else (128, 5)
+    default = "default network, 3 blocks of 32 features"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         wide = random_weights(folder / "wide.npz", GeneratorConfig(nf=64, gc=32, nb=4))
-        return [
-            _compare("default network, 3 blocks of 32 features", default_weights(), size, turns),
-            _compare("4 blocks of 64 features", wide, size, turns),
+        topics = [
+            _compare(default, default_weights(), size, turns, RIVALS),
+            _compare("4 blocks of 64 features", wide, size, turns, RIVALS),
         ]
+        if not quick:
+            full = random_weights(folder / "full.npz", GeneratorConfig())
+            topics += [
+                _compare(default, default_weights(), 256, 7, OURS),
+                _compare("4 blocks of 64 features", wide, 256, 7, OURS),
+                _compare("23 blocks of 64 features", full, 256, 2, OURS),
+            ]
+        return topics
 
 
-def _compare(title: str, weights: Path, size: int, turns: int) -> Topic:
+def _compare(title: str, weights: Path, size: int, turns: int, names: Iterable[str]) -> Topic:
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as ends:
         folder = Path(temporary)
         measured("prepare", weights, size, folder)
-        rivals = {name: _Rival(name, folder, ends) for name in RIVALS if _installed(name)}
+        rivals = {name: _Rival(name, folder, ends) for name in names if _installed(name)}
+        order = np.random.default_rng(0)
         for _ in range(turns):
-            for rival in rivals.values():
-                rival.turn()
+            for name in order.permutation(list(rivals)):
+                time.sleep(PAUSE)
+                rivals[name].turn()
         outputs = {name: np.load(folder / f"{name}.npy") for name in rivals if name != "gemm"}
     gemm = 2 * GEMM**3 / statistics.median(rivals["gemm"].seconds)
     operations = operations_per_pixel(load_checkpoint(weights).config) * size**2

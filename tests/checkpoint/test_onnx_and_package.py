@@ -198,6 +198,26 @@ def _reorder_concatenation(graph: Any) -> None:
     node.input[:] = list(reversed(node.input))
 
 
+def _other_factors(graph: Any) -> None:
+    """One channel of a block is scaled otherwise."""
+    from onnx import numpy_helper
+
+    (kernel,) = [item for item in graph.initializer if item.name == "body_0_scale/kernel"]
+    values = numpy_helper.to_array(kernel).copy()
+    values[3] = 0.5
+    kernel.CopyFrom(numpy_helper.from_array(values, kernel.name))
+
+
+def _mixed_channels(graph: Any) -> None:
+    """A block's factor becomes a sum over all channels."""
+    from onnx import numpy_helper
+
+    (kernel,) = [item for item in graph.initializer if item.name == "body_0_scale/kernel"]
+    channels = kernel.dims[0]
+    values = np.full((channels, channels, 1, 1), 0.2, np.float32)
+    kernel.CopyFrom(numpy_helper.from_array(values, kernel.name))
+
+
 def _two_outputs(graph: Any) -> None:
     graph.output.append(graph.output[0])
 
@@ -222,6 +242,8 @@ EDITS: dict[str, tuple[Callable[[Any], None], str]] = {
     "unused_node": (_unused, "nodes where this RRDBNet has"),
     "rewired": (_rewire, "connects its layers in another way"),
     "concatenation_reordered": (_reorder_concatenation, "connects its layers in another way"),
+    "other_factors": (_other_factors, "2 residual factors"),
+    "mixed_channels": (_mixed_channels, "convolution 'body_0_scale' without a bias"),
     "two_outputs": (_two_outputs, "1 inputs and 2 outputs"),
     "strides": (_attribute("Conv", "strides", [2, 2]), "with strides [2, 2]"),
     "no_padding": (_attribute("Conv", "pads", None), "with pads None"),
@@ -253,6 +275,28 @@ def test_names_and_order_of_an_onnx_graph_do_not_matter(network: Path) -> None:
         node.input[:] = [renamed.get(name, name) for name in node.input]
         node.output[:] = [renamed[name] for name in node.output]
         node.name = ""
+    onnx.save(model, network)
+    found = load_checkpoint(network)
+    assert found.config == expected.config
+    for name, value in expected.weights.items():
+        np.testing.assert_array_equal(found.weights[name], value, err_msg=name)
+
+
+def test_block_factors_as_products_are_read_too(network: Path) -> None:
+    """As files of ours had them before they became convolutions."""
+    import onnx
+    from onnx import helper
+
+    expected = load_checkpoint(network)
+    model = onnx.load(network)
+    for node in model.graph.node:
+        if node.op_type == "Conv" and len(node.input) == 2:
+            (kernel,) = [item for item in model.graph.initializer if item.name == node.input[1]]
+            kernel.CopyFrom(
+                helper.make_tensor(kernel.name, kernel.data_type, [], [np.float32(0.2)])
+            )
+            node.CopyFrom(helper.make_node("Mul", node.input, node.output, node.name))
+    assert sum(node.op_type == "Mul" for node in model.graph.node) == 4
     onnx.save(model, network)
     found = load_checkpoint(network)
     assert found.config == expected.config

@@ -17,17 +17,17 @@ from w2s_export.convert.artifact import ConversionError
 from w2s_export.errors import CheckpointMismatchError, ConfigError, OutputError
 
 # Counted by hand for one block: 1 + 15 + 1 convolutions and 2 behind the upsampling; 4 LeakyReLU
-# and 4 concatenations a dense block; an addition and a factor a dense block and a block, one
-# addition more for the long skip.
-TRUNK = {"Conv": 19, "LeakyRelu": 13, "Concat": 12, "Add": 5, "Mul": 4}
+# and 4 concatenations a dense block; an addition and a factor a dense block and a block, the
+# block's factor being a convolution too; one addition more for the long skip.
+TRUNK = {"Conv": 20, "LeakyRelu": 13, "Concat": 12, "Add": 5, "Mul": 3}
 NODES = {
     "plain_x1": TRUNK,
     "plain_x2": {**TRUNK, "LeakyRelu": 14, "Resize": 1},
     "plain_x4": {**TRUNK, "LeakyRelu": 14, "Resize": 1},
-    "conv_x4_rgb": {**TRUNK, "Conv": 21, "LeakyRelu": 15, "Resize": 2},
+    "conv_x4_rgb": {**TRUNK, "Conv": 22, "LeakyRelu": 15, "Resize": 2},
     "conv_x2_unshuffle": {
         **TRUNK,
-        "Conv": 21,
+        "Conv": 22,
         "LeakyRelu": 15,
         "Resize": 2,
         "SpaceToDepth": 1,
@@ -87,7 +87,12 @@ def test_padding_and_resizing_are_explicit(converted: Any) -> None:
     constants = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
     for node in graph.node:
         found = attributes(node)
-        if node.op_type == "Conv":
+        if node.name == "body_0_scale":
+            kernel = constants[node.input[1]]
+            nf = converted.config.nf
+            assert (found["group"], kernel.shape, len(node.input)) == (nf, (nf, 1, 1, 1), 2)
+            assert (kernel == np.float32(converted.config.residual_scale)).all()
+        elif node.op_type == "Conv":
             assert list(found["pads"]) == [1, 1, 1, 1]
             assert "auto_pad" not in found
             assert len(node.input) == 3

@@ -16,7 +16,7 @@ from w2s_export.checkpoint.architecture import NOTHING_KNOWN, settle
 from w2s_export.checkpoint.artifact import Checkpoint
 from w2s_export.checkpoint.assemble import by_name
 from w2s_export.checkpoint.stored import Stored, check_size
-from w2s_export.checkpoint.wiring import check_wiring
+from w2s_export.checkpoint.wiring import check_wiring, holds_setting
 from w2s_export.errors import CheckpointError, CheckpointMismatchError
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ def from_bytes(data: bytes, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpo
 
 def _weights(graph: onnx.GraphProto) -> Iterator[Stored]:
     """Everything the convolutions use, and anything that no node uses."""
-    constants = {
-        name for node in graph.node if node.op_type in ("Mul", "Resize") for name in node.input
-    }
+    constants = {name for node in graph.node if holds_setting(node) for name in node.input}
     for tensor in graph.initializer:
         if tensor.name not in constants:
             yield _stored(tensor)
@@ -84,6 +82,7 @@ def _stored(tensor: onnx.TensorProto) -> Stored:
 
 def _stated(graph: onnx.GraphProto) -> dict[str, Any]:
     """Fields of `GeneratorConfig` that the nodes' constants tell."""
+    import numpy as np
     from onnx import helper, numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -93,17 +92,17 @@ def _stated(graph: onnx.GraphProto) -> dict[str, Any]:
         values = [
             numpy_helper.to_array(constants[name])
             for name in node.input
-            if node.op_type in ("Mul", "Resize") and name in constants
+            if holds_setting(node) and name in constants
         ]
         settings = {item.name: helper.get_attribute_value(item) for item in node.attribute}
         if node.op_type == "LeakyRelu":
             slopes.add(_decimal(settings.get("alpha", 0.01)))
-        elif node.op_type == "Mul":
-            residuals |= {_decimal(float(value)) for value in values if value.size == 1}
         elif node.op_type == "SpaceToDepth":
             unshuffles.add(int(settings["blocksize"]))
         elif node.op_type == "Resize" and values:
             factor *= float(values[-1][-1])
+        else:  # of a product, or of a convolution that stands for one
+            residuals |= {_decimal(factor) for value in values for factor in np.unique(value)}
     for name, found in (("slopes", slopes), ("residual factors", residuals)):
         if len(found) != 1:
             raise CheckpointMismatchError(f"has {len(found)} {name}, {found}; an RRDBNet has one")

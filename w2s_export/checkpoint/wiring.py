@@ -28,6 +28,13 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "pads": [1, 1, 1, 1],
         "strides": [1, 1],
     },
+    "factor": {
+        "dilations": [1, 1],
+        "group": None,
+        "kernel_shape": [1, 1],
+        "pads": [0, 0, 0, 0],
+        "strides": [1, 1],
+    },
     "Concat": {"axis": 1},
     "Resize": {
         "coordinate_transformation_mode": b"asymmetric",
@@ -39,7 +46,17 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "Mul": {},
     "SpaceToDepth": {"blocksize": None},
 }
-"""Attributes of every kind of node; None where `onnx_file` reads the value."""
+"""Attributes of every kind of node; None where `onnx_file` reads the value, or the shape of the
+constant tells it. A `factor` is a convolution that stands for a `Mul` (see `convert.onnx`)."""
+
+
+def holds_setting(node: onnx.NodeProto) -> bool:
+    """Whether the node's last input is a setting of the network, not a layer's weight."""
+    return node.op_type in ("Mul", "Resize") or _is_factor(node)
+
+
+def _is_factor(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Conv" and len(node.input) == 2  # every layer has a bias
 
 
 def check_wiring(graph: onnx.GraphProto, config: GeneratorConfig) -> None:
@@ -127,12 +144,13 @@ def _follow_graph(graph: onnx.GraphProto) -> dict[str, str]:
             raise CheckpointMismatchError(
                 f"has a node '{node.name}' before what it needs, '{missing[0]}'"
             )
-        if kind in ("Mul", "Resize"):
+        if holds_setting(node):
             if len(sources) != 2 or sources[1] not in constants:
                 raise CheckpointMismatchError(f"has a {kind} node '{node.name}' without a constant")
             constant = numpy_helper.to_array(constants[sources.pop()])
-            if kind == "Resize":
-                kind = f"Resize {constant.tolist()}"
+            if _is_factor(node) and constant.shape[1:] != (1, 1, 1):
+                raise CheckpointMismatchError(f"has a convolution '{node.name}' without a bias")
+            kind = f"Resize {constant.tolist()}" if kind == "Resize" else "Mul"
         known[node.output[0]] = _hash(kind, *(known[name] for name in sources))
     return known
 
@@ -140,7 +158,8 @@ def _follow_graph(graph: onnx.GraphProto) -> dict[str, str]:
 def _check_settings(node: onnx.NodeProto) -> None:
     from onnx import helper
 
-    kind, settings = node.op_type, _SETTINGS.get(node.op_type)
+    kind = node.op_type
+    settings = _SETTINGS.get("factor" if _is_factor(node) else kind)
     if settings is None or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
         raise CheckpointMismatchError(
             f"has a node '{node.name}' of type {kind}, which an RRDBNet does not have"

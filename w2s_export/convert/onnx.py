@@ -1,7 +1,7 @@
 """Converts a generator to ONNX, through tf2onnx.
 
 One file, opset 17, IR 8 (the newest that DeepImageJ's ONNX Runtime 1.12.1 reads), float32 NCHW,
-every axis but the channels dynamic. One node a layer, named after it, of eight kinds at most.
+every axis but the channels dynamic. One node a layer, named after it, of seven kinds at most.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def to_onnx(model: keras.Model, config: GeneratorConfig, path: Path) -> OnnxArti
         ConversionError: the file would not be what this module promises.
     """
     proto = _convert(model, config)
+    _scale_by_convolution(proto.graph, config)
     _describe(proto, config)
     check_promises(proto, config)
     write_atomically(path, proto.SerializeToString(deterministic=True))
@@ -111,6 +112,32 @@ def _resize(graph: Any, node: Any, name: str, _: Any) -> None:
         shapes=shapes,
         dtypes=dtypes,
     )
+
+
+def _scale_by_convolution(graph: onnx.GraphProto, config: GeneratorConfig) -> None:
+    """Make the factor of each block a convolution of single pixels, channel by channel.
+
+    ONNX Runtime keeps feature maps in blocks of 8 or 16 channels from one convolution to the next,
+    and leaves that layout at a product with a constant; all blocks but the first then reorder
+    their features at every concatenation. So written, the whole trunk stays in it. Measured with
+    1.32, two threads: the default model 7 to 10 % faster, 64 features 3 %; 1.12.1 neither gains nor
+    loses. Factors right behind a convolution are left alone: runtimes fold those into the weights.
+    """
+    from onnx import helper, numpy_helper
+
+    kinds = {node.output[0]: node.op_type for node in graph.node}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type != "Mul" or kinds[node.input[0]] == "Conv":
+            continue
+        factor = constants[node.input[1]]
+        kernel = np.full((config.nf, 1, 1, 1), numpy_helper.to_array(factor))
+        factor.CopyFrom(numpy_helper.from_array(kernel, f"{node.name}/kernel"))
+        scaling = helper.make_node(
+            "Conv", [node.input[0], factor.name], node.output, node.name, group=config.nf,
+            kernel_shape=[1, 1], pads=[0, 0, 0, 0], strides=[1, 1], dilations=[1, 1],
+        )  # fmt: skip
+        node.CopyFrom(scaling)
 
 
 def _describe(proto: onnx.ModelProto, config: GeneratorConfig) -> None:
@@ -195,5 +222,6 @@ def check_promises(proto: onnx.ModelProto, config: GeneratorConfig) -> None:
         raise ConversionError(f"weights {bad} are not finite")
     for node in graph.node:
         attributes = {item.name: item for item in node.attribute}
-        if node.op_type == "Conv" and list(attributes["pads"].ints) != [1, 1, 1, 1]:
+        pads = [int(len(node.input) == 3)] * 4  # a factor has no bias
+        if node.op_type == "Conv" and list(attributes["pads"].ints) != pads:
             raise ConversionError(f"convolution '{node.name}' pads {attributes['pads'].ints}")
