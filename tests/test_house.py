@@ -13,7 +13,7 @@ import w2s_export
 from w2s_export import resources
 
 ROOT = Path(__file__).resolve().parents[1]
-HEAVY = ("tensorflow", "keras", "onnx", "onnxruntime", "tf2onnx", "torch", "bioimageio.core")
+HEAVY = ("tensorflow", "keras", "onnx", "onnxruntime", "torch", "bioimageio.core")
 
 
 def _imported_by(code: str) -> set[str]:

@@ -30,14 +30,10 @@ from w2s_export.verify.page import PAGE_NAME, write_page
 from w2s_export.verify.report import REPORT_NAME
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from w2s_export.checkpoint.artifact import Checkpoint
     from w2s_export.config import GeneratorConfig
     from w2s_export.convert.artifact import OnnxArtifact, SavedModelArtifact
-    from w2s_export.convert.compare import Parity
     from w2s_export.convert.runtimes import Runtime
-    from w2s_export.restore.halo import HaloMeasurement
     from w2s_export.verify.verify import VerificationReport
 
 logger = logging.getLogger(__name__)
@@ -107,11 +103,13 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
 
     with _staging(request.output, name, request.overwrite) as folder, core_program() as core:
         clock("Building the generator")
+        from w2s_export.convert.compare import compare
         from w2s_export.convert.cpu_fast import to_cpu_fast
         from w2s_export.convert.onnx import to_onnx
         from w2s_export.convert.runtimes import KerasRuntime
         from w2s_export.convert.saved_model import to_saved_model
         from w2s_export.networks.generator import build_generator, set_weights
+        from w2s_export.restore.halo import measure_halo
         from w2s_export.verify.verify import verify_packages
 
         model = build_generator(checkpoint.config)
@@ -128,9 +126,13 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
             cpu_fast = to_cpu_fast(checkpoint.config, checkpoint.weights, work / "cpu_fast.onnx")
 
         source = KerasRuntime(model)
-        expected, parity, halo = _measure(
-            source, onnx, saved_model, cpu_fast, model_input, checkpoint.config, clock
-        )
+        clock("Comparing on the sample")
+        loaded = _load(onnx, saved_model, cpu_fast)
+        batch = model_input[np.newaxis]
+        expected = source(batch)
+        parity = [compare(run.name, "sample", expected, run(batch)) for run in loaded.values()]
+        clock("Measuring the halo")
+        halo = measure_halo(loaded[onnx.sha256], model_input, checkpoint.config)
         clock("Writing the packages")
         description = Description(
             name=name,
@@ -145,13 +147,13 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
                 name=sample.name,
             ),
             halo=halo,
-            parity=parity,
+            parity=tuple(parity),
             cpu_fast=cpu_fast,
         )
         packages = write_packages(description, folder)
         clock("Verifying the packages")
         report = verify_packages(
-            packages, source, description, lambda step: stage(f"Verifying: {step}"), core
+            packages, source, description, lambda step: stage(f"Verifying: {step}"), core, loaded
         )
         spent = dict(clock.finish())
         clock("Writing the report")
@@ -168,37 +170,20 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
     )
 
 
-def _measure(
-    source: Runtime,
-    onnx: OnnxArtifact,
-    saved_model: SavedModelArtifact,
-    cpu_fast: OnnxArtifact | None,
-    image: NDArray[np.float32],
-    config: GeneratorConfig,
-    clock: Callable[[str], None],
-) -> tuple[NDArray[np.float32], tuple[Parity, ...], HaloMeasurement]:
-    """The source's output on the sample, the formats' distance from it, and the halo.
-
-    The runtimes end with this function: verification loads its own, from the finished packages.
-    """
-    from w2s_export.convert.compare import compare
+def _load(
+    onnx: OnnxArtifact, saved_model: SavedModelArtifact, cpu_fast: OnnxArtifact | None
+) -> dict[str, Runtime]:
+    """Runtimes of the files by their SHA-256, each loaded and run once until the end."""
+    from w2s_export.convert.remembered import Remembered
     from w2s_export.convert.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
-    from w2s_export.restore.halo import measure_halo
 
-    clock("Comparing on the sample")
-    batch = image[np.newaxis]
-    expected = source(batch)
-    tensorflow = SavedModelRuntime(saved_model.path)
-    parity = [compare(tensorflow.name, "sample", expected, tensorflow(batch))]
-    del tensorflow
-    runtime = OnnxRuntime(onnx.path)
-    parity.insert(0, compare(runtime.name, "sample", expected, runtime(batch)))
+    loaded: dict[str, Runtime] = {
+        onnx.sha256: Remembered(OnnxRuntime(onnx.path)),
+        saved_model.sha256: Remembered(SavedModelRuntime(saved_model.path)),
+    }
     if cpu_fast is not None:
-        fast = CpuFastRuntime(cpu_fast.path)
-        parity.append(compare(fast.name, "sample", expected, fast(batch)))
-        del fast
-    clock("Measuring the halo")
-    return expected, tuple(parity), measure_halo(runtime, image, config)
+        loaded[cpu_fast.sha256] = Remembered(CpuFastRuntime(cpu_fast.path))
+    return loaded
 
 
 def default_weights() -> Path:

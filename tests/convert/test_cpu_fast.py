@@ -1,4 +1,4 @@
-"""The fast CPU graph against the direct one, which the converter traced from Keras."""
+"""The fast CPU graph against the direct one, which follows Keras's layers."""
 
 from __future__ import annotations
 

@@ -36,12 +36,16 @@ class GraphWriter:
         self.nodes.append(helper.make_node(kind, names, [made], name=made, **attributes))
         return made
 
-    def _constant(self, values: NDArray[Any]) -> str:
-        """Name of a constant; equal ones are stored once."""
+    def weight(self, name: str, values: NDArray[Any]) -> str:
+        """Add a constant of this name; returns the name."""
         from onnx import numpy_helper
 
+        self.constants.append(numpy_helper.from_array(values, name))
+        return name
+
+    def _constant(self, values: NDArray[Any]) -> str:
+        """Name of a constant; equal ones are stored once."""
         key = (values.dtype.str, values.shape, values.tobytes())
         if key not in self._stored:
-            self._stored[key] = name = f"constant_{len(self._stored)}"
-            self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
+            self._stored[key] = self.weight(f"constant_{len(self._stored)}", values)
         return self._stored[key]

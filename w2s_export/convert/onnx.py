@@ -1,4 +1,4 @@
-"""Converts a generator to ONNX, through tf2onnx.
+"""Converts a generator to ONNX.
 
 One file, opset 17, IR 8 (the newest that DeepImageJ's ONNX Runtime 1.12.1 reads), float32 NCHW,
 every axis but the channels dynamic. One node a layer, named after it, of seven kinds at most.
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
 from w2s_export.convert.artifact import (
@@ -21,7 +22,8 @@ from w2s_export.convert.artifact import (
     sha256_of,
     write_atomically,
 )
-from w2s_export.convert.graph import TO_NCHW, TO_NHWC, write_graph
+from w2s_export.convert.graph_writer import GraphWriter
+from w2s_export.convert.layers import Operations, finite_weights, follow
 from w2s_export.networks.layout import tensor_shapes
 
 if TYPE_CHECKING:
@@ -49,132 +51,102 @@ def to_onnx(model: keras.Model, config: GeneratorConfig, path: Path) -> OnnxArti
         OutputError: the file cannot be written.
         ConversionError: the file would not be what this module promises.
     """
-    proto = _convert(model, config)
-    _scale_by_convolution(proto.graph, config)
-    _describe(proto, config)
+    writer = GraphWriter()
+    follow(model, INPUT_ID, _operations(writer, config, finite_weights(model, config)))
+    writer.nodes[-1].output[0] = OUTPUT_ID
+    proto = _model(writer, config)
     check_promises(proto, config)
     write_atomically(path, proto.SerializeToString(deterministic=True))
     _log.info("wrote %s: %d nodes, opset %d", path, len(proto.graph.node), OPSET)
     return OnnxArtifact(path, sha256_of(path), OPSET, IR_VERSION)
 
 
-def _convert(model: keras.Model, config: GeneratorConfig) -> onnx.ModelProto:
-    from tf2onnx.optimizer import optimize_graph
-    from tf2onnx.optimizer.back_to_back_optimizer import BackToBackOptimizer
-    from tf2onnx.optimizer.identity_optimizer import IdentityOptimizer
-    from tf2onnx.tfonnx import process_tf_graph
+def _operations(
+    writer: GraphWriter, config: GeneratorConfig, weights: dict[str, NDArray[np.float32]]
+) -> Operations[str]:
+    """Add a node for a layer and return its output's name, which is the layer's."""
+    import keras
 
-    graph = write_graph(model, config, "NCHW")
-    with graph.as_default():
-        converted = process_tf_graph(
-            graph,
-            opset=OPSET,
-            input_names=[f"{INPUT_ID}:0"],
-            output_names=[f"{OUTPUT_ID}:0"],
-            custom_op_handlers={"ResizeNearestNeighbor": (_resize, [])},
-        )
-    # Of tf2onnx's optimisers only these two have work to do here: drop the transposes around the
-    # resize, and the identity at the end. The others take ten seconds to find nothing, and the
-    # merger of equal constants would name a layer's zero bias after another layer.
-    optimizers = {"transposes": BackToBackOptimizer, "identities": IdentityOptimizer}
-    optimised = optimize_graph(converted, catch_errors=False, optimizers=optimizers)
-    return optimised.make_model("rrdbnet")
+    from w2s_export.networks.blocks import NearestUpsampling, PixelUnshuffle, Scale
 
+    def node(kind: str, layer: Any, *inputs: str, **attributes: Any) -> str:
+        return writer.node(kind, *inputs, output=layer.name, **attributes)
 
-def _resize(graph: Any, node: Any, name: str, _: Any) -> None:
-    """TensorFlow's NHWC resize as ONNX's NCHW one, by a constant factor.
+    def convolve(layer: Any, x: str) -> str:
+        kernel, bias = f"{layer.name}/kernel", f"{layer.name}/bias"
+        writer.weight(kernel, weights[kernel].transpose(3, 2, 0, 1))
+        writer.weight(bias, weights[bias])
+        return node("Conv", layer, x, kernel, bias, **_window(side=3))
 
-    tf2onnx's own handler computes the size at run time, from Shape, Slice, Cast and Concat nodes.
-    """
-    factor = float(node.inputs[1].inputs[1].get_tensor_value())  # the size is shape · factor
-    source, (target,) = node.input[0], node.output
-    shapes, dtypes = [graph.get_shape(target)], [graph.get_dtype(target)]
-    graph.remove_node(name)
-    scales = graph.make_const(f"{name}/scales", np.array([1, 1, factor, factor], np.float32))
-    nchw = graph.make_node("Transpose", [source], {"perm": TO_NCHW}, name=f"{name}/before")
-    resized = graph.make_node(
-        "Resize",
-        [nchw.output[0], "", scales.output[0]],
-        {
-            "mode": "nearest",
-            "coordinate_transformation_mode": "asymmetric",
-            "nearest_mode": "floor",
-        },
-        name=name,
-        outputs=[f"{name}/resized"],
-    )
-    graph.make_node(
-        "Transpose",
-        resized.output,
-        {"perm": TO_NHWC},
-        name=f"{name}/after",
-        outputs=[target],
-        shapes=shapes,
-        dtypes=dtypes,
-    )
+    def scale(layer: Any, x: str) -> str:
+        """A product, or the same as a convolution of single pixels, channel by channel.
 
+        ONNX Runtime keeps feature maps in blocks of 8 or 16 channels from one convolution to the
+        next, and leaves that layout at a product with a constant: all blocks but the first then
+        reordered their features at every concatenation. Measured with 1.32, two threads: the
+        default model 7 to 10 % faster by convolutions, 64 features 3 %; 1.12.1 neither gains nor
+        loses. A product right behind a convolution stays one: runtimes fold it into the weights.
+        """
+        factor = np.array(layer.factor, np.float32)
+        if f"{x}/kernel" in weights:
+            return node("Mul", layer, x, writer.weight(f"{layer.name}/factor", factor))
+        kernel = np.full((config.nf, 1, 1, 1), factor)
+        name = writer.weight(f"{layer.name}/kernel", kernel)
+        return node("Conv", layer, x, name, **_window(side=1, group=config.nf))
 
-def _scale_by_convolution(graph: onnx.GraphProto, config: GeneratorConfig) -> None:
-    """Make the factor of each block a convolution of single pixels, channel by channel.
-
-    ONNX Runtime keeps feature maps in blocks of 8 or 16 channels from one convolution to the next,
-    and leaves that layout at a product with a constant; all blocks but the first then reorder
-    their features at every concatenation. So written, the whole trunk stays in it. Measured with
-    1.32, two threads: the default model 7 to 10 % faster, 64 features 3 %; 1.12.1 neither gains nor
-    loses. Factors right behind a convolution are left alone: runtimes fold those into the weights.
-    """
-    from onnx import helper, numpy_helper
-
-    kinds = {node.output[0]: node.op_type for node in graph.node}
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type != "Mul" or kinds[node.input[0]] == "Conv":
-            continue
-        factor = constants[node.input[1]]
-        kernel = np.full((config.nf, 1, 1, 1), numpy_helper.to_array(factor))
-        factor.CopyFrom(numpy_helper.from_array(kernel, f"{node.name}/kernel"))
-        scaling = helper.make_node(
-            "Conv", [node.input[0], factor.name], node.output, node.name, group=config.nf,
-            kernel_shape=[1, 1], pads=[0, 0, 0, 0], strides=[1, 1], dilations=[1, 1],
+    def upsample(layer: Any, x: str) -> str:
+        factors = np.array([1, 1, layer.factor, layer.factor], np.float32)
+        return node(
+            "Resize", layer, x, "", writer.weight(f"{layer.name}/factors", factors),
+            mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
         )  # fmt: skip
-        node.CopyFrom(scaling)
+
+    return {
+        keras.layers.Conv2D: convolve,
+        keras.layers.LeakyReLU: lambda layer, x: node(
+            "LeakyRelu", layer, x, alpha=float(layer.negative_slope)
+        ),
+        keras.layers.Concatenate: lambda layer, *xs: node("Concat", layer, *xs, axis=1),
+        keras.layers.Add: lambda layer, x, y: node("Add", layer, x, y),
+        Scale: scale,
+        PixelUnshuffle: lambda layer, x: node("SpaceToDepth", layer, x, blocksize=layer.factor),
+        NearestUpsampling: upsample,
+    }
 
 
-def _describe(proto: onnx.ModelProto, config: GeneratorConfig) -> None:
-    """Give tensors and axes readable names; say what the file is; order the weights by use."""
-    from onnx import helper
+def _window(side: int, group: int = 1) -> dict[str, Any]:
+    """Attributes of a convolution that keeps the size; explicit, because readers' defaults vary."""
+    return {
+        "dilations": [1, 1],
+        "group": group,
+        "kernel_shape": [side, side],
+        "pads": [side // 2] * 4,
+        "strides": [1, 1],
+    }
+
+
+def _model(writer: GraphWriter, config: GeneratorConfig) -> onnx.ModelProto:
+    """The graph, with readable axes, and what the file is."""
+    from onnx import TensorProto, helper
 
     from w2s_export import __version__
 
-    graph = proto.graph
-    for node in graph.node:
-        node.input[:] = [name.removesuffix(":0") for name in node.input]
-        node.output[:] = [name.removesuffix(":0") for name in node.output]
-    weights = {weight.name.removesuffix(":0"): weight for weight in graph.initializer}
-    for name, weight in weights.items():
-        weight.name = name
-    used = [name for node in graph.node for name in node.input if name in weights]
-    ordered = [weights[name] for name in dict.fromkeys(used)]
-    del graph.initializer[:], graph.input[:], graph.output[:], graph.value_info[:]
-    graph.initializer.extend(ordered)
-    floats = helper.np_dtype_to_tensor_dtype(np.dtype(np.float32))
     size_in, size_out = axis_names(config)
-    graph.input.append(
-        helper.make_tensor_value_info(INPUT_ID, floats, ["batch", config.in_nc, *size_in])
+    floats = TensorProto.FLOAT
+    image_in = helper.make_tensor_value_info(INPUT_ID, floats, ["batch", config.in_nc, *size_in])
+    image_out = helper.make_tensor_value_info(
+        OUTPUT_ID, floats, ["batch", config.out_nc, *size_out]
     )
-    graph.output.append(
-        helper.make_tensor_value_info(OUTPUT_ID, floats, ["batch", config.out_nc, *size_out])
-    )
-    graph.name = "rrdbnet"
-    graph.doc_string = ""
-    proto.ir_version = IR_VERSION
-    del proto.opset_import[:]
-    proto.opset_import.append(helper.make_opsetid("", OPSET))
-    proto.producer_name = "w2s-export"
-    proto.producer_version = __version__
-    proto.doc_string = (
-        f"RRDBNet, {config.nb} blocks of {config.nf} features, ×{config.scale}; "
-        "normalised float32 NCHW in and out"
+    return helper.make_model(
+        helper.make_graph(writer.nodes, "rrdbnet", [image_in], [image_out], writer.constants),
+        ir_version=IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        producer_name="w2s-export",
+        producer_version=__version__,
+        doc_string=(
+            f"RRDBNet, {config.nb} blocks of {config.nf} features, ×{config.scale}; "
+            "normalised float32 NCHW in and out"
+        ),
     )
 
 

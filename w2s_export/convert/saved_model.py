@@ -72,7 +72,7 @@ def to_saved_model(model: keras.Model, config: GeneratorConfig, path: Path) -> S
     """
     import tensorflow as tf
 
-    graph = write_graph(model, config, "NHWC")
+    graph = write_graph(model, config)
     if extra := {operation.type for operation in graph.get_operations()} - OPERATIONS:
         raise ConversionError(f"operations {sorted(extra)} may be unknown to TensorFlow 1.15")
     write_atomically(path, _zipped(_serialised(graph)))

@@ -76,7 +76,10 @@ class Outcome:
 
 
 def load_weights(
-    contents: Contents, loaders: Mapping[str, Callable[[Path], Runtime]], outcome: Outcome
+    contents: Contents,
+    loaders: Mapping[str, Callable[[Path], Runtime]],
+    outcome: Outcome,
+    loaded: Mapping[str, Runtime],
 ) -> dict[str, Runtime]:
     """Load every weights file a package should hold.
 
@@ -84,6 +87,7 @@ def load_weights(
         contents: the package.
         loaders: makes a runtime of a weights file, by its format's key in the rdf.
         outcome: gains a finding for each file that is missing or does not load.
+        loaded: runtimes of files that are loaded already, by their SHA-256.
     """
     runtimes = {}
     for weights_format, load in loaders.items():
@@ -92,7 +96,7 @@ def load_weights(
         try:
             if path is None:
                 raise PackageError("holds no whole file of this format")
-            runtimes[weights_format] = load(path)
+            runtimes[weights_format] = loaded.get(contents.hashes[path.name]) or load(path)
         except PackageError as error:
             outcome.findings.append(
                 Finding(Code.weights_unloadable, where, str(error), remedy=EXPORT_AGAIN)

@@ -28,7 +28,6 @@ _LIBRARIES = (
     "tensorflow",
     "tensorflow-cpu",
     "keras",
-    "tf2onnx",
     "onnx",
     "onnxruntime",
     "bioimageio.core",

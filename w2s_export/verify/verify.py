@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from w2s_export.clock import StageClock
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["VerificationReport", "verify_packages"]
 
+NOTHING_LOADED: Mapping[str, Runtime] = MappingProxyType({})
+
 _SEAM_WORK = 1.5e11
 """Multiplications of the tiled comparison above which one format stands for the others."""
 
@@ -53,6 +56,7 @@ def verify_packages(
     description: Description,
     progress: Callable[[str], None] = lambda _: None,
     core: CoreProgram | None = None,
+    loaded: Mapping[str, Runtime] = NOTHING_LOADED,
 ) -> VerificationReport:
     """Read both zips as a stranger would, and compare what they hold with the source.
 
@@ -62,6 +66,8 @@ def verify_packages(
         description: what the packages were written from.
         progress: called with a short text when a step begins.
         core: the program that runs bioimageio.core, if it has been started already.
+        loaded: runtimes of weights files, by the SHA-256 of the file. A package that holds the same
+            file is run by the same runtime.
     """
     from w2s_export.convert.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
 
@@ -96,17 +102,19 @@ def verify_packages(
         if description.cpu_fast is not None:
             loaders[CPU_FAST] = CpuFastRuntime
         distinct = _distinct(opened, outcome)
-        loaded = [(contents, load_weights(contents, loaders, outcome)) for contents in distinct]
+        runnable = [
+            (contents, load_weights(contents, loaders, outcome, loaded)) for contents in distinct
+        ]
         clock("comparing formats")
         config = description.checkpoint.config
         noise = noise_cases(config.in_nc, description.minimum, description.step)
         expected = [(case, source(case.batch)) for case in noise]
-        for contents, runtimes in loaded:
+        for contents, runtimes in runnable:
             check_chain(contents, runtimes, outcome)
             compare_with_source(contents, runtimes, expected, outcome)
         clock("comparing tiles")
         image = normalise(description.sample.image, description.checkpoint.normalisation)
-        for contents, runtimes in loaded:
+        for contents, runtimes in runnable:
             if (halo := halos[contents.name]) is not None:
                 affordable = _affordable(runtimes, halo, description)
                 check_seams(contents, affordable, image, halo, description, outcome)
