@@ -13,11 +13,12 @@ from w2s_export.config import GeneratorConfig, PercentileNormalisation, Provenan
 from w2s_export.networks.layout import tensor_shapes
 
 
-def checkpoint(path: Path, **options: int) -> Path:
-    config = GeneratorConfig(nf=4, gc=2, nb=1, **options)
+def checkpoint(path: Path, strength: float = 0.1, **options: int) -> Path:
+    """Random weights of this standard deviation; the stronger, the further the network looks."""
+    config = GeneratorConfig(**{"nf": 4, "gc": 2, "nb": 1, **options})
     rng = np.random.default_rng(0)
     weights = {
-        name: (0.1 * rng.standard_normal(shape)).astype(np.float32)
+        name: (strength * rng.standard_normal(shape)).astype(np.float32)
         for name, shape in tensor_shapes(config).items()
     }
     origin = Provenance(name="tiny-model", license="MIT")

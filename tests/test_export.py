@@ -146,17 +146,17 @@ def test_a_failed_check_exits_with_1_and_is_named(
 ) -> None:
     from w2s_export.convert import onnx
 
-    convert = onnx._convert
+    convert = onnx._model
 
-    def wrong(model, config):
-        proto = convert(model, config)
+    def wrong(writer, config):
+        proto = convert(writer, config)
         for weight in proto.graph.initializer:
             if weight.name.startswith("conv_last/bias"):
                 shifted = np.frombuffer(weight.raw_data, np.float32) + 0.5
                 weight.raw_data = shifted.astype(np.float32).tobytes()
         return proto
 
-    monkeypatch.setattr(onnx, "_convert", wrong)
+    monkeypatch.setattr(onnx, "_model", wrong)
     source = exported.parent
     arguments = ["--weights", str(source / "w.npz"), "--sample", str(source / "cell.tif")]
     assert run([*arguments, "--output", str(tmp_path / "output")]) == 1
@@ -167,6 +167,25 @@ def test_a_failed_check_exits_with_1_and_is_named(
     said = capsys.readouterr().out
     assert "output-differs" in said
     assert f"{tmp_path / 'output' / 'report.html'}\n" in said
+
+
+def test_the_sample_is_as_large_as_the_halo_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large image a small part would travel, smaller than the smallest image that tiles."""
+    from w2s_export.package import sample
+
+    monkeypatch.setattr(sample, "_WORK", 1)
+    weights = checkpoint(tmp_path / "w.npz", strength=0.3, nb=2)
+    cell = image(tmp_path / "cell.tif", noise(300, 300))
+    output = tmp_path / "output"
+    assert run(["--weights", str(weights), "--sample", cell, "--output", str(output)]) == 0
+    with zipfile.ZipFile(output / ZIPS[0]) as archive:
+        rdf = yaml.safe_load(archive.read("rdf.yaml"))
+        archive.extract("sample_input.tif", tmp_path)
+    height, width = tifffile.imread(tmp_path / "sample_input.tif").shape
+    minimum = rdf["inputs"][0]["axes"][2]["size"]["min"]
+    assert sample.SMALLEST < minimum <= height == width < 300
 
 
 def test_a_colour_network_takes_a_repeated_grey_sample(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from w2s_export.clock import StageClock
 from w2s_export.config import Normalisation, PercentileNormalisation
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import ConfigError, ImageError, OutputError
+from w2s_export.networks.layout import parameter_count
 from w2s_export.package.archive import Packages, package_paths, write_packages
 from w2s_export.package.description import Description, Sample
 from w2s_export.package.metadata import Metadata, check_name, default_metadata, read_metadata
@@ -30,11 +31,16 @@ from w2s_export.verify.page import PAGE_NAME, write_page
 from w2s_export.verify.report import REPORT_NAME
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from w2s_export.checkpoint.artifact import Checkpoint
     from w2s_export.config import GeneratorConfig
     from w2s_export.convert.artifact import OnnxArtifact, SavedModelArtifact
     from w2s_export.convert.runtimes import Runtime
+    from w2s_export.restore.halo import HaloMeasurement
     from w2s_export.verify.verify import VerificationReport
+
+_LARGE = 5_000_000  # parameters
 
 logger = logging.getLogger(__name__)
 
@@ -89,11 +95,11 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
     recorded = _recorded(request, checkpoint)
     metadata, name = _identity(request, checkpoint, recorded)
     checkpoint = replace(checkpoint, normalisation=_normalisation(request, checkpoint))
-    sample = _sample(request, checkpoint.config, recorded)
+    whole = _sample(request, checkpoint.config, recorded)
     try:
-        model_input = normalise(sample.pixels, checkpoint.normalisation)
+        normalise(whole.cut(checkpoint.config).pixels, checkpoint.normalisation)
     except ImageError as error:
-        raise type(error)(f"sample '{sample.name}': {error}") from None
+        raise type(error)(f"sample '{whole.name}': {error}") from None
     if request.weights and not request.sample and not recorded:
         logger.warning(
             "no --sample: the packages carry a simulated image of microtubules; give an image of "
@@ -101,7 +107,10 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         )
     from w2s_export.verify.core_tests import core_program
 
-    with _staging(request.output, name, request.overwrite) as folder, core_program() as core:
+    with (
+        _staging(request.output, name, request.overwrite) as folder,
+        core_program(apart=parameter_count(checkpoint.config) > _LARGE) as core,
+    ):
         clock("Building the generator")
         from w2s_export.convert.compare import compare
         from w2s_export.convert.cpu_fast import to_cpu_fast
@@ -109,7 +118,6 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         from w2s_export.convert.runtimes import KerasRuntime
         from w2s_export.convert.saved_model import to_saved_model
         from w2s_export.networks.generator import build_generator, set_weights
-        from w2s_export.restore.halo import measure_halo
         from w2s_export.verify.verify import verify_packages
 
         model = build_generator(checkpoint.config)
@@ -120,19 +128,19 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         onnx = to_onnx(model, checkpoint.config, work / "weights.onnx")
         clock("Converting to SavedModel")
         saved_model = to_saved_model(model, checkpoint.config, work / "saved_model.zip")
+        core.prepare(saved_model.path)
         cpu_fast = None
         if request.cpu_fast:
             clock("Converting to the fast CPU graph")
             cpu_fast = to_cpu_fast(checkpoint.config, checkpoint.weights, work / "cpu_fast.onnx")
 
         source = KerasRuntime(model)
-        clock("Comparing on the sample")
+        clock("Measuring the halo")
         loaded = _load(onnx, saved_model, cpu_fast)
-        batch = model_input[np.newaxis]
+        sample, batch, halo = _sample_and_halo(whole, checkpoint, loaded[onnx.sha256])
+        clock("Comparing on the sample")
         expected = source(batch)
         parity = [compare(run.name, "sample", expected, run(batch)) for run in loaded.values()]
-        clock("Measuring the halo")
-        halo = measure_halo(loaded[onnx.sha256], model_input, checkpoint.config)
         clock("Writing the packages")
         description = Description(
             name=name,
@@ -184,6 +192,29 @@ def _load(
     if cpu_fast is not None:
         loaded[cpu_fast.sha256] = Remembered(CpuFastRuntime(cpu_fast.path))
     return loaded
+
+
+def _sample_and_halo(
+    whole: RawSample, checkpoint: Checkpoint, runtime: Runtime
+) -> tuple[RawSample, NDArray[np.float32], HaloMeasurement]:
+    """The part of the image that travels, that part normalised (1, C, H, W), and the halo on it.
+
+    How much must travel depends on how far the network looks: clients tile with the halo, and the
+    sample may not be smaller than the smallest image.
+    """
+    from w2s_export.restore.halo import MoreImageNeededError, measure_halo
+
+    config, least = checkpoint.config, 0
+    while True:
+        sample = whole.cut(config, least)
+        image = normalise(sample.pixels, checkpoint.normalisation)
+        part = sample.pixels.shape != whole.pixels.shape
+        try:
+            halo = measure_halo(runtime, image, config, part=part)
+        except MoreImageNeededError as needed:
+            least = needed.pixels
+        else:
+            return sample, image[np.newaxis], halo
 
 
 def default_weights() -> Path:

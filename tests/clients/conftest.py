@@ -60,6 +60,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     set_weights(model, checkpoint.config, checkpoint.weights)
     run = KerasRuntime(model)
     sample = read_sample(asset(f"models/{DEFAULT_MODEL}/sample_input.tif"), checkpoint.config)
+    sample = sample.cut(checkpoint.config)
     restored = run(normalise(sample.pixels, checkpoint.normalisation)[np.newaxis])[0]
     (folder / "work").mkdir()
     description = Description(

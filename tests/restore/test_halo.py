@@ -5,7 +5,12 @@ import pytest
 
 from w2s_export.config import GeneratorConfig
 from w2s_export.errors import ImageError
-from w2s_export.restore.halo import four_tiles, measure_halo, receptive_radius
+from w2s_export.restore.halo import (
+    MoreImageNeededError,
+    four_tiles,
+    measure_halo,
+    receptive_radius,
+)
 from w2s_export.restore.tiling import restore_tiled
 
 
@@ -82,6 +87,23 @@ def test_minimum_leaves_one_pixel():
 
 def test_a_small_image_is_mirrored():
     assert measure_halo(Rows(1.0, 1.0, 1.0), noise[:, :5, :9], SMALL).halo == 2
+
+
+@pytest.mark.parametrize(
+    ("radius", "side", "pixels"),
+    [(20, 50, None), (20, 40, 41), (40, 64, 128)],
+    ids=["enough", "less_than_two_halos", "less_than_a_square"],
+)
+def test_a_part_too_small_asks_for_more(radius, side, pixels):
+    far, config = Rows(*[1.0] * (radius + 1)), GeneratorConfig(nb=3)
+    part = np.random.default_rng(5).random((1, side, side + 9), np.float32)
+    if pixels is None:
+        assert measure_halo(far, part, config, part=True).minimum == 41
+        return
+    with pytest.raises(MoreImageNeededError) as needed:
+        measure_halo(far, part, config, part=True)
+    assert needed.value.pixels == pixels
+    assert max(far.sizes) <= 64  # nothing large was restored to find that out
 
 
 def test_the_busiest_part_is_measured():

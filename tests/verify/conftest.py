@@ -40,6 +40,8 @@ class Good:
     packages: Packages
     source: Any
     description: Description
+    loaded: dict[str, Any]
+    """Runtimes of its weights files by SHA-256, which remember what they made of the sample."""
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +57,8 @@ def other(tmp_path_factory) -> Good:
 
 def export(folder: Path, seed: int) -> Good:
     from w2s_export.convert.onnx import to_onnx
-    from w2s_export.convert.runtimes import KerasRuntime
+    from w2s_export.convert.remembered import Remembered
+    from w2s_export.convert.runtimes import KerasRuntime, OnnxRuntime, SavedModelRuntime
     from w2s_export.convert.saved_model import to_saved_model
     from w2s_export.networks.generator import build_generator, get_weights, set_weights
 
@@ -78,7 +81,14 @@ def export(folder: Path, seed: int) -> Good:
         halo=measure_halo(source, normalised, config),
         parity=(),
     )
-    return Good(write_packages(description, folder), source, description)
+    onnx, saved_model = description.onnx, description.saved_model
+    loaded = {
+        onnx.sha256: Remembered(OnnxRuntime(onnx.path)),
+        saved_model.sha256: Remembered(SavedModelRuntime(saved_model.path)),
+    }
+    for runtime in loaded.values():
+        runtime(normalised[np.newaxis])
+    return Good(write_packages(description, folder), source, description, loaded)
 
 
 def cells(random: np.random.Generator) -> np.ndarray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from w2s_export.convert.remembered import Remembered
 from w2s_export.package.archive import Packages
 from w2s_export.verify import verify
 from w2s_export.verify.findings import Client, Code, Severity
@@ -27,7 +28,7 @@ def without_core(monkeypatch):
             return ()
 
     @contextmanager
-    def nothing(packages, formats, program):
+    def nothing(packages, program):
         yield Nothing()
 
     monkeypatch.setattr(verify, "core_tests", nothing)
@@ -223,7 +224,7 @@ FAULTS = [
 def test_a_fault_in_both_packages_is_found(good, other, tmp_path, without_core, inflict, code):
     change = inflict(good, other)
     broken = Packages(*(copy(getattr(good.packages, kind), tmp_path, change) for kind in BOTH))
-    report = verify_packages(broken, good.source, good.description)
+    report = verify_packages(broken, good.source, good.description, loaded=good.loaded)
     assert not report.passed
     errors = [f for f in report.findings if f.severity is Severity.error and f.code is code]
     assert errors
@@ -232,6 +233,30 @@ def test_a_fault_in_both_packages_is_found(good, other, tmp_path, without_core, 
     for path in (broken.bioimageio, broken.deepimagej):
         assert any(finding.where.startswith(path.name) for finding in errors)
         assert not all(v for (name, _), v in report.verdicts().items() if name == path.name)
+
+
+def test_files_that_are_loaded_already_are_not_run_again(good, without_core):
+    ran = []
+
+    class Counted:
+        name = "counted"
+
+        def __init__(self, runtime):
+            self.runtime = runtime
+
+        def __call__(self, batch):
+            ran.append(batch.shape)
+            return self.runtime(batch)
+
+    sha256 = good.description.onnx.sha256
+    loaded = {**good.loaded, sha256: Remembered(Counted(good.loaded[sha256]))}
+    first = verify_packages(good.packages, good.source, good.description, loaded=loaded)
+    assert first.passed
+    assert len(ran) > 5
+    assert {row.subject for row in first.parity} >= {"counted"}
+    before = len(ran)
+    again = verify_packages(good.packages, good.source, good.description, loaded=loaded)
+    assert (again.parity, len(ran)) == (first.parity, before)
 
 
 @pytest.mark.parametrize("kind", BOTH)
@@ -249,7 +274,9 @@ def test_a_fault_in_one_package_is_found_there(
 ):
     broken = copy(getattr(good.packages, kind), tmp_path, inflict(good, other))
     packages = {k: getattr(good.packages, k) for k in BOTH} | {kind: broken}
-    report = verify_packages(Packages(**packages), good.source, good.description)
+    report = verify_packages(
+        Packages(**packages), good.source, good.description, loaded=good.loaded
+    )
     places = [finding.where for finding in report.findings if finding.code is code]
     assert places
     if code is not Code.packages_differ:

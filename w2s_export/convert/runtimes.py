@@ -113,6 +113,9 @@ class CpuFastRuntime(OnnxRuntime):
 class SavedModelRuntime:
     """A SavedModel of this tool in TensorFlow, from its zip or its folder.
 
+    In a session, as TensorFlow's Java client loads it for DeepImageJ: TensorFlow 2's own loader
+    copies the graph three times more. That one is bioimageio.core's, which verification runs too.
+
     Args:
         path: the zip, unzipped into a temporary folder while it loads, or the folder.
 
@@ -125,22 +128,23 @@ class SavedModelRuntime:
         import tensorflow as tf
 
         self.name = f"TensorFlow {tf.__version__}"
+        v1 = tf.compat.v1
         with saved_model_folder(path) as folder:
             _refuse_others(folder, path)
             try:
-                self._model = tf.saved_model.load(str(folder))
-                self._call = self._model.signatures[SIGNATURE]
-                (self._input,) = self._call.structured_input_signature[1]
-                (self._output,) = self._call.structured_outputs
+                self._session = v1.Session(graph=tf.Graph())
+                model = v1.saved_model.load(
+                    self._session, [v1.saved_model.tag_constants.SERVING], str(folder)
+                )
+                signature = model.signature_def[SIGNATURE]
+                (self._input,) = (tensor.name for tensor in signature.inputs.values())
+                (self._output,) = (tensor.name for tensor in signature.outputs.values())
             except Exception as error:  # whatever TensorFlow raises: the file is at fault
                 raise PackageError(f"{path}: {self.name} refuses it: {_line(error)}") from None
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Restore: (N, C, H, W) → (N, C, scale·H, scale·W)."""
-        import tensorflow as tf
-
-        result = self._call(**{self._input: tf.constant(batch)})[self._output]
-        output: NDArray[np.float32] = result.numpy()
+        output: NDArray[np.float32] = self._session.run(self._output, {self._input: batch})
         return output
 
 

@@ -174,7 +174,7 @@ def _convert(bare: BareWeights, folder: Path) -> Network:
     set_weights(generator, checkpoint.config, checkpoint.weights)
     onnx = to_onnx(generator, checkpoint.config, folder / ONNX).path
     file = asset(f"models/{DEFAULT_MODEL}/sample_input.tif")
-    sample = read_sample(file, checkpoint.config, repeat_channels=True)
+    sample = read_sample(file, checkpoint.config, repeat_channels=True).cut(checkpoint.config)
     image = normalise(sample.pixels, bare.model.normalisation)
     direct = OnnxRuntime(onnx)
     halo = measure_halo(direct, image, checkpoint.config)

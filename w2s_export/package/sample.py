@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 SMALLEST = 32
 _LARGEST = 256
 # An export runs the network on as many pixels as fifteen samples have; this many multiplications a
-# sample keep a run near a second on two cores: 96 × 96 pixels for the 23 blocks of the default.
-_WORK = 1.6e11
+# sample keep a run near a second on two cores: 64 × 64 pixels for the 23 blocks of the default.
+_WORK = 7e10
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,31 @@ class RawSample:
     pixel_size_um: float | None
     name: str
 
+    def cut(self, config: GeneratorConfig, least: int = 0) -> RawSample:
+        """The busiest part of it, of a size worth shipping.
+
+        Args:
+            config: the network's architecture: the larger it is, the smaller the part.
+            least: height and width it should have at least, as far as the image has them.
+        """
+        step = config.pixel_unshuffle
+        side = int(np.sqrt(_WORK / multiplications(config))) // 32 * 32
+        side = max(SMALLEST, min(_LARGEST, side), -(-least // 32) * 32)
+        _, height, width = self.pixels.shape
+        h, w = (min(length, side) // step * step for length in (height, width))
+        corners = [
+            (top, left)
+            for top in {*range(0, height - h + 1, max(1, h // 2)), height - h}
+            for left in {*range(0, width - w + 1, max(1, w // 2)), width - w}
+        ]
+        top, left = max(
+            sorted(corners),
+            key=lambda at: float(self.pixels[:, at[0] : at[0] + h, at[1] : at[1] + w].std()),
+        )
+        part = self.pixels[:, top : top + h, left : left + w]
+        logger.debug("the sample is %d×%d pixels at (%d, %d)", h, w, top, left)
+        return replace(self, pixels=np.ascontiguousarray(part))
+
 
 def read_sample(
     path: Path,
@@ -40,7 +65,7 @@ def read_sample(
     plane: int | None = None,
     repeat_channels: bool = False,
 ) -> RawSample:
-    """Read one plane, check that it fits the network, and cut out its busiest part if it is large.
+    """Read one plane and check that it fits the network.
 
     Args:
         path: TIFF or PNG.
@@ -83,25 +108,4 @@ def read_sample(
     size = image.pixel_size_um
     if size is not None and abs(size[0] - size[1]) > 1e-3 * size[0]:
         logger.warning("%s: pixels are not square (%g × %g µm)", path, *size)
-    return RawSample(_cut(pixels, config, path), size[0] if size else None, image.name)
-
-
-def _cut(pixels: NDArray[Any], config: GeneratorConfig, path: Path) -> NDArray[Any]:
-    step = config.pixel_unshuffle
-    side = int(np.sqrt(_WORK / multiplications(config)))
-    side = max(SMALLEST, min(_LARGEST, side) // 32 * 32)
-    _, height, width = pixels.shape
-    h, w = (min(length, side) // step * step for length in (height, width))
-    if h == height and w == width:
-        return np.ascontiguousarray(pixels)
-    corners = [
-        (top, left)
-        for top in {*range(0, height - h + 1, max(1, h // 2)), height - h}
-        for left in {*range(0, width - w + 1, max(1, w // 2)), width - w}
-    ]
-    top, left = max(
-        sorted(corners),
-        key=lambda at: float(pixels[:, at[0] : at[0] + h, at[1] : at[1] + w].std()),
-    )
-    logger.info("%s: the sample is its part of %d×%d pixels at (%d, %d)", path, h, w, top, left)
-    return np.ascontiguousarray(pixels[:, top : top + h, left : left + w])
+    return RawSample(pixels, size[0] if size else None, image.name)

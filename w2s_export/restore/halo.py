@@ -34,6 +34,14 @@ _FIRST_SIZE = 64
 _LAST_SIZE = 512
 
 
+class MoreImageNeededError(ImageError):
+    """The network looks further than the part of the image that was given."""
+
+    def __init__(self, pixels: int) -> None:
+        super().__init__(f"needs a sample of {pixels}×{pixels} pixels")
+        self.pixels = pixels
+
+
 @dataclass(frozen=True, slots=True)
 class HaloMeasurement:
     """The halo a package declares, with the measurement behind it.
@@ -58,6 +66,7 @@ def measure_halo(
     config: GeneratorConfig,
     *,
     tolerance: float = SEAM_TOLERANCE,
+    part: bool = False,
 ) -> HaloMeasurement:
     """Find the smallest halo whose seams stay within the tolerance.
 
@@ -72,15 +81,19 @@ def measure_halo(
         image: (C, H, W), normalised.
         config: the network's architecture.
         tolerance: largest seam, part of the output's range.
+        part: the image is part of a larger one: rather than mirror it, ask for more.
 
     Raises:
         ImageError: not (C, H, W) with at least one pixel.
+        MoreImageNeededError: the part is smaller than the minimum, as far as it shows.
     """
     if image.ndim != 3 or 0 in image.shape:
         raise ImageError(f"an image to measure is (channels, height, width), got {image.shape}")
     radius = receptive_radius(config)
-    size = _FIRST_SIZE
+    size, side = _FIRST_SIZE, min(image.shape[1:])
     while True:
+        if part and size > max(side, _FIRST_SIZE):
+            raise MoreImageNeededError(size)
         curve = _seams(runtime, _busiest_square(image, size), config.scale)
         logger.debug("seams on %d pixels: %s", size, curve)
         enough = np.flatnonzero(curve <= tolerance)
@@ -90,10 +103,13 @@ def measure_halo(
     step = config.pixel_unshuffle
     halo = min(int(enough[0]) if len(enough) else radius, radius)
     halo = -(-halo // step) * step
-    halo = _confirmed(runtime, image, config, halo, radius, tolerance)
+    if not part or _minimum(halo, step) <= side:
+        halo = _confirmed(runtime, image, config, halo, radius, tolerance)
+    if part and _minimum(halo, step) > side:
+        raise MoreImageNeededError(_minimum(halo, step))
     return HaloMeasurement(
         halo=halo,
-        minimum=-(-(2 * halo + 1) // step) * step,
+        minimum=_minimum(halo, step),
         tolerance=tolerance,
         seams=tuple((tried, float(seam)) for tried, seam in enumerate(curve)),
     )
@@ -109,6 +125,10 @@ def receptive_radius(config: GeneratorConfig) -> int:
         radius = -(-radius // config.upsampling_factor)
     trunk = 15 * config.nb + 2  # five convolutions in three dense blocks; conv_first, conv_body
     return config.pixel_unshuffle * (radius + trunk)
+
+
+def _minimum(halo: int, step: int) -> int:
+    return -(-(2 * halo + 1) // step) * step
 
 
 def four_tiles(

@@ -1,6 +1,6 @@
 """Runs bioimageio.core's own test on packages, beside this process.
 
-In a process of its own, because core unzips weights into the working directory, sets TensorFlow's
+In processes of their own, because core unzips weights into the working directory, sets TensorFlow's
 random state for good, and takes seconds to import: meanwhile this process compares outputs.
 """
 
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from w2s_export.verify.described import ONNX, SAVED_MODEL
 from w2s_export.verify.worker import worker_environment
 
 TIME_LIMIT = 900.0
-"""Seconds. The default model takes about 15 on two cores, 23 blocks about 60."""
+"""Seconds. The default model takes about 5 on two cores, 23 blocks about 20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,54 +36,100 @@ class CoreTest:
 
 
 class CoreProgram:
-    """The program, importing what it needs (half its time for small networks) until it has a job.
+    """One process or one a weight format, importing what it needs until it has packages.
 
-    Start it with `core_program` as soon as there will be packages to test.
+    Start it with `core_program` as soon as there will be packages to test: of a small network half
+    of the time is spent on imports.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
-        self._process, self._folder = process, folder
+    def __init__(self, workers: Sequence[_Worker]) -> None:
+        self._workers = workers
 
-    def test(self, packages: Sequence[Path], formats: Sequence[str]) -> CoreTests:
+    def prepare(self, saved_model: Path) -> None:
+        """Let it load a SavedModel that the packages will hold, while they are not there yet."""
+        for worker in self._workers:
+            worker.tell({"load": str(saved_model.absolute())})
+
+    def test(self, packages: Sequence[Path]) -> CoreTests:
         """Give it its only job."""
         absolute = [package.absolute() for package in packages]
-        job = {"packages": [str(package) for package in absolute], "formats": list(formats)}
-        stdin = self._process.stdin
-        with suppress(OSError):  # it crashed already, which `finish` reports
-            if stdin is not None:
-                stdin.write(json.dumps(job).encode())
-                stdin.close()
-        wanted = [(package, name) for package in absolute for name in formats]
-        return CoreTests(self._process, self._folder, wanted)
+        for worker in self._workers:
+            worker.tell({"test": [str(package) for package in absolute]}, last=True)
+        return CoreTests(self._workers, absolute)
 
 
 class CoreTests:
     """Tests under way; `finish` waits for them."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], folder: Path, wanted: list[tuple[Path, str]]
-    ) -> None:
-        self._process, self._folder, self._wanted = process, folder, wanted
+    def __init__(self, workers: Sequence[_Worker], packages: Sequence[Path]) -> None:
+        self._workers, self._packages = workers, packages
 
     def finish(self) -> tuple[CoreTest, ...]:
         """Wait for every test. One that has no result, because core crashed, has failed."""
+        by_worker = [worker.finish(self._packages) for worker in self._workers]
+        in_turn = zip(*by_worker, strict=True)
+        return tuple(test for of_package in in_turn for tests in of_package for test in tests)
+
+
+class _Worker:
+    """A process that tests some formats."""
+
+    def __init__(self, formats: Sequence[str], folder: Path) -> None:
+        self._formats, self._results, self._log = formats, folder / "results", folder / "log"
+        scratch = folder / "scratch"
+        scratch.mkdir(parents=True)
+        environment = worker_environment(
+            BIOIMAGEIO_CACHE_PATH=str(folder / "cache"),
+            # Without AVX-512 oneDNN takes 2.5 times as long over 23 blocks (7.4 against 2.9 s).
+            TF_ENABLE_ONEDNN_OPTS="0",
+        )
+        command = [sys.executable, "-m", f"{__package__}.core_worker"]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*command, ",".join(formats), str(self._results)],
+                cwd=scratch,
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+            )
+
+    def tell(self, job: dict[str, Any], *, last: bool = False) -> None:
+        stdin = self._process.stdin
+        with suppress(OSError):  # it crashed already, which `finish` reports
+            if stdin is not None:
+                stdin.write(json.dumps(job).encode() + b"\n")
+                stdin.close() if last else stdin.flush()
+
+    def finish(self, packages: Sequence[Path]) -> list[list[CoreTest]]:
+        """Tests of each package."""
         failure = ""
         try:
             if self._process.wait(TIME_LIMIT) != 0:
-                log = (self._folder / "log").read_text("utf-8", "replace").strip()
+                log = self._log.read_text("utf-8", "replace").strip()
                 failure = f"bioimageio.core crashed: {log[-500:] or self._process.returncode}"
         except subprocess.TimeoutExpired:
             failure = f"bioimageio.core had not finished after {TIME_LIMIT:g} s"
         found = self._found()
-        return tuple(
-            found.get((str(package), weight_format))
-            or CoreTest(package.name, weight_format, False, (failure or "no result",), None)
-            for package, weight_format in self._wanted
-        )
+        return [
+            [
+                found.get((str(package), name))
+                or CoreTest(package.name, name, False, (failure or "no result",), None)
+                for name in self._formats
+            ]
+            for package in packages
+        ]
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait()
 
     def _found(self) -> dict[tuple[str, str], CoreTest]:
         try:
-            results: list[dict[str, Any]] = json.loads((self._folder / "results").read_bytes())
+            results: list[dict[str, Any]] = json.loads(self._results.read_bytes())
         except (OSError, ValueError):
             return {}
         return {
@@ -98,47 +145,32 @@ class CoreTests:
 
 
 @contextmanager
-def core_tests(
-    packages: Sequence[Path], formats: Sequence[str], program: CoreProgram | None = None
-) -> Iterator[CoreTests]:
+def core_tests(packages: Sequence[Path], program: CoreProgram | None = None) -> Iterator[CoreTests]:
     """Start testing every format of every package, at core's default tolerances.
 
     Args:
         packages: zips.
-        formats: keys of the rdf's `weights`.
         program: one that has started already; its own otherwise.
     """
     with ExitStack() as stack:
-        yield (program or stack.enter_context(core_program())).test(packages, formats)
+        yield (program or stack.enter_context(core_program())).test(packages)
 
 
 @contextmanager
-def core_program() -> Iterator[CoreProgram]:
-    """Start the program; it ends with the block, finished or not."""
-    with tempfile.TemporaryDirectory(prefix="w2s-export-core-") as temporary:
-        folder = Path(temporary)
-        scratch = folder / "scratch"
-        scratch.mkdir()
-        environment = worker_environment(
-            BIOIMAGEIO_CACHE_PATH=str(folder / "cache"),
-            # Without AVX-512 oneDNN takes 2.5 times as long over 23 blocks (7.4 against 2.9 s).
-            TF_ENABLE_ONEDNN_OPTS="0",
-        )
-        command = [sys.executable, "-m", f"{__package__}.core_worker", str(folder / "results")]
-        with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=scratch,
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-            )
-        try:
-            yield CoreProgram(process, folder)
-        finally:
-            if process.poll() is None:
-                process.kill()
-            if process.stdin is not None:
-                process.stdin.close()
-            process.wait()
+def core_program(
+    formats: Sequence[str] = (ONNX, SAVED_MODEL), *, apart: bool = False
+) -> Iterator[CoreProgram]:
+    """Start the processes; they end with the block, finished or not.
+
+    Args:
+        formats: keys of the rdf's `weights`.
+        apart: each format in a process of its own. Imports take two cores 2 s longer, tests of 23
+            blocks 10 s less.
+    """
+    groups = [[name] for name in formats] if apart else [list(formats)]
+    with tempfile.TemporaryDirectory(prefix="w2s-export-core-") as folder, ExitStack() as ends:
+        workers = []
+        for number, group in enumerate(groups):
+            workers.append(_Worker(group, Path(folder) / str(number)))
+            ends.callback(workers[-1].end)
+        yield CoreProgram(workers)

@@ -1,9 +1,10 @@
 """The program that `core_tests` runs: bioimageio.core's own test of packages, nothing of ours.
 
-    python -m w2s_export.verify.core_worker RESULTS.json < JOB.json
+    python -m w2s_export.verify.core_worker FORMAT[,FORMAT] RESULTS.json < JOBS
 
-It imports everything first and only then reads its job, {"packages": […], "formats": […]}: it can
-start before there is a package. It works in the current directory, which core litters with unzipped
+It imports everything first and only then reads its jobs, a line each: {"load": ZIP}, a SavedModel
+that the packages will hold, and at last {"test": [PACKAGE, …]}. So it can start before there is a
+package. It works in the current directory, which core litters with unzipped
 weights, and rewrites RESULTS.json after each test, so that a crash keeps what was found before.
 """
 
@@ -15,47 +16,57 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from w2s_export.convert.artifact import sha256_of
+from w2s_export.convert.runtimes import saved_model_folder
 from w2s_export.convert.saved_model import GRAPH_FILE
+from w2s_export.verify.described import ONNX, SAVED_MODEL
 
 
-def main(results_path: Path) -> None:
-    """Test each format of each package; write a list of results."""
+def main(formats: list[str], results_path: Path) -> None:
+    """Test these formats of each package; write a list of results."""
     _stay_offline()
-    _load_each_saved_model_once()
-    import keras  # noqa: F401 - core imports these two when it first runs a model
-    import onnxruntime  # noqa: F401
+    if ONNX in formats:  # core imports what runs a model when it first does
+        import onnxruntime  # noqa: F401
+    if SAVED_MODEL in formats:
+        import keras  # noqa: F401
+        import tensorflow as tf
+
+        _load_each_saved_model_once()
     from bioimageio.core import load_description, test_description
 
     # Core collects garbage after each model: half a second to look through what was just imported.
     gc.freeze()
-    job = json.loads(sys.stdin.read() or "{}")  # empty: the program that started this one gave up
+    packages: list[str] = []  # stays so where who started this gave up
+    for line in sys.stdin:
+        job = json.loads(line)
+        packages = job.get("test", [])
+        if "load" in job and SAVED_MODEL in formats:
+            with suppress(Exception), saved_model_folder(Path(job["load"])) as folder:
+                tf.saved_model.load(str(folder))  # whatever is wrong with it, the test will say
     results: list[dict[str, Any]] = []
-    for package in map(Path, job.get("packages", ())):
-        for weight_format in job["formats"]:
-            start = time.perf_counter()
-            with _inside(Path(package.stem)):
-                # Afresh, because a description collects the results of every test of it.
-                summary = test_description(load_description(package), weight_format=weight_format)
-            errors = [
-                f"{detail.name}: {error.msg}"
-                for detail in summary.details
-                for error in detail.errors
-            ]
-            results.append(
-                {
-                    "package": str(package),
-                    "format": weight_format,
-                    "passed": summary.status == "passed",
-                    "errors": errors,
-                    "seconds": round(time.perf_counter() - start, 2),
-                }
-            )
-            results_path.write_text(json.dumps(results), encoding="utf-8")
+    for package, weight_format in product(map(Path, packages), formats):
+        start = time.perf_counter()
+        with _inside(Path(package.stem)):
+            # Afresh, because a description collects the results of every test of it.
+            summary = test_description(load_description(package), weight_format=weight_format)
+        errors = [
+            f"{detail.name}: {error.msg}" for detail in summary.details for error in detail.errors
+        ]
+        results.append(
+            {
+                "package": str(package),
+                "format": weight_format,
+                "passed": summary.status == "passed",
+                "errors": errors,
+                "seconds": round(time.perf_counter() - start, 2),
+            }
+        )
+        results_path.write_text(json.dumps(results), encoding="utf-8")
 
 
 def _stay_offline() -> None:
@@ -104,4 +115,4 @@ def _inside(folder: Path) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1].split(","), Path(sys.argv[2]))

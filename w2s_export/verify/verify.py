@@ -76,7 +76,7 @@ def verify_packages(
     paths = (packages.bioimageio, packages.deepimagej)
     with (
         tempfile.TemporaryDirectory(prefix="w2s-export-verify-") as folder,
-        core_tests(paths, (ONNX, SAVED_MODEL), core) as under_way,
+        core_tests(paths, core) as under_way,
     ):
         clock("reading the packages")
         opened = [

@@ -15,6 +15,10 @@ def worker_environment(**variables: str) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "MALLOC_ARENA_MAX": "2",  # glibc: memory freed by one thread serves the others
+        # glibc: memory freed by one thread serves the others, and feature maps are not given back
+        # to the system only to be asked for, page by page, by the next layer.
+        "MALLOC_ARENA_MAX": "2",
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+        "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
         **variables,
     }
