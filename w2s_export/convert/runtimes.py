@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
@@ -69,6 +69,9 @@ class OnnxRuntime:
         PackageError: ONNX Runtime refuses the file.
     """
 
+    _disabled: Sequence[str] = ()
+    """Optimisers of ONNX Runtime."""
+
     def __init__(self, path: Path, threads: int | None = None) -> None:
         import onnxruntime
 
@@ -79,7 +82,10 @@ class OnnxRuntime:
             options.intra_op_num_threads = threads
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
+                str(path),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=list(self._disabled),
             )
         except Exception as error:  # ONNX Runtime's errors share no other class
             raise PackageError(f"{path}: {self.name} refuses it: {_line(error)}") from None
@@ -99,6 +105,8 @@ class CpuFastRuntime(OnnxRuntime):
     Raises:
         PackageError: ONNX Runtime refuses the file.
     """
+
+    _disabled = ("ConstantFolding",)  # see `restore.engines`
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         super().__init__(path, threads)

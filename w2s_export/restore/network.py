@@ -35,18 +35,15 @@ class Network:
     """Smallest height and width, input pixels."""
     memory_factor: float = 1.0
     """Working memory of the ONNX file, relative to the direct graph of `convert.onnx`."""
-    weights_factor: float = 4.0
-    """Memory that the ONNX file takes once loaded, relative to its size."""
 
     def by_cpu_fast(self, onnx: Path) -> Network:
         """The same network by the graph of `convert.cpu_fast`.
 
         Measured with 1.32.0 in processes of their own: 1.45 to 1.84 of `bytes_per_pixel` at 512²
-        (default model 3961 bytes a pixel, 64 features 7790, ×4 26698, unshuffled 7808, ×1 4686),
-        and 10 times the file, as a kernel of 9 taps becomes 36 numbers. Smaller tiles are not
-        faster: the gain over the direct graph grew from 128² to 512².
+        (default model 3966 bytes a pixel, 64 features 7808, ×4 22303, unshuffled 7724, ×1 2400).
+        Smaller tiles are not faster: the gain over the direct graph is the same from 128² to 256².
         """
-        return replace(self, onnx=onnx, memory_factor=1.9, weights_factor=11.0)
+        return replace(self, onnx=onnx, memory_factor=1.9)
 
     @property
     def scale(self) -> int:
