@@ -10,12 +10,13 @@ import pytest
 import tifffile
 
 from w2s_export.checkpoint.own import load_own
-from w2s_export.export import default_weights
+from w2s_export.export import ExportRequest, default_weights, export
 from w2s_export.networks.generator import build_generator, set_weights
 from w2s_export.networks.layout import parameter_count
 from w2s_export.training.config import read_training_config
 from w2s_export.training.evaluate import mean_scores, score_fields
 from w2s_export.training.run import read_split
+from w2s_export.verify.package import verify_package
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "models" / "wf2sim-microtubules-s"
@@ -32,6 +33,19 @@ def test_it_is_small_and_says_where_it_comes_from() -> None:
     config = read_training_config(FOLDER / "config.yaml")
     assert checkpoint.config == config.generator
     assert checkpoint.normalisation == config.normalisation
+
+
+@pytest.mark.slow
+def test_its_packages_have_no_finding_for_their_clients(tmp_path: Path) -> None:
+    """As the README's first command exports it, each weights format run by `verify`."""
+    exported = export(ExportRequest(tmp_path))
+    assert exported.report.passed
+    assert exported.report.findings == ()
+    for path in (exported.packages.bioimageio, exported.packages.deepimagej):
+        report = verify_package(path)
+        meant = {verdict.client: verdict.findings for verdict in report.verdicts if verdict.meant}
+        assert len(meant) == (3 if path == exported.packages.bioimageio else 5)
+        assert set(meant.values()) == {()}
 
 
 def test_the_card_gives_the_checkpoints_numbers() -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from w2s_export.package.archive import open_package
 from w2s_export.verify.findings import Client, Code, Severity
-from w2s_export.verify.rules import RULES, check_rules
+from w2s_export.verify.rules import RULES, check_rules, intended_clients
 
 from .conftest import copy, exchange, npy, rdf
 
@@ -671,8 +671,9 @@ def test_a_good_package_breaks_no_rule(good, kind):
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
 def test_a_fault_yields_its_code(good, tmp_path, fault):
-    broken = copy(getattr(good.packages, fault.package), tmp_path, fault.change(good))
-    findings = check_rules(open_package(broken))
+    package = getattr(good.packages, fault.package)
+    broken = copy(package, tmp_path, fault.change(good))
+    findings = check_rules(open_package(broken), intended_clients(open_package(package).rdf))
     codes = {finding.code for finding in findings}
     assert fault.code in codes
     assert codes <= {fault.code} | ALSO.get(fault.name, set())
@@ -680,6 +681,15 @@ def test_a_fault_yields_its_code(good, tmp_path, fault):
         assert finding.clients
         assert finding.where.startswith(f"{broken.name}: ")
         assert finding.message
+
+
+def test_without_a_maintainer_a_package_is_not_meant_for_the_zoo(good, tmp_path):
+    change = rdf(lambda description: description.pop("maintainers"))
+    package = open_package(copy(good.packages.bioimageio, tmp_path, change))
+    assert Client.zoo in intended_clients(open_package(good.packages.bioimageio).rdf)
+    assert Client.zoo not in intended_clients(package.rdf)
+    (finding,) = check_rules(package, (Client.zoo,))
+    assert finding.code is Code.metadata_incomplete
 
 
 def test_every_rule_has_its_fault():

@@ -19,7 +19,7 @@ from typing import Any
 
 from w2s_export.errors import PackageError
 from w2s_export.package.opening import MAX_RATIO, OpenedPackage
-from w2s_export.verify.described import ONNX, SAVED_MODEL, is_05, release, weights_file
+from w2s_export.verify.described import ONNX, SAVED_MODEL, at, is_05, listed, release, weights_file
 from w2s_export.verify.findings import Client, Code, Finding, Severity
 from w2s_export.verify.protobuf import (
     OnnxHeader,
@@ -153,8 +153,19 @@ def rule(
 
 
 def intended_clients(rdf: Mapping[str, Any]) -> tuple[Client, ...]:
-    """Whom a package is for: 0.4 for every DeepImageJ, 0.5 for DeepImageJ 3.1 and the zoo."""
-    return (*JDLL, *CORE, *ZOO) if is_05(rdf) else (*DEEPIMAGEJ, *CORE)
+    """Whom a package is for: 0.4 for every DeepImageJ, 0.5 for DeepImageJ 3.1, either for core.
+
+    0.5 is for the zoo too where somebody with a GitHub account maintains the model: nobody else can
+    submit it.
+    """
+    if not is_05(rdf):
+        return (*DEEPIMAGEJ, *CORE)
+    return (*JDLL, *CORE, *ZOO) if maintained(rdf) else (*JDLL, *CORE)
+
+
+def maintained(rdf: Mapping[str, Any]) -> bool:
+    """Whether a maintainer has a GitHub account."""
+    return any(at(person, "github_user") for person in listed(rdf, "maintainers"))
 
 
 def check_rules(package: OpenedPackage, clients: tuple[Client, ...] | None = None) -> list[Finding]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from w2s_export.package.opening import RDF_NAMES
 from w2s_export.verify.described import at, example_files, file_references, listed
 from w2s_export.verify.findings import Code, Severity
-from w2s_export.verify.rules import ZOO, Fault, Subject, rule
+from w2s_export.verify.rules import ZOO, Fault, Subject, maintained, rule
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 _COVER_BYTES = 500_000
@@ -45,8 +45,7 @@ def _metadata_is_complete(subject: Subject) -> Iterator[Fault]:
     Severity.warning,
 )
 def _somebody_maintains_it(subject: Subject) -> Iterator[Fault]:
-    maintainers = listed(subject.rdf, "maintainers")
-    if not any(at(person, "github_user") for person in maintainers):
+    if not maintained(subject.rdf):
         yield "maintainers", "nobody with a GitHub account"
 
 
