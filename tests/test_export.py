@@ -169,23 +169,35 @@ def test_a_failed_check_exits_with_1_and_is_named(
     assert f"{tmp_path / 'output' / 'report.html'}\n" in said
 
 
+@pytest.mark.parametrize("shape", [(300, 300), (501, 161)], ids=["square", "strip"])
 def test_the_sample_is_as_large_as_the_halo_needs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
 ) -> None:
     """Of a large image a small part would travel, smaller than the smallest image that tiles."""
     from w2s_export.package import sample
 
     monkeypatch.setattr(sample, "_WORK", 1)
     weights = checkpoint(tmp_path / "w.npz", strength=0.3, nb=2)
-    cell = image(tmp_path / "cell.tif", noise(300, 300))
+    cell = image(tmp_path / "cell.tif", noise(*shape))
     output = tmp_path / "output"
     assert run(["--weights", str(weights), "--sample", cell, "--output", str(output)]) == 0
     with zipfile.ZipFile(output / ZIPS[0]) as archive:
         rdf = yaml.safe_load(archive.read("rdf.yaml"))
         archive.extract("sample_input.tif", tmp_path)
-    height, width = tifffile.imread(tmp_path / "sample_input.tif").shape
+    smaller, larger = sorted(tifffile.imread(tmp_path / "sample_input.tif").shape)
     minimum = rdf["inputs"][0]["axes"][2]["size"]["min"]
-    assert sample.SMALLEST < minimum <= height == width < 300
+    assert sample.SMALLEST < minimum <= smaller <= larger < max(shape)
+
+
+def test_an_image_smaller_than_the_network_needs_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = checkpoint(tmp_path / "w.npz", strength=0.3, nb=2)
+    cell = image(tmp_path / "cell.tif", noise(33, 400))
+    output = tmp_path / "output"
+    assert run(["--weights", str(weights), "--sample", cell, "--output", str(output)]) == 2
+    assert "give a larger one" in capsys.readouterr().err
+    assert not output.exists()
 
 
 def test_a_colour_network_takes_a_repeated_grey_sample(tmp_path: Path) -> None:

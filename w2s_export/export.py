@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from w2s_export.restore.halo import HaloMeasurement
     from w2s_export.verify.verify import VerificationReport
 
-_LARGE = 5_000_000  # parameters
-
 logger = logging.getLogger(__name__)
+
+_LARGE = 5_000_000
+"""Parameters above which bioimageio.core tests each format in a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
 def _load(
     onnx: OnnxArtifact, saved_model: SavedModelArtifact, cpu_fast: OnnxArtifact | None
 ) -> dict[str, Runtime]:
-    """Runtimes of the files by their SHA-256, each loaded and run once until the end."""
+    """Runtimes of the files by their SHA-256; none restores the same pixels twice."""
     from w2s_export.convert.remembered import Remembered
     from w2s_export.convert.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
 
@@ -205,10 +206,11 @@ def _sample_and_halo(
     from w2s_export.restore.halo import MoreImageNeededError, measure_halo
 
     config, least = checkpoint.config, 0
+    most = min(whole.cut(config, max(whole.pixels.shape)).pixels.shape[1:])
     while True:
         sample = whole.cut(config, least)
         image = normalise(sample.pixels, checkpoint.normalisation)
-        part = sample.pixels.shape != whole.pixels.shape
+        part = min(sample.pixels.shape[1:]) < most
         try:
             halo = measure_halo(runtime, image, config, part=part)
         except MoreImageNeededError as needed:

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks [engines sizes exports training] [--quick] [--output FOLDER]
 
-Six minutes on a quiet machine of two cores; `--quick` takes one and says less. Every number comes
+Nine minutes on a quiet machine of two cores; `--quick` takes two and says less. Every number comes
 from processes of their own; rivals take turns, so that whatever else the machine does slows all of
 them, and medians are compared.
 """
