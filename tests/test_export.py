@@ -146,7 +146,7 @@ def test_a_failed_check_exits_with_1_and_is_named(
 ) -> None:
     from w2s_export.convert import onnx
 
-    convert = onnx._model
+    convert = onnx.described
 
     def wrong(writer, config):
         proto = convert(writer, config)
@@ -156,7 +156,7 @@ def test_a_failed_check_exits_with_1_and_is_named(
                 weight.raw_data = shifted.astype(np.float32).tobytes()
         return proto
 
-    monkeypatch.setattr(onnx, "_model", wrong)
+    monkeypatch.setattr(onnx, "described", wrong)
     source = exported.parent
     arguments = ["--weights", str(source / "w.npz"), "--sample", str(source / "cell.tif")]
     assert run([*arguments, "--output", str(tmp_path / "output")]) == 1

@@ -35,7 +35,7 @@ from w2s_export.convert.artifact import (
     write_atomically,
 )
 from w2s_export.convert.graph_writer import GraphWriter, integers
-from w2s_export.convert.onnx import IR_VERSION, OPSET, axis_names
+from w2s_export.convert.onnx import IR_VERSION, OPSET, described
 from w2s_export.convert.tile_rows import (
     BLOCK,
     ROWS,
@@ -74,29 +74,12 @@ def to_cpu_fast(config: GeneratorConfig, weights: Weights, path: Path) -> OnnxAr
         OutputError: the file cannot be written.
         ConversionError: the ONNX checker refuses the file.
     """
-    from onnx import TensorProto, checker, helper
-
-    from w2s_export import __version__
+    from onnx import checker
 
     check_weights(config, weights)
     writer = GraphWriter()
     _write_network(_Layers(writer, config, weights))
-    size_in, size_out = axis_names(config)
-    floats = TensorProto.FLOAT
-    graph = helper.make_graph(
-        writer.nodes,
-        "rrdbnet",
-        [helper.make_tensor_value_info(INPUT_ID, floats, [1, config.in_nc, *size_in])],
-        [helper.make_tensor_value_info(OUTPUT_ID, floats, [1, config.out_nc, *size_out])],
-        writer.constants,
-    )
-    proto = helper.make_model(
-        graph,
-        ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        producer_name="w2s-export",
-        producer_version=__version__,
-    )
+    proto = described(writer, config, batch=1)
     try:
         checker.check_model(proto, full_check=True)
     except Exception as error:

@@ -54,7 +54,7 @@ def to_onnx(model: keras.Model, config: GeneratorConfig, path: Path) -> OnnxArti
     writer = GraphWriter()
     follow(model, INPUT_ID, _operations(writer, config, finite_weights(model, config)))
     writer.nodes[-1].output[0] = OUTPUT_ID
-    proto = _model(writer, config)
+    proto = described(writer, config)
     check_promises(proto, config)
     write_atomically(path, proto.SerializeToString(deterministic=True))
     _log.info("wrote %s: %d nodes, opset %d", path, len(proto.graph.node), OPSET)
@@ -125,18 +125,18 @@ def _window(side: int, group: int = 1) -> dict[str, Any]:
     }
 
 
-def _model(writer: GraphWriter, config: GeneratorConfig) -> onnx.ModelProto:
-    """The graph, with readable axes, and what the file is."""
+def described(
+    writer: GraphWriter, config: GeneratorConfig, batch: str | int = "batch"
+) -> onnx.ModelProto:
+    """The graph with readable axes, and what the file is; `batch` is that axis, named or fixed."""
     from onnx import TensorProto, helper
 
     from w2s_export import __version__
 
     size_in, size_out = axis_names(config)
     floats = TensorProto.FLOAT
-    image_in = helper.make_tensor_value_info(INPUT_ID, floats, ["batch", config.in_nc, *size_in])
-    image_out = helper.make_tensor_value_info(
-        OUTPUT_ID, floats, ["batch", config.out_nc, *size_out]
-    )
+    image_in = helper.make_tensor_value_info(INPUT_ID, floats, [batch, config.in_nc, *size_in])
+    image_out = helper.make_tensor_value_info(OUTPUT_ID, floats, [batch, config.out_nc, *size_out])
     return helper.make_model(
         helper.make_graph(writer.nodes, "rrdbnet", [image_in], [image_out], writer.constants),
         ir_version=IR_VERSION,
