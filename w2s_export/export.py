@@ -206,7 +206,7 @@ def _sample_and_halo(
     from w2s_export.restore.halo import MoreImageNeededError, measure_halo
 
     config, least = checkpoint.config, 0
-    most = min(whole.cut(config, max(whole.pixels.shape)).pixels.shape[1:])
+    most = min(whole.pixels.shape[1:]) // config.pixel_unshuffle * config.pixel_unshuffle
     while True:
         sample = whole.cut(config, least)
         image = normalise(sample.pixels, checkpoint.normalisation)

@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks [engines sizes exports training] [--quick] [--output FOLDER]
 
-Nine minutes on a quiet machine of two cores; `--quick` takes two and says less. Every number comes
-from processes of their own; rivals take turns, so that whatever else the machine does slows all of
-them, and medians are compared.
+Nine minutes on a quiet machine of two cores; `--quick` takes fewer turns and says less. Every
+number comes from processes of their own; rivals take turns, so that whatever else the machine does
+slows all of them, and medians are compared.
 """
 
 from __future__ import annotations

@@ -164,8 +164,8 @@ def core_program(
 
     Args:
         formats: keys of the rdf's `weights`.
-        apart: each format in a process of its own. Imports take two cores 2 s longer, tests of 23
-            blocks 10 s less.
+        apart: each format in a process of its own. Imports take two cores 1 to 2 s longer,
+            which large networks win back.
     """
     groups = [[name] for name in formats] if apart else [list(formats)]
     with tempfile.TemporaryDirectory(prefix="w2s-export-core-") as folder, ExitStack() as ends:
