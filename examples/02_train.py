@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from w2s_export.config import GeneratorConfig, Provenance
-from w2s_export.data.images import write_imagej_tiff
-from w2s_export.data.simulate import SimulationConfig, simulate_pair
+from w2s_export.io.images import write_imagej_tiff
+from w2s_export.simulation.fields import SimulationConfig, simulate_pair
 from w2s_export.training.config import PairedFolders, TrainingConfig
 from w2s_export.training.fit import Step
 from w2s_export.training.run import train

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from w2s_export.cli.app import run
 from w2s_export.config import GeneratorConfig
-from w2s_export.data.sources import PairedFolders
+from w2s_export.data.layouts import PairedFolders
 from w2s_export.networks.discriminator import DiscriminatorConfig
 from w2s_export.training.config import TrainingConfig, read_training_config
 from w2s_export.training.run import train

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from w2s_export.checkpoint.artifact import Checkpoint
-from w2s_export.checkpoint.own import save_checkpoint
 from w2s_export.config import GeneratorConfig, PercentileNormalisation, Provenance
 from w2s_export.networks.layout import tensor_shapes
+from w2s_export.sources.checkpoint import Checkpoint
+from w2s_export.sources.npz_checkpoint import save_checkpoint
 
 
 def checkpoint(path: Path, strength: float = 0.1, **options: int) -> Path:

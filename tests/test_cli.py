@@ -16,9 +16,9 @@ import pytest
 import tifffile
 
 from tests.inputs import checkpoint, image, noise
-from w2s_export.checkpoint.own import load_own, save_checkpoint
 from w2s_export.cli import run
 from w2s_export.config import Provenance
+from w2s_export.sources.npz_checkpoint import load_own, save_checkpoint
 
 Arrange = Callable[[Path], list[str]]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from w2s_export.checkpoint.own import load_own
 from w2s_export.export import ExportRequest, default_weights, export
-from w2s_export.networks.generator import build_generator, set_weights
 from w2s_export.networks.layout import parameter_count
+from w2s_export.networks.rrdbnet import build_generator, set_weights
+from w2s_export.sources.npz_checkpoint import load_own
 from w2s_export.training.config import read_training_config
 from w2s_export.training.evaluate import mean_scores, score_fields
 from w2s_export.training.run import read_split
@@ -92,8 +92,8 @@ def test_the_split_keeps_regions_apart() -> None:
 
 def test_it_restores_the_simulated_sample_better_than_bicubic() -> None:
     from w2s_export.data.normalise import normalise
-    from w2s_export.data.simulate import SimulationConfig, simulate_pair
-    from w2s_export.training.scores import bicubic, score
+    from w2s_export.metrics.scores import bicubic, score
+    from w2s_export.simulation.fields import SimulationConfig, simulate_pair
 
     widefield, sim = simulate_pair(SimulationConfig(height=128, width=160), 106)
     stored = tifffile.imread(FOLDER / "sample_input.tif")

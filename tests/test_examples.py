@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tifffile
 
-from w2s_export.package.metadata import read_metadata
+from w2s_export.rdf.metadata import read_metadata
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

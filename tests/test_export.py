@@ -144,7 +144,7 @@ def test_a_failed_check_exits_with_1_and_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    from w2s_export.convert import onnx
+    from w2s_export.formats import onnx
 
     convert = onnx.described
 

@@ -17,12 +17,13 @@ import tifffile
 
 from tests.imagej import JAR, needs_imagej
 from tests.inputs import checkpoint
-from w2s_export.checkpoint.load import load_checkpoint
-from w2s_export.convert.artifact import OnnxArtifact, SavedModelArtifact, sha256_of
+from w2s_export.formats.artifact import OnnxArtifact, SavedModelArtifact
+from w2s_export.io.files import sha256_of
 from w2s_export.package.archive import write_packages
-from w2s_export.package.description import Description, Sample
-from w2s_export.package.metadata import default_metadata
+from w2s_export.rdf.description import Description, Sample
+from w2s_export.rdf.metadata import default_metadata
 from w2s_export.restore.halo import HaloMeasurement
+from w2s_export.sources.load import load_checkpoint
 
 pytestmark = needs_imagej
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from w2s_export.checkpoint.own import load_own
 from w2s_export.data.normalise import normalise
-from w2s_export.data.simulate import SimulationConfig, simulate_pair
-from w2s_export.networks.generator import build_generator, set_weights
+from w2s_export.metrics.scores import bicubic, score
+from w2s_export.networks.rrdbnet import build_generator, set_weights
+from w2s_export.simulation.fields import SimulationConfig, simulate_pair
+from w2s_export.sources.npz_checkpoint import load_own
 from w2s_export.training.config import read_training_config
-from w2s_export.training.scores import bicubic, score
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
 NAMES = ("wf2sim-microtubules-s", "wf2sim-microtubules-s-gan")

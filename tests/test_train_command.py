@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from w2s_export.checkpoint.own import load_own
 from w2s_export.cli import run
+from w2s_export.sources.npz_checkpoint import load_own
 
 CONFIG = """
 name: tiny-model

@@ -15,29 +15,29 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from w2s_export.checkpoint.load import doubts, load_checkpoint
 from w2s_export.clock import StageClock
 from w2s_export.config import Normalisation, PercentileNormalisation
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import ConfigError, ImageError, OutputError
 from w2s_export.networks.layout import parameter_count
 from w2s_export.package.archive import Packages, package_paths, write_packages
-from w2s_export.package.description import Description, Sample
-from w2s_export.package.metadata import Metadata, check_name, default_metadata, read_metadata
 from w2s_export.package.recorded import Recorded, read_recorded
 from w2s_export.package.sample import RawSample, read_sample
+from w2s_export.rdf.description import Description, Sample
+from w2s_export.rdf.metadata import Metadata, check_name, default_metadata, read_metadata
 from w2s_export.resources import DEFAULT_MODEL, asset
+from w2s_export.sources.load import doubts, load_checkpoint
 from w2s_export.verify.page import PAGE_NAME, write_page
 from w2s_export.verify.report import REPORT_NAME
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from w2s_export.checkpoint.artifact import Checkpoint
     from w2s_export.config import GeneratorConfig
-    from w2s_export.convert.artifact import OnnxArtifact, SavedModelArtifact
-    from w2s_export.convert.runtimes import Runtime
+    from w2s_export.formats.artifact import OnnxArtifact, SavedModelArtifact
     from w2s_export.restore.halo import HaloMeasurement
+    from w2s_export.runtime.runtimes import Runtime
+    from w2s_export.sources.checkpoint import Checkpoint
     from w2s_export.verify.verify import VerificationReport
 
 logger = logging.getLogger(__name__)
@@ -106,19 +106,19 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
             "no --sample: the packages carry a simulated image of microtubules; give an image of "
             "the kind the network restores before you share them"
         )
-    from w2s_export.verify.core_tests import core_program
+    from w2s_export.verify.clients.core_tests import core_program
 
     with (
         _staging(request.output, name, request.overwrite) as folder,
         core_program(apart=parameter_count(checkpoint.config) > _LARGE) as core,
     ):
         clock("Building the generator")
-        from w2s_export.convert.compare import compare
-        from w2s_export.convert.cpu_fast import to_cpu_fast
-        from w2s_export.convert.onnx import to_onnx
-        from w2s_export.convert.runtimes import KerasRuntime
-        from w2s_export.convert.saved_model import to_saved_model
-        from w2s_export.networks.generator import build_generator, set_weights
+        from w2s_export.formats.onnx import to_onnx
+        from w2s_export.formats.saved_model import to_saved_model
+        from w2s_export.graph.cpu_fast import to_cpu_fast
+        from w2s_export.metrics.parity import compare
+        from w2s_export.networks.rrdbnet import build_generator, set_weights
+        from w2s_export.runtime.runtimes import KerasRuntime
         from w2s_export.verify.verify import verify_packages
 
         model = build_generator(checkpoint.config)
@@ -183,8 +183,8 @@ def _load(
     onnx: OnnxArtifact, saved_model: SavedModelArtifact, cpu_fast: OnnxArtifact | None
 ) -> dict[str, Runtime]:
     """Runtimes of the files by their SHA-256; none restores the same pixels twice."""
-    from w2s_export.convert.remembered import Remembered
-    from w2s_export.convert.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
+    from w2s_export.runtime.caching import Remembered
+    from w2s_export.runtime.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
 
     loaded: dict[str, Runtime] = {
         onnx.sha256: Remembered(OnnxRuntime(onnx.path)),

@@ -26,9 +26,9 @@ from tests.benchmarks.topic import (
     operations_per_pixel,
     random_weights,
 )
-from w2s_export.checkpoint.load import load_checkpoint
 from w2s_export.config import GeneratorConfig
 from w2s_export.export import default_weights
+from w2s_export.sources.load import load_checkpoint
 
 REMARK = (
     "Time: median of {turns} turns. CPU: what all threads computed, waiting in a loop included; "

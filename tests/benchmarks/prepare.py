@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from w2s_export.checkpoint.load import load_checkpoint
-from w2s_export.checkpoint.own import save_checkpoint
-from w2s_export.convert.cpu_fast import to_cpu_fast
-from w2s_export.convert.onnx import to_onnx
-from w2s_export.convert.saved_model import to_saved_model
-from w2s_export.networks.generator import build_generator, set_weights
+from w2s_export.formats.onnx import to_onnx
+from w2s_export.formats.saved_model import to_saved_model
+from w2s_export.graph.cpu_fast import to_cpu_fast
+from w2s_export.networks.rrdbnet import build_generator, set_weights
 from w2s_export.package.archive import write_packages
-from w2s_export.package.description import Description, Sample
-from w2s_export.package.metadata import default_metadata
+from w2s_export.rdf.description import Description, Sample
+from w2s_export.rdf.metadata import default_metadata
 from w2s_export.restore.halo import HaloMeasurement
+from w2s_export.sources.load import load_checkpoint
+from w2s_export.sources.npz_checkpoint import save_checkpoint
 
 
 def main(weights: Path, size: int, folder: Path) -> None:

@@ -29,32 +29,32 @@ Run = Callable[[Floats], Floats]
 
 
 def _ours(folder: Path) -> Run:
-    from w2s_export.restore.engines import open_engine
+    from w2s_export.runtime.engines import open_engine
 
     return open_engine("cpu", folder / "weights.onnx")
 
 
 def _fast(folder: Path) -> Run:
-    from w2s_export.restore.engines import open_engine
+    from w2s_export.runtime.engines import open_engine
 
     return open_engine("cpu", folder / "cpu_fast.onnx")
 
 
 def _openvino(folder: Path) -> Run:
-    from w2s_export.restore.engines import open_engine
+    from w2s_export.runtime.engines import open_engine
 
     return open_engine("openvino", folder / "weights.onnx")
 
 
 def _saved_model(folder: Path) -> Run:
-    from w2s_export.convert.runtimes import SavedModelRuntime
+    from w2s_export.runtime.runtimes import SavedModelRuntime
 
     return SavedModelRuntime(folder / "saved_model.zip")
 
 
 def _keras(folder: Path) -> Run:
-    from w2s_export.checkpoint.load import load_checkpoint
-    from w2s_export.networks.generator import build_generator, set_weights
+    from w2s_export.networks.rrdbnet import build_generator, set_weights
+    from w2s_export.sources.load import load_checkpoint
 
     checkpoint = load_checkpoint(folder / "weights.npz")
     model = build_generator(checkpoint.config)
@@ -68,8 +68,8 @@ def _keras(folder: Path) -> Run:
 
 
 def _pytorch(folder: Path) -> Run:
-    from tests.checkpoint.conftest import Reference
-    from w2s_export.checkpoint.load import load_checkpoint
+    from tests.sources.conftest import Reference
+    from w2s_export.sources.load import load_checkpoint
 
     checkpoint = load_checkpoint(folder / "weights.npz")
     state = {}

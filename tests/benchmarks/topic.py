@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from w2s_export.checkpoint.artifact import Checkpoint
-from w2s_export.checkpoint.own import save_checkpoint
 from w2s_export.config import GeneratorConfig, PercentileNormalisation, Provenance
 from w2s_export.networks.layout import tensor_shapes
+from w2s_export.sources.checkpoint import Checkpoint
+from w2s_export.sources.npz_checkpoint import save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 
 from tests.clients.running import ONNX, SAVED_MODEL
-from w2s_export.checkpoint.own import load_own
-from w2s_export.convert.onnx import to_onnx
-from w2s_export.convert.runtimes import KerasRuntime
-from w2s_export.convert.saved_model import to_saved_model
 from w2s_export.data.normalise import normalise
 from w2s_export.export import default_weights
-from w2s_export.networks.generator import build_generator, set_weights
+from w2s_export.formats.onnx import to_onnx
+from w2s_export.formats.saved_model import to_saved_model
+from w2s_export.networks.rrdbnet import build_generator, set_weights
 from w2s_export.package.archive import write_packages
-from w2s_export.package.description import SAVED_MODEL as SAVED_MODEL_FILE
-from w2s_export.package.description import Description, Sample
-from w2s_export.package.metadata import default_metadata
 from w2s_export.package.sample import read_sample
+from w2s_export.rdf.description import SAVED_MODEL as SAVED_MODEL_FILE
+from w2s_export.rdf.description import Description, Sample
+from w2s_export.rdf.metadata import default_metadata
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.restore.halo import HaloMeasurement
+from w2s_export.runtime.runtimes import KerasRuntime
+from w2s_export.sources.npz_checkpoint import load_own
 
 HALO = 14
 SIZES = ((1, 29, 29), (1, 64, 48), (2, 31, 37), (1, 131, 97), (1, 192, 160))

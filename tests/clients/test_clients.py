@@ -25,12 +25,12 @@ from tests.clients.environments import (
 )
 from tests.clients.running import ONNX, PIPELINE, SAVED_MODEL, largest_difference, run
 from w2s_export.config import GeneratorConfig
-from w2s_export.convert.onnx import to_onnx
-from w2s_export.convert.runtimes import KerasRuntime
-from w2s_export.convert.saved_model import to_saved_model
-from w2s_export.networks.generator import build_generator, set_weights
+from w2s_export.formats.onnx import to_onnx
+from w2s_export.formats.saved_model import to_saved_model
 from w2s_export.networks.layout import tensor_shapes
-from w2s_export.verify.described import SAVED_MODEL as SAVED_MODEL_KEY
+from w2s_export.networks.rrdbnet import build_generator, set_weights
+from w2s_export.rdf.stated import SAVED_MODEL as SAVED_MODEL_KEY
+from w2s_export.runtime.runtimes import KerasRuntime
 
 AT_HAND = version("bioimageio.core")
 pytestmark = needs_environments

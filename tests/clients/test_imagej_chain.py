@@ -25,7 +25,7 @@ from tests.clients.environments import (
 from tests.clients.running import ONNX, PIPELINE, SAVED_MODEL, Arrays, largest_difference, run
 from tests.clients.test_clients import AT_HAND
 from tests.imagej import imagej, needs_imagej
-from w2s_export.package.description import POSTPROCESSING, PREPROCESSING, SAMPLE_INPUT
+from w2s_export.rdf.description import POSTPROCESSING, PREPROCESSING, SAMPLE_INPUT
 
 pytestmark = [needs_environments, needs_imagej]
 

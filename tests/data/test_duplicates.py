@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from w2s_export.data.duplicates import ALIKE, find_duplicates, thumbnail
-from w2s_export.data.images import read_image
-from w2s_export.data.simulate import SimulationConfig, simulate_pair
+from w2s_export.io.images import read_image
+from w2s_export.simulation.fields import SimulationConfig, simulate_pair
 
 DATA = Path(
     os.environ.get("W2S_DATA", Path(__file__).resolve().parents[2] / ".." / "shared" / "data")

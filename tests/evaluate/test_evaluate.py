@@ -12,14 +12,14 @@ import tifffile
 
 from tests.inputs import checkpoint
 from w2s_export.cli import run
-from w2s_export.data.images import read_image
 from w2s_export.data.pairs import match_names
 from w2s_export.evaluate import compare
 from w2s_export.evaluate.compare import evaluate, read_pair
 from w2s_export.evaluate.methods import Network, column_names
 from w2s_export.evaluate.report import extremes
 from w2s_export.evaluate.tables import summarise, summary_markdown
-from w2s_export.training.scores import bicubic, score
+from w2s_export.io.images import read_image
+from w2s_export.metrics.scores import bicubic, score
 
 NAMES = ("a.tif", "b.tif", "c.tif")
 

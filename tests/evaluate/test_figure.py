@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from w2s_export.evaluate.figure import Column, Row, draw_comparison, zoomed_regions
-from w2s_export.training.scores import Scores
+from w2s_export.metrics.scores import Scores
 
 
 def detailed(shape: tuple[int, int], *places: tuple[int, int]) -> np.ndarray:

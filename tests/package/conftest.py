@@ -5,14 +5,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from w2s_export.checkpoint.artifact import Checkpoint
 from w2s_export.config import GeneratorConfig, Normalisation, PercentileNormalisation, Provenance
-from w2s_export.convert.artifact import OnnxArtifact, SavedModelArtifact, sha256_of
-from w2s_export.convert.compare import Parity
+from w2s_export.formats.artifact import OnnxArtifact, SavedModelArtifact
+from w2s_export.io.files import sha256_of
+from w2s_export.metrics.parity import Parity
 from w2s_export.package.archive import write_packages
-from w2s_export.package.description import Description, Sample
-from w2s_export.package.metadata import Metadata, default_metadata
+from w2s_export.rdf.description import Description, Sample
+from w2s_export.rdf.metadata import Metadata, default_metadata
 from w2s_export.restore.halo import HaloMeasurement
+from w2s_export.sources.checkpoint import Checkpoint
 
 Describe = Callable[..., Description]
 
@@ -85,11 +86,11 @@ def good_zip(description: Description, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture(scope="session")
 def real_description(tmp_path_factory: pytest.TempPathFactory) -> Description:
     """A small network with random weights, really converted."""
-    from w2s_export.convert.onnx import to_onnx
-    from w2s_export.convert.runtimes import KerasRuntime
-    from w2s_export.convert.saved_model import to_saved_model
     from w2s_export.data.normalise import normalise
-    from w2s_export.networks.generator import build_generator
+    from w2s_export.formats.onnx import to_onnx
+    from w2s_export.formats.saved_model import to_saved_model
+    from w2s_export.networks.rrdbnet import build_generator
+    from w2s_export.runtime.runtimes import KerasRuntime
 
     folder = tmp_path_factory.mktemp("weights")
     model = build_generator(TINY, seed=3)

@@ -15,7 +15,7 @@ import tifffile
 from w2s_export.errors import ConfigError, OutputError, PackageError
 from w2s_export.package import archive
 from w2s_export.package.archive import open_package, write_packages
-from w2s_export.package.description import Description, Sample
+from w2s_export.rdf.description import Description, Sample
 
 EXPECTED = {
     "README.md",

@@ -11,8 +11,8 @@ from PIL import Image
 from w2s_export.config import FixedRangeNormalisation, GeneratorConfig, Provenance
 from w2s_export.package.card import write_card
 from w2s_export.package.cover import draw_cover
-from w2s_export.package.description import Description
-from w2s_export.package.metadata import Metadata
+from w2s_export.rdf.description import Description
+from w2s_export.rdf.metadata import Metadata
 
 from .conftest import TINY, Describe
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from w2s_export.package.archive import write_packages
-from w2s_export.package.description import Description
+from w2s_export.rdf.description import Description
 
 
 @pytest.mark.parametrize("weights", ["onnx", "tensorflow_saved_model_bundle"])

@@ -10,14 +10,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from w2s_export.checkpoint.artifact import Checkpoint
 from w2s_export.config import GeneratorConfig, Normalisation, PercentileNormalisation, Provenance
-from w2s_export.convert.artifact import SavedModelArtifact, sha256_of
+from w2s_export.formats.artifact import SavedModelArtifact
+from w2s_export.io.files import sha256_of
 from w2s_export.package.archive import Packages, write_packages
-from w2s_export.package.description import Description, Sample
-from w2s_export.package.metadata import default_metadata
+from w2s_export.rdf.description import Description, Sample
+from w2s_export.rdf.metadata import default_metadata
 from w2s_export.restore.halo import HaloMeasurement
 from w2s_export.restore.network import Model, Network
+from w2s_export.sources.checkpoint import Checkpoint
 
 MakeNetwork = Callable[..., Network]
 
@@ -88,8 +89,8 @@ def packages(description: Description, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def description(tmp_path_factory: pytest.TempPathFactory) -> Description:
-    from w2s_export.convert.onnx import to_onnx
-    from w2s_export.networks.generator import build_generator, get_weights
+    from w2s_export.formats.onnx import to_onnx
+    from w2s_export.networks.rrdbnet import build_generator, get_weights
 
     folder = tmp_path_factory.mktemp("weights")
     config = GeneratorConfig(nf=8, gc=4, nb=1)

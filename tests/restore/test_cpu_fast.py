@@ -15,14 +15,14 @@ import yaml
 from tests.inputs import checkpoint, image, noise
 from w2s_export.cli import run
 from w2s_export.package.archive import Packages, write_packages
-from w2s_export.package.description import Description
+from w2s_export.rdf.description import Description
 
 FILE = "cpu_fast.onnx"
 
 
 @pytest.fixture(scope="module")
 def fast(description: Description, tmp_path_factory: pytest.TempPathFactory) -> Packages:
-    from w2s_export.convert.cpu_fast import to_cpu_fast
+    from w2s_export.graph.cpu_fast import to_cpu_fast
 
     folder = tmp_path_factory.mktemp("fast")
     of = description.checkpoint
@@ -54,7 +54,7 @@ def test_both_packages_hold_it_and_say_so(fast: Packages, kind: str) -> None:
 def test_it_restores_the_same_at_an_odd_size(
     fast: Packages, tmp_path: Path, option: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from w2s_export.restore import engines
+    from w2s_export.runtime import engines
 
     ran = []
     opened = engines.OnnxSession.__init__
@@ -86,13 +86,13 @@ def test_weights_are_converted_and_compared(
 
 
 def test_a_graph_that_differs_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from w2s_export.convert import winograd
-    from w2s_export.convert.artifact import ConversionError
+    from w2s_export.formats.artifact import ConversionError
+    from w2s_export.graph import winograd
     from w2s_export.package.network import _convert, read_weights
 
     bare = read_weights(checkpoint(tmp_path / "w.npz"), cpu_fast=True)
     monkeypatch.setattr(
-        "w2s_export.convert.cpu_fast.output_matrix", lambda: 1.001 * winograd.output_matrix()
+        "w2s_export.graph.cpu_fast.output_matrix", lambda: 1.001 * winograd.output_matrix()
     )
     with pytest.raises(ConversionError, match="restore without --cpu-fast"):
         _convert(bare, tmp_path)  # type: ignore[arg-type]

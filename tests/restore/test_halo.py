@@ -134,7 +134,7 @@ def test_the_wrong_shape_is_refused():
 )
 def test_receptive_radius_is_where_an_impulse_ends(config, radius):
     """Positive weights cancel nothing: the response to one pixel is the receptive field."""
-    from w2s_export.networks.generator import build_generator
+    from w2s_export.networks.rrdbnet import build_generator
 
     config = GeneratorConfig(nf=2, gc=2, **config)
     model = build_generator(config)

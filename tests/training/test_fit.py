@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import w2s_export.training.fit as fit_module
-from w2s_export.checkpoint.own import load_own
 from w2s_export.config import GeneratorConfig
 from w2s_export.data.pairs import Pair
 from w2s_export.errors import CheckpointError, ConfigError, OutputError
 from w2s_export.networks.discriminator import DiscriminatorConfig
 from w2s_export.networks.features import load_features
+from w2s_export.sources.npz_checkpoint import load_own
 from w2s_export.training.config import AdversarialPhase, TrainingConfig
 from w2s_export.training.fit import STATE, DivergedError, Step, fit
 from w2s_export.training.learner import Learner
@@ -202,7 +202,7 @@ def test_the_average_trails_the_weights(pairs: list[Pair], tmp_path: Path) -> No
     config = CONFIG.model_copy(update={"steps": 1, "validate_every": 1, "ema": 0.75})
     fit(config, pairs[:2], pairs[2:], tmp_path)
     state = np.load(tmp_path / STATE)
-    from w2s_export.networks.generator import build_generator
+    from w2s_export.networks.rrdbnet import build_generator
 
     start = build_generator(config.generator, config.seed).get_weights()
     for index, before in enumerate(start):
@@ -215,7 +215,7 @@ def test_gradients_are_clipped_to_the_norm(pairs: list[Pair], tmp_path: Path) ->
     """Adam's first moment after one step is (1 − β₁) times the gradient."""
     import keras
 
-    from w2s_export.networks.generator import build_generator
+    from w2s_export.networks.rrdbnet import build_generator
 
     norms = {}
     for limit in (None, 0.01):

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import yaml
 
-from w2s_export.checkpoint.artifact import Checkpoint
 from w2s_export.config import GeneratorConfig, PercentileNormalisation
 from w2s_export.data.normalise import normalise
 from w2s_export.package.archive import Packages, write_packages
-from w2s_export.package.description import Description, Sample
-from w2s_export.package.metadata import Metadata, default_metadata
+from w2s_export.rdf.description import Description, Sample
+from w2s_export.rdf.metadata import Metadata, default_metadata
 from w2s_export.restore.halo import measure_halo
+from w2s_export.sources.checkpoint import Checkpoint
 
 METADATA = Metadata.model_validate(
     {
@@ -56,11 +56,11 @@ def other(tmp_path_factory) -> Good:
 
 
 def export(folder: Path, seed: int) -> Good:
-    from w2s_export.convert.onnx import to_onnx
-    from w2s_export.convert.remembered import Remembered
-    from w2s_export.convert.runtimes import KerasRuntime, OnnxRuntime, SavedModelRuntime
-    from w2s_export.convert.saved_model import to_saved_model
-    from w2s_export.networks.generator import build_generator, get_weights, set_weights
+    from w2s_export.formats.onnx import to_onnx
+    from w2s_export.formats.saved_model import to_saved_model
+    from w2s_export.networks.rrdbnet import build_generator, get_weights, set_weights
+    from w2s_export.runtime.caching import Remembered
+    from w2s_export.runtime.runtimes import KerasRuntime, OnnxRuntime, SavedModelRuntime
 
     config = GeneratorConfig(nf=8, gc=4, nb=1)
     model = build_generator(config, seed)

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from w2s_export.verify import core_tests as module
-from w2s_export.verify.core_tests import core_program, core_tests
+from w2s_export.verify.clients import core_tests as module
+from w2s_export.verify.clients.core_tests import core_program, core_tests
 
 from .conftest import copy, exchange, npy
 

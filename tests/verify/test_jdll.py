@@ -14,17 +14,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import convolve
 
-from w2s_export.checkpoint.own import load_own
-from w2s_export.convert.artifact import OnnxArtifact, SavedModelArtifact
 from w2s_export.errors import PackageError
 from w2s_export.export import default_weights
-from w2s_export.package.description import Description, Sample
-from w2s_export.package.metadata import default_metadata
-from w2s_export.package.rdf_04 import rdf_04
-from w2s_export.package.rdf_05 import rdf_05
+from w2s_export.formats.artifact import OnnxArtifact, SavedModelArtifact
+from w2s_export.rdf.description import Description, Sample
+from w2s_export.rdf.metadata import default_metadata
+from w2s_export.rdf.v04 import rdf_04
+from w2s_export.rdf.v05 import rdf_05
 from w2s_export.restore.halo import HaloMeasurement
-from w2s_export.verify.jdll import normalise_as_jdll, plan, restore
-from w2s_export.verify.jdll_axes import Failure, JdllError
+from w2s_export.sources.npz_checkpoint import load_own
+from w2s_export.verify.clients.jdll import normalise_as_jdll, plan, restore
+from w2s_export.verify.clients.jdll_axes import Failure, JdllError
 
 HALO, MINIMUM = 14, 29  # of the default model, measured; the enlargement is 2
 

@@ -16,9 +16,9 @@ import pytest
 
 from w2s_export.errors import PackageError
 from w2s_export.package.opening import OpeningFault
-from w2s_export.verify import isolated
 from w2s_export.verify.findings import Client, Code, Severity
 from w2s_export.verify.package import PackageReport, verify_package
+from w2s_export.verify.worker import isolated
 
 from .conftest import copy, exchange, npy, rdf
 
@@ -157,7 +157,11 @@ RUNNING = [
 ]
 
 
-@pytest.mark.parametrize(("inflict", "code", "severity"), RUNNING, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("inflict", "code", "severity"),
+    RUNNING,
+    ids=name_of,
+)
 def test_what_only_running_shows_is_found(good, other, tmp_path, inflict, code, severity):
     report = run_faulty(good, tmp_path, inflict(good, other))
     found = [finding for finding in report.findings if finding.code is code]
@@ -319,7 +323,7 @@ OPENING: list[tuple[OpeningFault, Callable[[Path], object]]] = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "inflict"), OPENING, ids=lambda value: str(value))
+@pytest.mark.parametrize(("fault", "inflict"), OPENING, ids=name_of)
 def test_a_package_that_cannot_be_opened_says_why(good, tmp_path, monkeypatch, fault, inflict):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()

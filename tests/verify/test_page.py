@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from w2s_export.convert.compare import Parity
 from w2s_export.errors import OutputError
+from w2s_export.metrics.parity import Parity
 from w2s_export.restore.halo import HaloMeasurement
 from w2s_export.verify.chart import seam_chart
-from w2s_export.verify.core_tests import CoreTest
+from w2s_export.verify.clients.core_tests import CoreTest
 from w2s_export.verify.findings import Client, Code, Finding, Severity
 from w2s_export.verify.page import render_page, write_page
 from w2s_export.verify.pictures import Picture, difference_map, view

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from w2s_export.errors import PackageError
-from w2s_export.verify.processing import preprocess
+from w2s_export.verify.clients.core_processing import preprocess
 
 COUNTS = np.arange(101, dtype=np.float32).reshape(1, 1, 1, 101)
 

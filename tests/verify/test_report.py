@@ -5,11 +5,11 @@ import math
 
 import pytest
 
-from w2s_export.convert.compare import Parity
 from w2s_export.errors import OutputError
+from w2s_export.metrics.parity import Parity
 from w2s_export.restore.halo import HaloMeasurement
 from w2s_export.verify.cases import noise_cases
-from w2s_export.verify.core_tests import CoreTest
+from w2s_export.verify.clients.core_tests import CoreTest
 from w2s_export.verify.findings import Client, Code, Finding, Severity
 from w2s_export.verify.report import PackageFacts, VerificationReport
 

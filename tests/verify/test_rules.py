@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from w2s_export.package.archive import open_package
 from w2s_export.verify.findings import Client, Code, Severity
-from w2s_export.verify.rules import RULES, check_rules, intended_clients
+from w2s_export.verify.rules.registry import RULES, check_rules, intended_clients
 
 from .conftest import copy, exchange, npy, rdf
 
@@ -787,7 +787,7 @@ def test_rules_need_no_framework(good):
         "import sys\n"
         "from pathlib import Path\n"
         "from w2s_export.package.opening import open_package\n"
-        "from w2s_export.verify.rules import check_rules\n"
+        "from w2s_export.verify.rules.registry import check_rules\n"
         "assert check_rules(open_package(Path(sys.argv[1]))) == []\n"
         "heavy = {'tensorflow', 'keras', 'onnx', 'onnxruntime', 'bioimageio.core', 'scipy'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from w2s_export.convert.remembered import Remembered
 from w2s_export.package.archive import Packages
+from w2s_export.runtime.caching import Remembered
 from w2s_export.verify import verify
 from w2s_export.verify.findings import Client, Code, Severity
 from w2s_export.verify.verify import verify_packages

@@ -10,7 +10,7 @@ from rich.table import Table
 from w2s_export.cli.console import console
 
 if TYPE_CHECKING:
-    from w2s_export.checkpoint.inspect import Inspection
+    from w2s_export.sources.inspect import Inspection
 
 
 def inspect_command(weights: Path, /, *, scale: int | None = None) -> int:
@@ -23,7 +23,7 @@ def inspect_command(weights: Path, /, *, scale: int | None = None) -> int:
     scale
         1, 2 or 4, where the weights do not record by how much the network enlarges.
     """
-    from w2s_export.checkpoint.inspect import inspect_checkpoint
+    from w2s_export.sources.inspect import inspect_checkpoint
 
     inspection = inspect_checkpoint(weights, scale=scale)
     print_inspection(inspection)

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from w2s_export.cli.console import Several, console
 
 if TYPE_CHECKING:
-    from w2s_export.data.simulated_set import SimulatedSet
+    from w2s_export.simulation.sets import SimulatedSet
 
 
 def simulate_command(
@@ -61,8 +61,8 @@ def simulate_command(
         The options above win over it.
     """
     from w2s_export.config import parse_config, read_yaml
-    from w2s_export.data.simulate import SimulationConfig
-    from w2s_export.data.simulated_set import SimulatedSet, write_simulated_set
+    from w2s_export.simulation.fields import SimulationConfig
+    from w2s_export.simulation.sets import SimulatedSet, write_simulated_set
 
     stored = parse_config(SimulationConfig, read_yaml(config), str(config)) if config else None
     given = {

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import Normalisation
-from w2s_export.data.images import Image, read_image
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import FlatImageError, ImageError
+from w2s_export.io.images import Image, read_image
 
 SUFFIXES = (".tif", ".tiff", ".png", ".npy")
 

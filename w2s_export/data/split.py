@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from w2s_export.config import Normalisation
 from w2s_export.data.duplicates import find_duplicates
+from w2s_export.data.layouts import DataSource
 from w2s_export.data.pairs import Pair, PairFiles, read_files
-from w2s_export.data.sources import DataSource
 from w2s_export.errors import ConfigError, ImageError
 
 logger = logging.getLogger(__name__)

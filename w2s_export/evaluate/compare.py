@@ -14,7 +14,7 @@ from w2s_export.config import Normalisation
 from w2s_export.data.pairs import PairFiles, check_sizes, read_plane
 from w2s_export.errors import ConfigError, ImageError
 from w2s_export.evaluate.methods import Bicubic, Method, Network, column_names
-from w2s_export.training.scores import Scores, score
+from w2s_export.metrics.scores import Scores, score
 
 TILE = 256
 """Side of what is restored at once, input pixels; memory grows with its square."""

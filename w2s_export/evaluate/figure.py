@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.training.scores import Scores, fit_intensity
+from w2s_export.metrics.scores import Scores, fit_intensity
 
 ZOOMED = 64
 """Side of a zoomed region, target pixels."""

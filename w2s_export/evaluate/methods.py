@@ -9,13 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.checkpoint.load import load_checkpoint
 from w2s_export.config import Normalisation
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import ConfigError
+from w2s_export.metrics.scores import bicubic
 from w2s_export.restore.halo import measure_halo
 from w2s_export.restore.tiling import restore_tiled
-from w2s_export.training.scores import bicubic
+from w2s_export.sources.load import load_checkpoint
 
 BICUBIC = "bicubic"
 
@@ -63,8 +63,8 @@ class Network:
     def __init__(
         self, path: Path, name: str, normalisation: Normalisation | None, tile: int
     ) -> None:
-        from w2s_export.convert.runtimes import KerasRuntime
-        from w2s_export.networks.generator import build_generator, set_weights
+        from w2s_export.networks.rrdbnet import build_generator, set_weights
+        from w2s_export.runtime.runtimes import KerasRuntime
 
         checkpoint = load_checkpoint(path)
         how = checkpoint.normalisation or normalisation

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from w2s_export.convert.artifact import write_atomically
 from w2s_export.data.pairs import PairFiles
 from w2s_export.errors import ConfigError, OutputError
 from w2s_export.evaluate.compare import Evaluation, mean_score, read_pair
 from w2s_export.evaluate.figure import Column, Row, draw_comparison
 from w2s_export.evaluate.tables import images_csv, summarise, summary_csv, summary_markdown
+from w2s_export.io.files import write_atomically
 
 FILES = ("images.csv", "summary.csv", "summary.md", "comparison.png")
 

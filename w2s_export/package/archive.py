@@ -16,17 +16,18 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from w2s_export.convert.artifact import OnnxArtifact, SavedModelArtifact, sha256_of
-from w2s_export.data.images import write_imagej_tiff
 from w2s_export.errors import OutputError, PackageError
-from w2s_export.package import description as files
+from w2s_export.formats.artifact import OnnxArtifact, SavedModelArtifact
+from w2s_export.io.files import sha256_of
+from w2s_export.io.images import write_imagej_tiff
 from w2s_export.package.card import write_card
 from w2s_export.package.cover import draw_cover
-from w2s_export.package.description import Description
 from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
 from w2s_export.package.opening import OpenedPackage, open_package
-from w2s_export.package.rdf_04 import rdf_04
-from w2s_export.package.rdf_05 import rdf_05
+from w2s_export.rdf import description as files
+from w2s_export.rdf.description import Description
+from w2s_export.rdf.v04 import rdf_04
+from w2s_export.rdf.v05 import rdf_05
 
 __all__ = ["OpenedPackage", "Packages", "open_package", "package_paths", "write_packages"]
 

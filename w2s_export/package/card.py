@@ -5,10 +5,10 @@ from __future__ import annotations
 from string import Template
 
 from w2s_export.config import FixedRangeNormalisation
-from w2s_export.convert.artifact import OUTPUT_ID
-from w2s_export.package import description as files
-from w2s_export.package.description import Description
-from w2s_export.package.metadata import Citation
+from w2s_export.formats.artifact import OUTPUT_ID
+from w2s_export.rdf import description as files
+from w2s_export.rdf.description import Description
+from w2s_export.rdf.metadata import Citation
 from w2s_export.resources import asset
 
 _LIMITS = (

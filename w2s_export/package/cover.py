@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.package.description import Description
+from w2s_export.rdf.description import Description
 
 WIDTH, HEIGHT = 1200, 600
 """The zoo asks for 2:1 or 1:1."""

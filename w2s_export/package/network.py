@@ -9,17 +9,18 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from w2s_export.checkpoint.artifact import Checkpoint
-from w2s_export.checkpoint.load import load_checkpoint
 from w2s_export.config import Normalisation, PercentileNormalisation
-from w2s_export.convert.artifact import ConversionError, sha256_of
 from w2s_export.errors import PackageError
-from w2s_export.package.description import CPU_FAST, ONNX
+from w2s_export.formats.artifact import ConversionError
+from w2s_export.io.files import sha256_of
 from w2s_export.package.opening import OpenedPackage, open_package
 from w2s_export.package.sample import read_sample
+from w2s_export.rdf.description import CPU_FAST, ONNX
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.restore.network import Model, Network
 from w2s_export.restore.record import identity
+from w2s_export.sources.checkpoint import Checkpoint
+from w2s_export.sources.load import load_checkpoint
 
 _LARGEST_ONNX = 2 << 30
 _CROP = (61, 93)
@@ -161,13 +162,13 @@ def _model(path: Path, checkpoint: Checkpoint, how: Normalisation | None) -> Mod
 def _convert(bare: BareWeights, folder: Path) -> Network:
     import numpy as np
 
-    from w2s_export.convert.compare import compare
-    from w2s_export.convert.cpu_fast import to_cpu_fast
-    from w2s_export.convert.onnx import to_onnx
-    from w2s_export.convert.runtimes import CpuFastRuntime, OnnxRuntime
     from w2s_export.data.normalise import normalise
-    from w2s_export.networks.generator import build_generator, set_weights
+    from w2s_export.formats.onnx import to_onnx
+    from w2s_export.graph.cpu_fast import to_cpu_fast
+    from w2s_export.metrics.parity import compare
+    from w2s_export.networks.rrdbnet import build_generator, set_weights
     from w2s_export.restore.halo import measure_halo
+    from w2s_export.runtime.runtimes import CpuFastRuntime, OnnxRuntime
 
     checkpoint = load_checkpoint(bare.path, scale=bare.scale)
     generator = build_generator(checkpoint.config)

@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 
 from w2s_export.config import Frozen, GeneratorConfig, parse_config
 from w2s_export.errors import ConfigError, PackageError
-from w2s_export.package.description import SAMPLE_INPUT, Description
-from w2s_export.package.metadata import Metadata
 from w2s_export.package.opening import open_package
 from w2s_export.package.sample import RawSample, read_sample
+from w2s_export.rdf.description import SAMPLE_INPUT, Description
+from w2s_export.rdf.metadata import Metadata
 
 
 class Record(Frozen):

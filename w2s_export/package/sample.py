@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
-from w2s_export.data.images import read_image
 from w2s_export.errors import ImageError
+from w2s_export.io.images import read_image
 from w2s_export.networks.layout import multiplications
 
 logger = logging.getLogger(__name__)

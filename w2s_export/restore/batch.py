@@ -12,7 +12,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from w2s_export.convert.artifact import sha256_of
 from w2s_export.errors import (
     ConfigError,
     ImageError,
@@ -20,6 +19,7 @@ from w2s_export.errors import (
     OutputError,
     W2SExportError,
 )
+from w2s_export.io.files import sha256_of
 from w2s_export.restore.image import Options, Plan, Restored, plan, record_of, restore_to_tiff
 from w2s_export.restore.inputs import Input
 from w2s_export.restore.network import Model, Network

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from w2s_export.errors import ImageError, OutputError
-from w2s_export.restore.engines import Engine
 from w2s_export.restore.fields import (
     Field,
     NormalisedField,
@@ -36,9 +35,10 @@ from w2s_export.restore.record import Record, identity
 from w2s_export.restore.scaling import scaling_of
 from w2s_export.restore.source import Source, open_source
 from w2s_export.restore.tiling import Span, restore_tile, spans
+from w2s_export.runtime.engines import Engine
 
 if TYPE_CHECKING:
-    from w2s_export.convert.runtimes import Runtime
+    from w2s_export.runtime.runtimes import Runtime
 
 _ENDINGS = {"tiff": ".tif", "ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr"}
 

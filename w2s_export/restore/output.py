@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.data.images import density
-from w2s_export.data.pixel_size import PixelSize
 from w2s_export.errors import OutputError
+from w2s_export.io.images import density
+from w2s_export.io.pixel_size import PixelSize
 from w2s_export.restore.record import Record
 from w2s_export.restore.scaling import Scaling
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from w2s_export.convert.artifact import sha256_of
+from w2s_export.io.files import sha256_of
 
 KEY = "w2s_export"
 """Name of the record: in ImageJ's Info and OME's Description it opens the line, in Zarr it is the

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.data.images import read_image
-from w2s_export.data.pixel_size import PixelSize
-from w2s_export.data.tiff import SIGNATURES
 from w2s_export.errors import ImageError
+from w2s_export.io.images import read_image
+from w2s_export.io.pixel_size import PixelSize
+from w2s_export.io.tiff import SIGNATURES
 
 
 @dataclass(frozen=True, slots=True)

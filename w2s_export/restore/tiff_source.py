@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.data import tiff
-from w2s_export.data.pixel_size import from_imagej, micrometres
 from w2s_export.errors import ImageError
+from w2s_export.io import tiff
+from w2s_export.io.pixel_size import from_imagej, micrometres
 from w2s_export.restore.source import Layout
 
 if TYPE_CHECKING:

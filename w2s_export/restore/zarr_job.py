@@ -10,10 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from w2s_export.convert.artifact import sha256_of
 from w2s_export.errors import OutputError
+from w2s_export.io.files import sha256_of
 from w2s_export.restore import zarr_output
-from w2s_export.restore.engines import Engine, open_engine
 from w2s_export.restore.fields import Field, NormalisedField, Place, Range, places, ranges
 from w2s_export.restore.image import (
     Options,
@@ -29,9 +28,10 @@ from w2s_export.restore.output import OutputLayout, discard, publish, require_sp
 from w2s_export.restore.record import Record
 from w2s_export.restore.source import open_source
 from w2s_export.restore.tiling import Span, restore_tile
+from w2s_export.runtime.engines import Engine, open_engine
 
 if TYPE_CHECKING:
-    from w2s_export.convert.runtimes import Runtime
+    from w2s_export.runtime.runtimes import Runtime
 
 ONNX = "network.onnx"
 _one_at_a_time = threading.Lock()

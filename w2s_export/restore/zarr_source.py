@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.data.pixel_size import checked, micrometres
 from w2s_export.errors import ImageError, MissingExtraError
+from w2s_export.io.pixel_size import checked, micrometres
 from w2s_export.restore.source import Layout
 
 if TYPE_CHECKING:

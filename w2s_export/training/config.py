@@ -16,7 +16,7 @@ from w2s_export.config import (
     parse_config,
     read_yaml,
 )
-from w2s_export.data.sources import DataSource, PairedFolders
+from w2s_export.data.layouts import DataSource, PairedFolders
 from w2s_export.networks.discriminator import DiscriminatorConfig
 from w2s_export.training.schedules import Schedule
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from w2s_export.checkpoint.artifact import Checkpoint
-from w2s_export.checkpoint.load import load_checkpoint
-from w2s_export.checkpoint.own import load_own, save_checkpoint
 from w2s_export.data.pairs import Pair
 from w2s_export.data.patches import Batch, PatchSampler
 from w2s_export.errors import CheckpointMismatchError, ConfigError, OutputError, W2SExportError
 from w2s_export.networks.features import FeatureNetwork, load_features
+from w2s_export.sources.checkpoint import Checkpoint
+from w2s_export.sources.load import load_checkpoint
+from w2s_export.sources.npz_checkpoint import load_own, save_checkpoint
 from w2s_export.training.config import TrainingConfig
 from w2s_export.training.distribution import choose_strategy, is_chief, wait_for_all
 from w2s_export.training.learner import TOTAL, Learner, compute_reproducibly

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from w2s_export import losses
 from w2s_export.networks.discriminator import build_discriminator
 from w2s_export.networks.features import FeatureNetwork
+from w2s_export.training import losses
 from w2s_export.training.config import AdversarialPhase
 
 PIXEL, ADVERSARIAL, DISCRIMINATOR = "pixel", "adversarial", "discriminator"

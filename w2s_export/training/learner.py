@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from w2s_export.data.patches import Batch
-from w2s_export.losses import pixel_loss
 from w2s_export.networks.features import FeatureNetwork
-from w2s_export.networks.generator import build_generator, get_weights, set_weights
+from w2s_export.networks.rrdbnet import build_generator, get_weights, set_weights
 from w2s_export.training.config import TrainingConfig
 from w2s_export.training.distribution import share
 from w2s_export.training.judge import DISCRIMINATOR, PIXEL, Judge
+from w2s_export.training.losses import pixel_loss
 from w2s_export.training.phases import Phase
 from w2s_export.training.state import Arrays
 

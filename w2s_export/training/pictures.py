@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.data.pairs import Pair
-from w2s_export.training.scores import bicubic, fit_intensity
+from w2s_export.metrics.scores import bicubic, fit_intensity
 
 FIELDS = 3
 SIDE = 256

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from w2s_export.checkpoint.own import load_own, save_checkpoint
 from w2s_export.config import GeneratorConfig
 from w2s_export.data.pairs import Pair
 from w2s_export.data.split import Split
 from w2s_export.data.split import read_split as split_pairs
 from w2s_export.errors import ImageError
+from w2s_export.sources.npz_checkpoint import load_own, save_checkpoint
 from w2s_export.training.config import TrainingConfig
 from w2s_export.training.distribution import is_chief
 from w2s_export.training.evaluate import FieldScores, mean_scores, score_fields
@@ -81,7 +81,7 @@ def train(
     best = load_own(
         fit(config, split.training, split.validation, output, resume=resume, progress=progress)
     )
-    from w2s_export.networks.generator import build_generator, set_weights
+    from w2s_export.networks.rrdbnet import build_generator, set_weights
 
     model = build_generator(best.config)
     set_weights(model, best.config, best.weights)

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.data.pairs import Pair
-from w2s_export.losses import perceptual_loss
 from w2s_export.networks.features import FeatureNetwork
 from w2s_export.training.evaluate import mean_scores, score_fields
+from w2s_export.training.losses import perceptual_loss
 
 Image = NDArray[np.float32]
 

@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.convert.artifact import sha256_of
 from w2s_export.errors import PackageError
+from w2s_export.io.files import sha256_of
 from w2s_export.package.archive import OpenedPackage, open_package
-from w2s_export.verify.described import file_references, weights_file
+from w2s_export.rdf.stated import file_references, weights_file
 from w2s_export.verify.findings import Code, Finding
 
 

@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.convert.compare import Parity, compare
-from w2s_export.data.images import read_image
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import ImageError, PackageError
+from w2s_export.io.images import read_image
+from w2s_export.metrics.parity import Parity, compare
+from w2s_export.rdf.stated import CPU_FAST, DescriptionError, at, axis_plans, example_files
 from w2s_export.restore.halo import SEAM_TOLERANCE, four_tiles
 from w2s_export.verify.cases import Case
+from w2s_export.verify.clients.core_processing import preprocess
+from w2s_export.verify.clients.jdll import plan, restore
 from w2s_export.verify.contents import Contents
-from w2s_export.verify.described import CPU_FAST, DescriptionError, at, axis_plans, example_files
 from w2s_export.verify.findings import Client, Code, Finding
-from w2s_export.verify.jdll import plan, restore
-from w2s_export.verify.processing import preprocess
 
 if TYPE_CHECKING:
-    from w2s_export.convert.runtimes import Runtime
-    from w2s_export.package.description import Description
+    from w2s_export.rdf.description import Description
+    from w2s_export.runtime.runtimes import Runtime
 
 TOLERANCE = 1e-4
 """Largest difference between two outputs that count as the same image, part of the output's range.

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from w2s_export.clock import StageClock
-from w2s_export.convert.compare import Parity
+from w2s_export.metrics.parity import Parity
 from w2s_export.package.opening import OpenedPackage, OpeningError, OpeningFault, open_package
 from w2s_export.verify.contents import check_files, unpack
 from w2s_export.verify.findings import Client, Code, Finding
-from w2s_export.verify.rules import check_rules, intended_clients, version_text
+from w2s_export.verify.rules.registry import check_rules, intended_clients, version_text
 from w2s_export.verify.specification import check_specification
 from w2s_export.verify.verdicts import Verdict, judge
 

@@ -13,7 +13,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from w2s_export import __version__
-from w2s_export.convert.artifact import write_atomically
+from w2s_export.io.files import write_atomically
 from w2s_export.resources import asset
 from w2s_export.verify.chart import seam_chart
 from w2s_export.verify.findings import Finding, Severity
@@ -29,7 +29,7 @@ from w2s_export.verify.pictures import (
 from w2s_export.verify.report import ClientVerdict, SampleRuns, VerificationReport, environment
 
 if TYPE_CHECKING:
-    from w2s_export.convert.compare import Parity
+    from w2s_export.metrics.parity import Parity
 
 PAGE_NAME = "report.html"
 

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export import __version__
-from w2s_export.convert.artifact import write_atomically
+from w2s_export.io.files import write_atomically
 from w2s_export.verify.findings import Client, Finding, Severity
 
 if TYPE_CHECKING:
-    from w2s_export.convert.compare import Parity
+    from w2s_export.metrics.parity import Parity
     from w2s_export.restore.halo import HaloMeasurement
-    from w2s_export.verify.core_tests import CoreTest
+    from w2s_export.verify.clients.core_tests import CoreTest
 
 REPORT_NAME = "report.json"
 _LIBRARIES = (

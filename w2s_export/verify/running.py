@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.convert.compare import Parity, compare
-from w2s_export.data.images import read_image
 from w2s_export.errors import ImageError, PackageError
-from w2s_export.verify.contents import Contents
-from w2s_export.verify.described import (
+from w2s_export.io.images import read_image
+from w2s_export.metrics.parity import Parity, compare
+from w2s_export.rdf.stated import (
     ONNX,
     SAVED_MODEL,
     DescriptionError,
@@ -28,9 +27,10 @@ from w2s_export.verify.described import (
     stated_shape,
     tensor_ids,
 )
+from w2s_export.verify.clients.core_processing import postprocess, preprocess
+from w2s_export.verify.contents import Contents
 from w2s_export.verify.findings import Client, Code, Finding, Severity
-from w2s_export.verify.isolated import Arrays, Job, Outputs, running
-from w2s_export.verify.processing import postprocess, preprocess
+from w2s_export.verify.worker.isolated import Arrays, Job, Outputs, running
 
 ABSOLUTE = RELATIVE = 1e-3
 MISMATCHES = 1e-4

@@ -10,17 +10,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from w2s_export.clock import StageClock
-from w2s_export.convert.artifact import sha256_of
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import PackageError
+from w2s_export.io.files import sha256_of
 from w2s_export.networks.layout import multiplications
 from w2s_export.package.archive import Packages
-from w2s_export.package.description import POSTPROCESSING, PREPROCESSING
 from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
+from w2s_export.rdf.description import POSTPROCESSING, PREPROCESSING
+from w2s_export.rdf.stated import CPU_FAST, ONNX, SAVED_MODEL, example_files, weights_file
 from w2s_export.verify.cases import noise_cases
+from w2s_export.verify.clients.core_tests import CoreProgram, CoreTest, core_tests
 from w2s_export.verify.contents import Contents, unpack
-from w2s_export.verify.core_tests import CoreProgram, CoreTest, core_tests
-from w2s_export.verify.described import CPU_FAST, ONNX, SAVED_MODEL, example_files, weights_file
 from w2s_export.verify.findings import Code, Finding
 from w2s_export.verify.numbers import (
     EXPORT_AGAIN,
@@ -36,11 +36,11 @@ from w2s_export.verify.numbers import (
     load_weights,
 )
 from w2s_export.verify.report import PackageFacts, SampleRuns, VerificationReport
-from w2s_export.verify.rules import check_rules, intended_clients
+from w2s_export.verify.rules.registry import check_rules, intended_clients
 
 if TYPE_CHECKING:
-    from w2s_export.convert.runtimes import Runtime
-    from w2s_export.package.description import Description
+    from w2s_export.rdf.description import Description
+    from w2s_export.runtime.runtimes import Runtime
 
 __all__ = ["VerificationReport", "verify_packages"]
 
@@ -69,7 +69,7 @@ def verify_packages(
         loaded: runtimes of weights files, by the SHA-256 of the file. A package that holds the same
             file is run by the same runtime.
     """
-    from w2s_export.convert.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
+    from w2s_export.runtime.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
 
     clock = StageClock(progress)
     outcome = Outcome()

@@ -1,0 +1,3 @@
+"""Networks are converted as the formats' tests convert them."""
+
+from tests.formats.conftest import converted, plain  # noqa: F401

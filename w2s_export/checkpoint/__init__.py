@@ -1,1 +1,0 @@
-"""Checkpoints: one module per source format, all giving the same `Checkpoint`."""

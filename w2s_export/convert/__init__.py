@@ -1,1 +1,0 @@
-"""Converts a generator to ONNX and to a TensorFlow SavedModel, and runs what it wrote."""

@@ -1,0 +1,1 @@
+"""Writes a network down: one module for each format."""

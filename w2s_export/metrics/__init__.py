@@ -1,0 +1,1 @@
+"""How far two images are from each other."""

@@ -1,0 +1,1 @@
+"""Runs a written network: one session for export, verification and restoration."""

@@ -1,0 +1,236 @@
+"""Runs a converted file, or its source. One class a runtime, all float32 NCHW in and out."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.errors import PackageError
+from w2s_export.formats.saved_model import GRAPH_FILE, OPERATIONS, SIGNATURE
+
+if TYPE_CHECKING:
+    import keras
+
+MOST_MEMBERS = 1000
+MOST_BYTES = 4 << 30
+
+_SMALL = 64 << 20
+_MOST_RATIO = 200  # unpacked bytes per packed byte; float weights hardly shrink
+
+
+class Runtime(Protocol):
+    """Something that restores a batch."""
+
+    name: str
+    """Program and version, e.g. `ONNX Runtime 1.32.0`."""
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Restore: (N, C, H, W) normalised float32 → (N, C, scale·H, scale·W)."""
+        ...
+
+
+class KerasRuntime:
+    """The source: the Keras model itself, compiled once for every size."""
+
+    def __init__(self, model: keras.Model) -> None:
+        import keras
+        import tensorflow as tf
+
+        self.name = f"Keras {keras.__version__}"
+        # A graph frees each tensor after its last use; an eager call holds all of them.
+        self._call = tf.function(
+            lambda batch: model(batch, training=False),
+            input_signature=[tf.TensorSpec((None, None, None, model.inputs[0].shape[-1]))],
+        )
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Restore: (N, C, H, W) → (N, C, scale·H, scale·W)."""
+        output = self._call(batch.transpose(0, 2, 3, 1)).numpy()
+        return np.ascontiguousarray(output.transpose(0, 3, 1, 2))
+
+
+class OnnxRuntime:
+    """An ONNX file in ONNX Runtime, on the CPU.
+
+    Args:
+        path: the file.
+        threads: None for as many as there are cores.
+
+    Raises:
+        PackageError: ONNX Runtime refuses the file.
+    """
+
+    _disabled: Sequence[str] = ()
+    """Optimisers of ONNX Runtime."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        import onnxruntime
+
+        self.name = f"ONNX Runtime {onnxruntime.__version__}"
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors alone
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path),
+                options,
+                providers=["CPUExecutionProvider"],
+                disabled_optimizers=list(self._disabled),
+            )
+        except Exception as error:  # ONNX Runtime's errors share no other class
+            raise PackageError(f"{path}: {self.name} refuses it: {_line(error)}") from None
+        if (inputs := len(self._session.get_inputs())) != 1:
+            raise PackageError(f"{path}: has {inputs} inputs, a restoration model has one")
+        self._input = self._session.get_inputs()[0].name
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Restore: (N, C, H, W) → (N, C, scale·H, scale·W)."""
+        output: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
+        return output
+
+
+class CpuFastRuntime(OnnxRuntime):
+    """The fast CPU graph in ONNX Runtime. It takes one image at a time.
+
+    Raises:
+        PackageError: ONNX Runtime refuses the file.
+    """
+
+    _disabled = ("ConstantFolding",)  # see `restore.engines`
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        super().__init__(path, threads)
+        self.name += ", fast CPU graph"
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Restore: (N, C, H, W) → (N, C, scale·H, scale·W)."""
+        restore = super().__call__
+        return np.concatenate([restore(image[np.newaxis]) for image in batch])
+
+
+class SavedModelRuntime:
+    """A SavedModel of this tool in TensorFlow, from its zip or its folder.
+
+    In a session, as TensorFlow's Java client loads it for DeepImageJ: TensorFlow 2's own loader
+    copies the graph again for its signature and takes four times as long (3.7 against 0.9 s for 23
+    blocks). That one is bioimageio.core's, which verification runs too.
+
+    Args:
+        path: the zip, unzipped into a temporary folder while it loads, or the folder.
+
+    Raises:
+        PackageError: not a SavedModel, one with operations that this tool does not write, or one
+            TensorFlow refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import tensorflow as tf
+
+        self.name = f"TensorFlow {tf.__version__}"
+        v1 = tf.compat.v1
+        with saved_model_folder(path) as folder:
+            _refuse_others(folder, path)
+            try:
+                self._session = v1.Session(graph=tf.Graph())
+                model = v1.saved_model.load(
+                    self._session, [v1.saved_model.tag_constants.SERVING], str(folder)
+                )
+                signature = model.signature_def[SIGNATURE]
+                (self._input,) = (tensor.name for tensor in signature.inputs.values())
+                (self._output,) = (tensor.name for tensor in signature.outputs.values())
+            except Exception as error:  # whatever TensorFlow raises: the file is at fault
+                raise PackageError(f"{path}: {self.name} refuses it: {_line(error)}") from None
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Restore: (N, C, H, W) → (N, C, scale·H, scale·W)."""
+        output: NDArray[np.float32] = self._session.run(self._output, {self._input: batch})
+        return output
+
+
+@contextmanager
+def saved_model_folder(path: Path) -> Iterator[Path]:
+    """A folder that holds the SavedModel, for as long as the block lasts.
+
+    Raises:
+        PackageError: a zip that is none, is damaged, escapes the folder or explodes.
+    """
+    if path.is_dir():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        _unzip(path, Path(temporary))
+        yield Path(temporary)
+
+
+def _unzip(path: Path, folder: Path) -> None:
+    """Unzip, refusing members that escape the folder and archives that explode.
+
+    Raises:
+        PackageError: not a zip, damaged, or unsafe.
+    """
+    try:
+        with ZipFile(path) as archive:
+            members = archive.infolist()
+            claimed = sum(member.file_size for member in members)
+            if len(members) > MOST_MEMBERS or claimed > MOST_BYTES:
+                raise PackageError(
+                    f"{path}: claims {len(members)} files and {claimed} bytes; a SavedModel has "
+                    f"at most {MOST_MEMBERS} and {MOST_BYTES}"
+                )
+            for member in members:
+                place = PurePosixPath(member.filename.replace("\\", "/"))
+                if place.is_absolute() or ".." in place.parts or ":" in member.filename:
+                    raise PackageError(f"{path}: member '{member.filename}' leaves the folder")
+                if member.file_size > max(_SMALL, _MOST_RATIO * member.compress_size):
+                    raise PackageError(f"{path}: member '{member.filename}' claims more than real")
+                target = folder / place
+                if member.is_dir():
+                    target.mkdir(parents=True, exist_ok=True)
+                    continue
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as source, target.open("wb") as stream:
+                    shutil.copyfileobj(source, stream)  # zipfile stops at the claimed size
+    except (OSError, BadZipFile, EOFError, RuntimeError, zlib.error) as error:
+        raise PackageError(f"{path}: is not a readable zip: {_line(error)}") from None
+
+
+def _refuse_others(folder: Path, path: Path) -> None:
+    """Refuse a graph with any operation that `to_saved_model` does not write.
+
+    A graph can read and write files when it is loaded or run; none of these operations can.
+
+    Raises:
+        PackageError: no graph, an unreadable one, or one with another operation.
+    """
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    file = folder / GRAPH_FILE
+    if not file.is_file():
+        raise PackageError(
+            f"{path}: has no {GRAPH_FILE} at its root; zip the files, not the folder"
+        )
+    try:
+        proto = SavedModel.FromString(file.read_bytes())
+    except Exception:  # protobuf's DecodeError, by whichever implementation is installed
+        raise PackageError(f"{path}: its {GRAPH_FILE} is damaged; write it again") from None
+    for graph in (meta.graph_def for meta in proto.meta_graphs):
+        operations = {node.op for node in graph.node}
+        for function in graph.library.function:
+            operations |= {node.op for node in function.node_def}
+        if others := sorted(operations - OPERATIONS):
+            message = f"{path}: its graph holds operations that w2s-export does not write"
+            raise PackageError(f"{message} ({', '.join(others)[:200]}); it is not run")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,1 @@
+"""Simulates widefield and SIM images: structures, optics, camera."""

@@ -1,0 +1,78 @@
+"""Tells what a checkpoint is, and whether it can be exported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from w2s_export.config import GeneratorConfig, Normalisation, Provenance
+from w2s_export.errors import W2SExportError
+from w2s_export.networks.layout import parameter_count
+from w2s_export.sources.load import load_checkpoint
+from w2s_export.sources.recognise import recognise
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a file is."""
+
+    path: Path
+    format: str
+    """Name of the format, e.g. `keras-h5` or `pytorch`; `unknown` for anything else."""
+    architecture: GeneratorConfig | None
+    """None where the file holds no generator of the family."""
+    parameters: int | None
+    """Number of trainable parameters."""
+    normalisation: Normalisation | None
+    """None where the format does not record it."""
+    provenance: Provenance
+    dtypes: tuple[str, ...]
+    """Element types of the stored tensors."""
+    assumed: tuple[str, ...]
+    """Fields of `architecture` that the file does not show."""
+    exportable: bool
+    """Whether `load_checkpoint` takes it."""
+    reason: str
+    """Why it is not exportable; else empty."""
+
+
+def inspect_checkpoint(path: Path, *, scale: int | None = None) -> Inspection:
+    """Look at a file of any kind; whatever is wrong with it is in the result.
+
+    The weights are read and checked, as an export would. TensorFlow is imported for a SavedModel
+    only, torch for `.pth` only.
+
+    Args:
+        path: any file or folder.
+        scale: as for `load_checkpoint`.
+    """
+    source_format = "unknown"
+    try:
+        source_format = recognise(path)
+        checkpoint = load_checkpoint(path, scale=scale)
+    except (W2SExportError, OSError) as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        return Inspection(
+            path=path,
+            format=source_format,
+            architecture=None,
+            parameters=None,
+            normalisation=None,
+            provenance=Provenance(),
+            dtypes=(),
+            assumed=(),
+            exportable=False,
+            reason=reason,
+        )
+    return Inspection(
+        path=path,
+        format=checkpoint.source_format,
+        architecture=checkpoint.config,
+        parameters=parameter_count(checkpoint.config),
+        normalisation=checkpoint.normalisation,
+        provenance=checkpoint.provenance,
+        dtypes=checkpoint.dtypes,
+        assumed=checkpoint.assumed,
+        exportable=True,
+        reason="",
+    )

@@ -1,0 +1,126 @@
+"""bioimage.io packages of this tool: the weights of the ONNX member, the rest of the rdf."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+from w2s_export.config import (
+    Frozen,
+    GeneratorConfig,
+    Normalisation,
+    Provenance,
+    parse_config,
+    read_yaml,
+)
+from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError
+from w2s_export.sources import onnx_file
+from w2s_export.sources.architecture import NOTHING_KNOWN
+from w2s_export.sources.checkpoint import Checkpoint
+from w2s_export.sources.recognise import ZIP_DAMAGE
+
+_RDF_LIMIT = 1 << 20
+
+
+class _NoNormalisation(Frozen):
+    kind: Literal["none"] = "none"
+
+
+class _File(Frozen):
+    source: str
+    sha256: str
+
+
+class _Recorded(Frozen):
+    """`config.w2s_export` of the rdf, as `package.shared_fields` writes it, but for `export`."""
+
+    generator: GeneratorConfig
+    normalisation: Normalisation | _NoNormalisation | None = None
+    provenance: Provenance = Provenance()
+    cpu_fast: _File | None = None
+
+
+def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
+    """Read either zip of a package of ours.
+
+    Raises:
+        CheckpointError: damaged, or a package that this tool did not write.
+        CheckpointMismatchError: the weights are not those of the architecture the rdf records.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            rdf = _rdf(archive)
+            recorded = _recorded(rdf)
+            checkpoint = onnx_file.from_bytes(_onnx_weights(archive, rdf), known)
+    except ZIP_DAMAGE as error:
+        raise CheckpointError(f"is a damaged zip ({error}); fetch or write it again") from None
+    if checkpoint.config != recorded.generator:
+        raise CheckpointMismatchError(
+            f"its weights are of {checkpoint.config}, its rdf records {recorded.generator}"
+        )
+    how = recorded.normalisation
+    return replace(
+        checkpoint,
+        normalisation=None if isinstance(how, _NoNormalisation) else how,
+        provenance=recorded.provenance,
+        source_format="package",
+    )
+
+
+def _rdf(archive: zipfile.ZipFile) -> Mapping[str, Any]:
+    names = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
+    name = next(name for name in names if name in archive.namelist())
+    if archive.getinfo(name).file_size > _RDF_LIMIT:
+        raise CheckpointError(f"claims a {name} larger than {_RDF_LIMIT} bytes")
+    with TemporaryDirectory(prefix="w2s-export-") as folder:
+        copy = Path(folder) / name
+        copy.write_bytes(archive.read(name))
+        try:
+            rdf = read_yaml(copy, _RDF_LIMIT)
+        except ConfigError as error:
+            raise CheckpointError(str(error).replace(str(copy), name)) from None
+    if not isinstance(rdf, dict):
+        raise CheckpointError(f"its {name} is no mapping of fields")
+    return rdf
+
+
+def _recorded(rdf: Mapping[str, Any]) -> _Recorded:
+    section = rdf.get("config")
+    record = section.get("w2s_export") if isinstance(section, dict) else None
+    if record is None:
+        raise CheckpointError(
+            "is a bioimage.io package that w2s-export did not write (its rdf has no "
+            "config.w2s_export); give the weights it was made from"
+        )
+    try:
+        return parse_config(_Recorded, _generator_part(record), "config.w2s_export of its rdf")
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def _generator_part(record: object) -> object:
+    if not isinstance(record, dict):
+        return record
+    return {key: value for key, value in record.items() if key != "export"}
+
+
+def _onnx_weights(archive: zipfile.ZipFile, rdf: Mapping[str, Any]) -> bytes:
+    listed = rdf.get("weights")
+    entry = listed.get("onnx") if isinstance(listed, dict) else None
+    entry = entry if isinstance(entry, dict) else {}
+    source = entry.get("source")
+    if not isinstance(source, str) or source not in archive.namelist():
+        raise CheckpointError(f"its rdf names ONNX weights {source!r}, which the zip does not hold")
+    weights = archive.read(source)
+    recorded, found = entry.get("sha256"), hashlib.sha256(weights).hexdigest()
+    if recorded is not None and recorded != found:
+        raise CheckpointError(
+            f"its '{source}' is not the file its rdf names (SHA-256 {found[:12]}…, recorded "
+            f"{str(recorded)[:12]}…); fetch the package again"
+        )
+    return weights

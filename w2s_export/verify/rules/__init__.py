@@ -1,0 +1,1 @@
+"""What each client demands of a description and its files, by topic."""

@@ -1,0 +1,215 @@
+"""Rules of the description as such: its place, its version, its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from w2s_export.rdf.stated import at, is_05, listed, release
+from w2s_export.verify.findings import Code, Severity
+from w2s_export.verify.rules.registry import (
+    CORE,
+    DEEPIMAGEJ,
+    EVERYONE,
+    JDLL,
+    OLD_DEEPIMAGEJ,
+    ZOO,
+    Fault,
+    Subject,
+    rule,
+    version_text,
+)
+
+
+@rule(
+    'DeepImageJ: "`rdf.yaml` at zip root".',
+    Code.rdf_name,
+    DEEPIMAGEJ,
+    "rename the description to rdf.yaml",
+)
+def _rdf_has_its_name(subject: Subject) -> Iterator[Fault]:
+    if subject.package.rdf_name != "rdf.yaml":
+        yield subject.package.rdf_name, "DeepImageJ looks for rdf.yaml alone"
+
+
+@rule(
+    'DeepImageJ 2.1 / 3.0 refuse "0.5 packages ✔".',
+    Code.format_unsupported,
+    OLD_DEEPIMAGEJ,
+    "use the package of format 0.4",
+)
+def _old_deepimagej_reads_04(subject: Subject) -> Iterator[Fault]:
+    if release(subject.rdf)[:2] != (0, 4):
+        yield "format_version", f"is {version_text(subject.rdf)}; these versions read 0.4 alone"
+
+
+@rule(
+    "DeepImageJ 3.1 (JDLL 0.6.1): \"`format_version` '0.4.x' or '0.5.x'\".",
+    Code.format_unsupported,
+    JDLL,
+    "write format 0.4.10 or 0.5.10",
+)
+def _jdll_reads_04_and_05(subject: Subject) -> Iterator[Fault]:
+    if release(subject.rdf)[:2] not in ((0, 4), (0, 5)):
+        yield "format_version", f"is {version_text(subject.rdf)}; JDLL reads 0.4.x and 0.5.x"
+
+
+@rule(
+    'The zoo\'s bioimageio.core 0.10.4 with spec 0.5.10: "`format_version` ≤ 0.5.10".',
+    Code.format_unsupported,
+    (CORE[0], *ZOO),
+    "write format 0.5.10",
+)
+def _zoo_reads_up_to_0510(subject: Subject) -> Iterator[Fault]:
+    if not (0, 3) <= release(subject.rdf) <= (0, 5, 10):
+        yield "format_version", f"is {version_text(subject.rdf)}; the zoo reads up to 0.5.10"
+
+
+@rule(
+    "bioimageio.core 0.11.0 with spec 0.5.12.0 reads versions from 0.3 on.",
+    Code.format_unsupported,
+    (CORE[1],),
+    "write format 0.5.10",
+)
+def _core_reads_versions(subject: Subject) -> Iterator[Fault]:
+    if len(release(subject.rdf)) < 2 or release(subject.rdf) < (0, 3):
+        yield "format_version", f"is {version_text(subject.rdf)}; bioimageio.spec reads 0.3 to 0.5"
+
+
+@rule(
+    "bioimageio.spec 0.5.12.0: \"future format_version '0.5.13' treated as '0.5.12'\" ✔.",
+    Code.format_newer,
+    (CORE[1],),
+    "write format 0.5.10",
+    Severity.warning,
+)
+def _core_knows_the_version(subject: Subject) -> Iterator[Fault]:
+    if release(subject.rdf) >= (0, 5, 13):
+        yield "format_version", f"is {version_text(subject.rdf)}; read as 0.5.12, the rest ignored"
+
+
+@rule(
+    "Every client runs models; bioimageio.spec reads other types as other resources.",
+    Code.not_a_model,
+    EVERYONE,
+    "set type: model",
+)
+def _it_is_a_model(subject: Subject) -> Iterator[Fault]:
+    if subject.rdf.get("type") != "model":
+        yield "type", f"is {subject.rdf.get('type')!r:.40}, not 'model'"
+
+
+@rule(
+    'JDLL: "Missing `weights`, `inputs` or `outputs` is an NPE"; the specification requires them.',
+    Code.rdf_incomplete,
+    EVERYONE,
+    "describe the tensors and the weights",
+)
+def _tensors_and_weights_are_described(subject: Subject) -> Iterator[Fault]:
+    for key, kind in (("weights", dict), ("inputs", list), ("outputs", list)):
+        value = subject.rdf.get(key)
+        if not value or not isinstance(value, kind):
+            yield key, f"is {value!r:.40}; clients crash without it"
+
+
+@rule(
+    'JDLL 0.5: "documentation/covers as mappings (0.5.11+: ClassCastException)"; core 0.10.4 '
+    'refuses "0.5.11+ mappings `{source, sha256}` ✔".',
+    Code.documents_as_mappings,
+    (*JDLL, CORE[0], *ZOO),
+    "write the file name as a plain string, as formats up to 0.5.10 do",
+)
+def _documents_are_strings(subject: Subject) -> Iterator[Fault]:
+    documents = [("documentation", subject.rdf.get("documentation"))]
+    covers = listed(subject.rdf, "covers")
+    documents += [(f"covers[{i}]", cover) for i, cover in enumerate(covers)]
+    for where, value in documents:
+        if value is not None and not isinstance(value, str):
+            yield where, f"is {type(value).__name__}; JDLL and core 0.10.4 read a string"
+
+
+@rule('JDLL: drops a model with "no `name`".', Code.name_missing, EVERYONE, "give the model a name")
+def _model_has_a_name(subject: Subject) -> Iterator[Fault]:
+    name = subject.rdf.get("name")
+    if not isinstance(name, str) or not name.strip():
+        yield "name", f"is {name!r:.40}"
+
+
+@rule(
+    'JDLL: "drops a 0.5 model with `config` but neither `id` nor `config.bioimageio.nickname`".',
+    Code.nickname_missing,
+    JDLL,
+    "set config.bioimageio.nickname",
+)
+def _model_of_05_has_a_nickname(subject: Subject) -> Iterator[Fault]:
+    if subject.format_05 and subject.rdf.get("config") and not subject.rdf.get("id"):
+        yield from _nickname(subject)
+
+
+@rule(
+    'JDLL, 0.4: without a nickname "a `friend-N` that changes at each parse and breaks '
+    'recorded macros".',
+    Code.nickname_missing,
+    JDLL,
+    "set config.bioimageio.nickname",
+    Severity.warning,
+)
+def _model_of_04_has_a_nickname(subject: Subject) -> Iterator[Fault]:
+    if not subject.format_05:
+        yield from _nickname(subject)
+
+
+@rule(
+    '2.1 / 3.0: `run("DeepImageJ Run", "model=[NAME] …")`; 3.1: "model_path=[FOLDER]".',
+    Code.name_breaks_macros,
+    DEEPIMAGEJ,
+    "leave [ and ] out of the name",
+    Severity.warning,
+)
+def _name_fits_a_macro(subject: Subject) -> Iterator[Fault]:
+    name = subject.rdf.get("name")
+    if isinstance(name, str) and set(name) & set("[]"):
+        yield "name", f"'{name:.60}': a bracket ends the argument of a recorded macro"
+
+
+@rule(
+    '"float32": JDLL converts to the stated type before the engine sees it.',
+    Code.tensor_not_float32,
+    DEEPIMAGEJ,
+    "state float32 and convert the network to it",
+)
+def _tensors_are_float32(subject: Subject) -> Iterator[Fault]:
+    for side in ("inputs", "outputs"):
+        for index, tensor in enumerate(listed(subject.rdf, side)):
+            data = at(tensor, "data", "type") if is_05(subject.rdf) else at(tensor, "data_type")
+            if data not in (None, "float32"):
+                yield f"{side}[{index}]", f"is {data!r:.40}; networks of images take float32"
+
+
+@rule(
+    '"one input, one output": DeepImageJ takes the current image as the first input; JDLL then '
+    'throws "Missing input tensor".',
+    Code.several_inputs,
+    DEEPIMAGEJ,
+    "join the inputs as channels of one",
+)
+def _one_image_goes_in(subject: Subject) -> Iterator[Fault]:
+    if (count := len(listed(subject.rdf, "inputs"))) > 1:
+        yield "inputs", f"are {count}; the current image is one"
+
+
+@rule(
+    '"one input, one output": what all of them were tried with.',
+    Code.several_outputs,
+    DEEPIMAGEJ,
+    "join the outputs as channels of one",
+    Severity.warning,
+)
+def _one_image_comes_out(subject: Subject) -> Iterator[Fault]:
+    if (count := len(listed(subject.rdf, "outputs"))) > 1:
+        yield "outputs", f"are {count}; macros go on with the current image alone"
+
+
+def _nickname(subject: Subject) -> Iterator[Fault]:
+    nickname = at(subject.rdf, "config", "bioimageio", "nickname")
+    if not isinstance(nickname, str) or not nickname:
+        yield "config.bioimageio.nickname", f"is {nickname!r:.40}"

@@ -1,0 +1,1 @@
+"""Foreign weights run in a process of their own."""
