@@ -157,6 +157,11 @@ RUNNING = [
 ]
 
 
+def name_of(value: object) -> str:
+    """The same in every process: xdist compares the names of tests."""
+    return getattr(value, "__name__", str(value))
+
+
 @pytest.mark.parametrize(
     ("inflict", "code", "severity"),
     RUNNING,
