@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from w2s_export.config import GeneratorConfig
     from w2s_export.formats.artifact import OnnxArtifact, SavedModelArtifact
     from w2s_export.restore.halo import HaloMeasurement
-    from w2s_export.runtime.runtimes import Runtime
+    from w2s_export.runtime.protocol import Runtime
     from w2s_export.sources.checkpoint import Checkpoint
     from w2s_export.verify.verify import VerificationReport
 
@@ -118,7 +118,7 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         from w2s_export.graph.cpu_fast import to_cpu_fast
         from w2s_export.metrics.parity import compare
         from w2s_export.networks.rrdbnet import build_generator, set_weights
-        from w2s_export.runtime.runtimes import KerasRuntime
+        from w2s_export.runtime.keras import KerasRuntime
         from w2s_export.verify.verify import verify_packages
 
         model = build_generator(checkpoint.config)
@@ -183,15 +183,16 @@ def _load(
     onnx: OnnxArtifact, saved_model: SavedModelArtifact, cpu_fast: OnnxArtifact | None
 ) -> dict[str, Runtime]:
     """Runtimes of the files by their SHA-256; none restores the same pixels twice."""
-    from w2s_export.runtime.caching import Remembered
-    from w2s_export.runtime.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
+    from w2s_export.runtime.caching import CachingRuntime
+    from w2s_export.runtime.onnx_runtime import OnnxRuntime
+    from w2s_export.runtime.saved_model import SavedModelRuntime
 
     loaded: dict[str, Runtime] = {
-        onnx.sha256: Remembered(OnnxRuntime(onnx.path)),
-        saved_model.sha256: Remembered(SavedModelRuntime(saved_model.path)),
+        onnx.sha256: CachingRuntime(OnnxRuntime(onnx.path)),
+        saved_model.sha256: CachingRuntime(SavedModelRuntime(saved_model.path)),
     }
     if cpu_fast is not None:
-        loaded[cpu_fast.sha256] = Remembered(CpuFastRuntime(cpu_fast.path))
+        loaded[cpu_fast.sha256] = CachingRuntime(OnnxRuntime(cpu_fast.path))
     return loaded
 
 

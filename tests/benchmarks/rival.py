@@ -29,25 +29,25 @@ Run = Callable[[Floats], Floats]
 
 
 def _ours(folder: Path) -> Run:
-    from w2s_export.runtime.engines import open_engine
+    from w2s_export.runtime.choose import open_engine
 
     return open_engine("cpu", folder / "weights.onnx")
 
 
 def _fast(folder: Path) -> Run:
-    from w2s_export.runtime.engines import open_engine
+    from w2s_export.runtime.choose import open_engine
 
     return open_engine("cpu", folder / "cpu_fast.onnx")
 
 
 def _openvino(folder: Path) -> Run:
-    from w2s_export.runtime.engines import open_engine
+    from w2s_export.runtime.choose import open_engine
 
     return open_engine("openvino", folder / "weights.onnx")
 
 
 def _saved_model(folder: Path) -> Run:
-    from w2s_export.runtime.runtimes import SavedModelRuntime
+    from w2s_export.runtime.saved_model import SavedModelRuntime
 
     return SavedModelRuntime(folder / "saved_model.zip")
 

@@ -22,7 +22,7 @@ from w2s_export.rdf.description import Description, Sample
 from w2s_export.rdf.metadata import default_metadata
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.restore.halo import HaloMeasurement
-from w2s_export.runtime.runtimes import KerasRuntime
+from w2s_export.runtime.keras import KerasRuntime
 from w2s_export.sources.npz_checkpoint import load_own
 
 HALO = 14

@@ -30,7 +30,7 @@ from w2s_export.formats.saved_model import to_saved_model
 from w2s_export.networks.layout import tensor_shapes
 from w2s_export.networks.rrdbnet import build_generator, set_weights
 from w2s_export.rdf.stated import SAVED_MODEL as SAVED_MODEL_KEY
-from w2s_export.runtime.runtimes import KerasRuntime
+from w2s_export.runtime.keras import KerasRuntime
 
 AT_HAND = version("bioimageio.core")
 pytestmark = needs_environments

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from w2s_export.metrics.parity import compare
-from w2s_export.runtime.runtimes import KerasRuntime, OnnxRuntime, SavedModelRuntime
+from w2s_export.runtime.keras import KerasRuntime
+from w2s_export.runtime.onnx_runtime import OnnxOptions, OnnxRuntime
+from w2s_export.runtime.saved_model import SavedModelRuntime
 
 # Measured over the family and these sizes: 4e-7 of the range, float32 rounding in another order.
 # A wrong pixel of the resize, another padding or a swapped channel is above 1e-2.
@@ -27,7 +29,7 @@ def noise(config: Any, case: str) -> np.ndarray:
 def runtimes(converted: Any) -> tuple[Any, ...]:
     return (
         KerasRuntime(converted.model),
-        OnnxRuntime(converted.onnx.path, threads=1),
+        OnnxRuntime(converted.onnx.path, OnnxOptions(threads=1)),
         SavedModelRuntime(converted.saved_model.path),
     )
 

@@ -14,12 +14,13 @@ SIZES = [(3, 2), (17, 29), (45, 131)]  # less than a tile, odd, more than a bloc
 def test_is_the_same_network_at_any_size(converted: Any, tmp_path: Path) -> None:
     from w2s_export.graph.cpu_fast import to_cpu_fast
     from w2s_export.networks.rrdbnet import get_weights
-    from w2s_export.runtime.runtimes import CpuFastRuntime, OnnxRuntime
+    from w2s_export.runtime.onnx_runtime import OnnxOptions, OnnxRuntime
 
     config = converted.config
     weights = get_weights(converted.model, config)
-    fast = CpuFastRuntime(to_cpu_fast(config, weights, tmp_path / "fast.onnx").path, 2)
-    direct = OnnxRuntime(converted.onnx.path, 2)
+    two = OnnxOptions(threads=2)
+    fast = OnnxRuntime(to_cpu_fast(config, weights, tmp_path / "fast.onnx").path, two)
+    direct = OnnxRuntime(converted.onnx.path, two)
     rng = np.random.default_rng(0)
     for height, width in SIZES:
         step = config.pixel_unshuffle

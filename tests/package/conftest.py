@@ -90,7 +90,7 @@ def real_description(tmp_path_factory: pytest.TempPathFactory) -> Description:
     from w2s_export.formats.onnx import to_onnx
     from w2s_export.formats.saved_model import to_saved_model
     from w2s_export.networks.rrdbnet import build_generator
-    from w2s_export.runtime.runtimes import KerasRuntime
+    from w2s_export.runtime.keras import KerasRuntime
 
     folder = tmp_path_factory.mktemp("weights")
     model = build_generator(TINY, seed=3)

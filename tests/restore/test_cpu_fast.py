@@ -54,10 +54,10 @@ def test_both_packages_hold_it_and_say_so(fast: Packages, kind: str) -> None:
 def test_it_restores_the_same_at_an_odd_size(
     fast: Packages, tmp_path: Path, option: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from w2s_export.runtime import engines
+    from w2s_export.runtime import onnx_runtime
 
     ran = []
-    opened = engines.OnnxSession.__init__
+    opened = onnx_runtime.OnnxRuntime.__init__
 
     def watched(self: object, onnx: Path, *arguments: object, **options: object) -> None:
         import onnx as library
@@ -65,11 +65,11 @@ def test_it_restores_the_same_at_an_odd_size(
         ran.append({node.op_type for node in library.load(onnx).graph.node})
         opened(self, onnx, *arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(engines.OnnxSession, "__init__", watched)
+    monkeypatch.setattr(onnx_runtime.OnnxRuntime, "__init__", watched)
     pixels, given = noise(91, 203), [option, str(fast.bioimageio), "--memory", "1GB"]
     direct = restored(tmp_path / "direct", pixels, *given)
     other = restored(tmp_path / "fast", pixels, *given, "--cpu-fast")
-    assert "Gather" in ran[1] - ran[0]
+    assert "Gather" in ran[-1] - ran[0]
     assert not np.array_equal(other, direct)  # another graph rounds otherwise
     # measured: 1e-6 of the range; a wrong border or tap gives 1e-2 and more
     assert np.abs(other - direct).max() <= 1e-4 * np.ptp(direct)

@@ -11,7 +11,9 @@ import pytest
 from scipy.ndimage import correlate
 
 from w2s_export.errors import ConfigError, MissingExtraError, PackageError
-from w2s_export.runtime.engines import Engine, EngineError, open_engine, usable_cores
+from w2s_export.runtime.choose import Engine, open_engine
+from w2s_export.runtime.protocol import EngineError
+from w2s_export.runtime.threads import usable_cores
 
 MakeOnnx = Callable[[int], Path]
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from w2s_export.errors import PackageError
-from w2s_export.runtime import runtimes
-from w2s_export.runtime.runtimes import KerasRuntime, OnnxRuntime, SavedModelRuntime
+from w2s_export.runtime import saved_model
+from w2s_export.runtime.keras import KerasRuntime
+from w2s_export.runtime.onnx_runtime import OnnxRuntime
+from w2s_export.runtime.saved_model import SavedModelRuntime
 
 
 def test_names_carry_versions(plain: Any) -> None:
@@ -172,7 +174,7 @@ def test_an_unsafe_or_broken_saved_model_is_refused(
 def test_a_zip_that_claims_too_much_is_not_unpacked(
     plain: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runtimes, "MOST_BYTES", 1000)
+    monkeypatch.setattr(saved_model, "MOST_BYTES", 1000)
     with pytest.raises(PackageError, match="claims 2 files"):
         SavedModelRuntime(plain.saved_model.path)
 

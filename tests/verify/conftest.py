@@ -59,8 +59,10 @@ def export(folder: Path, seed: int) -> Good:
     from w2s_export.formats.onnx import to_onnx
     from w2s_export.formats.saved_model import to_saved_model
     from w2s_export.networks.rrdbnet import build_generator, get_weights, set_weights
-    from w2s_export.runtime.caching import Remembered
-    from w2s_export.runtime.runtimes import KerasRuntime, OnnxRuntime, SavedModelRuntime
+    from w2s_export.runtime.caching import CachingRuntime
+    from w2s_export.runtime.keras import KerasRuntime
+    from w2s_export.runtime.onnx_runtime import OnnxRuntime
+    from w2s_export.runtime.saved_model import SavedModelRuntime
 
     config = GeneratorConfig(nf=8, gc=4, nb=1)
     model = build_generator(config, seed)
@@ -83,8 +85,8 @@ def export(folder: Path, seed: int) -> Good:
     )
     onnx, saved_model = description.onnx, description.saved_model
     loaded = {
-        onnx.sha256: Remembered(OnnxRuntime(onnx.path)),
-        saved_model.sha256: Remembered(SavedModelRuntime(saved_model.path)),
+        onnx.sha256: CachingRuntime(OnnxRuntime(onnx.path)),
+        saved_model.sha256: CachingRuntime(SavedModelRuntime(saved_model.path)),
     }
     for runtime in loaded.values():
         runtime(normalised[np.newaxis])

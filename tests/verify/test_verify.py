@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from w2s_export.package.archive import Packages
-from w2s_export.runtime.caching import Remembered
+from w2s_export.runtime.caching import CachingRuntime
 from w2s_export.verify import verify
 from w2s_export.verify.findings import Client, Code, Severity
 from w2s_export.verify.verify import verify_packages
@@ -249,7 +249,7 @@ def test_files_that_are_loaded_already_are_not_run_again(good, without_core):
             return self.runtime(batch)
 
     sha256 = good.description.onnx.sha256
-    loaded = {**good.loaded, sha256: Remembered(Counted(good.loaded[sha256]))}
+    loaded = {**good.loaded, sha256: CachingRuntime(Counted(good.loaded[sha256]))}
     first = verify_packages(good.packages, good.source, good.description, loaded=loaded)
     assert first.passed
     assert len(ran) > 5

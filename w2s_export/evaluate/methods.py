@@ -64,7 +64,7 @@ class Network:
         self, path: Path, name: str, normalisation: Normalisation | None, tile: int
     ) -> None:
         from w2s_export.networks.rrdbnet import build_generator, set_weights
-        from w2s_export.runtime.runtimes import KerasRuntime
+        from w2s_export.runtime.keras import KerasRuntime
 
         checkpoint = load_checkpoint(path)
         how = checkpoint.normalisation or normalisation

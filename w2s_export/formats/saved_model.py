@@ -19,33 +19,11 @@ from w2s_export.config import GeneratorConfig
 from w2s_export.formats.artifact import INPUT_ID, OUTPUT_ID, ConversionError, SavedModelArtifact
 from w2s_export.formats.tf_graph import write_graph
 from w2s_export.io.files import sha256_of, write_atomically
+from w2s_export.runtime.saved_model import GRAPH_FILE, OPERATIONS, SIGNATURE
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
-
-SIGNATURE = "serving_default"
-GRAPH_FILE = "saved_model.pb"
-
-# Every one is in TensorFlow 1.15, with the attributes that `strip_default_attrs` leaves.
-OPERATIONS = frozenset(
-    {
-        "AddV2",
-        "BiasAdd",
-        "ConcatV2",
-        "Const",
-        "Conv2D",
-        "Identity",
-        "LeakyRelu",
-        "Mul",
-        "Placeholder",
-        "ResizeNearestNeighbor",
-        "Shape",
-        "SpaceToDepth",
-        "StridedSlice",
-        "Transpose",
-    }
-)
 
 _log = logging.getLogger(__name__)
 

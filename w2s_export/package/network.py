@@ -168,7 +168,7 @@ def _convert(bare: BareWeights, folder: Path) -> Network:
     from w2s_export.metrics.parity import compare
     from w2s_export.networks.rrdbnet import build_generator, set_weights
     from w2s_export.restore.halo import measure_halo
-    from w2s_export.runtime.runtimes import CpuFastRuntime, OnnxRuntime
+    from w2s_export.runtime.onnx_runtime import OnnxRuntime
 
     checkpoint = load_checkpoint(bare.path, scale=bare.scale)
     generator = build_generator(checkpoint.config)
@@ -185,7 +185,7 @@ def _convert(bare: BareWeights, folder: Path) -> Network:
     fast = to_cpu_fast(checkpoint.config, checkpoint.weights, folder / CPU_FAST).path
     height, width = (checkpoint.config.pixel_unshuffle * side for side in _CROP)
     crop = image[np.newaxis, :, :height, :width]
-    row = compare("the fast CPU graph", "crop", direct(crop), CpuFastRuntime(fast)(crop))
+    row = compare("the fast CPU graph", "crop", direct(crop), OnnxRuntime(fast)(crop))
     if not row.max_relative <= CPU_FAST_TOLERANCE:
         raise ConversionError(
             f"{bare.path}: the fast CPU graph is {row.max_relative:.1e} of the range from the "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from w2s_export.errors import ConfigError, MissingExtraError
 from w2s_export.restore.zarr_job import Mapper, Tile, TileJob, restore_one
-from w2s_export.runtime.engines import usable_cores
+from w2s_export.runtime.threads import usable_cores
 
 if TYPE_CHECKING:
     import distributed

@@ -20,7 +20,7 @@ from w2s_export.errors import ImageError
 from w2s_export.restore.tiling import restore_tiled
 
 if TYPE_CHECKING:
-    from w2s_export.runtime.runtimes import Runtime
+    from w2s_export.runtime.protocol import Runtime
 
 logger = logging.getLogger(__name__)
 

@@ -35,10 +35,10 @@ from w2s_export.restore.record import Record, identity
 from w2s_export.restore.scaling import scaling_of
 from w2s_export.restore.source import Source, open_source
 from w2s_export.restore.tiling import Span, restore_tile, spans
-from w2s_export.runtime.engines import Engine
+from w2s_export.runtime.choose import Engine
 
 if TYPE_CHECKING:
-    from w2s_export.runtime.runtimes import Runtime
+    from w2s_export.runtime.protocol import Runtime
 
 _ENDINGS = {"tiff": ".tif", "ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr"}
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from w2s_export.errors import ImageError
 
 if TYPE_CHECKING:
-    from w2s_export.runtime.runtimes import Runtime
+    from w2s_export.runtime.protocol import Runtime
 
 
 @dataclass(frozen=True, slots=True)

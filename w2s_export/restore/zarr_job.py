@@ -28,10 +28,10 @@ from w2s_export.restore.output import OutputLayout, discard, publish, require_sp
 from w2s_export.restore.record import Record
 from w2s_export.restore.source import open_source
 from w2s_export.restore.tiling import Span, restore_tile
-from w2s_export.runtime.engines import Engine, open_engine
+from w2s_export.runtime.choose import Engine, open_engine
 
 if TYPE_CHECKING:
-    from w2s_export.runtime.runtimes import Runtime
+    from w2s_export.runtime.protocol import Runtime
 
 ONNX = "network.onnx"
 _one_at_a_time = threading.Lock()

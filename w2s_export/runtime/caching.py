@@ -8,16 +8,14 @@ the same pixels. Running them again was a third of the time of an export of 23 b
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from w2s_export.runtime.runtimes import Runtime
+from w2s_export.runtime.protocol import Runtime
 
 
-class Remembered:
+class CachingRuntime:
     """A runtime and its outputs so far, by the bits of their inputs."""
 
     def __init__(self, runtime: Runtime) -> None:

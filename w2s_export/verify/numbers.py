@@ -25,7 +25,7 @@ from w2s_export.verify.findings import Client, Code, Finding
 
 if TYPE_CHECKING:
     from w2s_export.rdf.description import Description
-    from w2s_export.runtime.runtimes import Runtime
+    from w2s_export.runtime.protocol import Runtime
 
 TOLERANCE = 1e-4
 """Largest difference between two outputs that count as the same image, part of the output's range.

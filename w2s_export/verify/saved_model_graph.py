@@ -14,8 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from w2s_export.errors import PackageError
-from w2s_export.formats.saved_model import GRAPH_FILE, SIGNATURE
-from w2s_export.runtime.runtimes import saved_model_folder
+from w2s_export.runtime.saved_model import GRAPH_FILE, SIGNATURE, saved_model_folder
 
 _COMPUTING = """
     Abs Add AddN AddV2 All Any ArgMax ArgMin Assert Atan Atan2 AvgPool AvgPool3D BatchMatMul

@@ -40,7 +40,7 @@ from w2s_export.verify.rules.registry import check_rules, intended_clients
 
 if TYPE_CHECKING:
     from w2s_export.rdf.description import Description
-    from w2s_export.runtime.runtimes import Runtime
+    from w2s_export.runtime.protocol import Runtime
 
 __all__ = ["VerificationReport", "verify_packages"]
 
@@ -69,7 +69,8 @@ def verify_packages(
         loaded: runtimes of weights files, by the SHA-256 of the file. A package that holds the same
             file is run by the same runtime.
     """
-    from w2s_export.runtime.runtimes import CpuFastRuntime, OnnxRuntime, SavedModelRuntime
+    from w2s_export.runtime.onnx_runtime import OnnxRuntime
+    from w2s_export.runtime.saved_model import SavedModelRuntime
 
     clock = StageClock(progress)
     outcome = Outcome()
@@ -100,7 +101,7 @@ def verify_packages(
             SAVED_MODEL: SavedModelRuntime,
         }
         if description.cpu_fast is not None:
-            loaders[CPU_FAST] = CpuFastRuntime
+            loaders[CPU_FAST] = OnnxRuntime
         distinct = _distinct(opened, outcome)
         runnable = [
             (contents, load_weights(contents, loaders, outcome, loaded)) for contents in distinct

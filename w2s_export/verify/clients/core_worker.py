@@ -21,10 +21,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from w2s_export.formats.saved_model import GRAPH_FILE
 from w2s_export.io.files import sha256_of
 from w2s_export.rdf.stated import ONNX, SAVED_MODEL
-from w2s_export.runtime.runtimes import saved_model_folder
+from w2s_export.runtime.saved_model import GRAPH_FILE, saved_model_folder
 
 
 def main(formats: list[str], results_path: Path) -> None:

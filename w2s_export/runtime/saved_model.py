@@ -1,121 +1,50 @@
-"""Runs a converted file, or its source. One class a runtime, all float32 NCHW in and out."""
+"""A SavedModel in TensorFlow, and what may be run of one."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import PackageError
-from w2s_export.formats.saved_model import GRAPH_FILE, OPERATIONS, SIGNATURE
+from w2s_export.runtime.protocol import one_line, refused
 
-if TYPE_CHECKING:
-    import keras
+SIGNATURE = "serving_default"
+GRAPH_FILE = "saved_model.pb"
+
+OPERATIONS = frozenset(
+    {
+        "AddV2",
+        "BiasAdd",
+        "ConcatV2",
+        "Const",
+        "Conv2D",
+        "Identity",
+        "LeakyRelu",
+        "Mul",
+        "Placeholder",
+        "ResizeNearestNeighbor",
+        "Shape",
+        "SpaceToDepth",
+        "StridedSlice",
+        "Transpose",
+    }
+)
+"""What this tool writes, and all that it runs. Every one is in TensorFlow 1.15, with the attributes
+that `strip_default_attrs` leaves."""
 
 MOST_MEMBERS = 1000
 MOST_BYTES = 4 << 30
 
 _SMALL = 64 << 20
 _MOST_RATIO = 200  # unpacked bytes per packed byte; float weights hardly shrink
-
-
-class Runtime(Protocol):
-    """Something that restores a batch."""
-
-    name: str
-    """Program and version, e.g. `ONNX Runtime 1.32.0`."""
-
-    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Restore: (N, C, H, W) normalised float32 → (N, C, scale·H, scale·W)."""
-        ...
-
-
-class KerasRuntime:
-    """The source: the Keras model itself, compiled once for every size."""
-
-    def __init__(self, model: keras.Model) -> None:
-        import keras
-        import tensorflow as tf
-
-        self.name = f"Keras {keras.__version__}"
-        # A graph frees each tensor after its last use; an eager call holds all of them.
-        self._call = tf.function(
-            lambda batch: model(batch, training=False),
-            input_signature=[tf.TensorSpec((None, None, None, model.inputs[0].shape[-1]))],
-        )
-
-    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Restore: (N, C, H, W) → (N, C, scale·H, scale·W)."""
-        output = self._call(batch.transpose(0, 2, 3, 1)).numpy()
-        return np.ascontiguousarray(output.transpose(0, 3, 1, 2))
-
-
-class OnnxRuntime:
-    """An ONNX file in ONNX Runtime, on the CPU.
-
-    Args:
-        path: the file.
-        threads: None for as many as there are cores.
-
-    Raises:
-        PackageError: ONNX Runtime refuses the file.
-    """
-
-    _disabled: Sequence[str] = ()
-    """Optimisers of ONNX Runtime."""
-
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        import onnxruntime
-
-        self.name = f"ONNX Runtime {onnxruntime.__version__}"
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors alone
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(path),
-                options,
-                providers=["CPUExecutionProvider"],
-                disabled_optimizers=list(self._disabled),
-            )
-        except Exception as error:  # ONNX Runtime's errors share no other class
-            raise PackageError(f"{path}: {self.name} refuses it: {_line(error)}") from None
-        if (inputs := len(self._session.get_inputs())) != 1:
-            raise PackageError(f"{path}: has {inputs} inputs, a restoration model has one")
-        self._input = self._session.get_inputs()[0].name
-
-    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Restore: (N, C, H, W) → (N, C, scale·H, scale·W)."""
-        output: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
-        return output
-
-
-class CpuFastRuntime(OnnxRuntime):
-    """The fast CPU graph in ONNX Runtime. It takes one image at a time.
-
-    Raises:
-        PackageError: ONNX Runtime refuses the file.
-    """
-
-    _disabled = ("ConstantFolding",)  # see `restore.engines`
-
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        super().__init__(path, threads)
-        self.name += ", fast CPU graph"
-
-    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Restore: (N, C, H, W) → (N, C, scale·H, scale·W)."""
-        restore = super().__call__
-        return np.concatenate([restore(image[np.newaxis]) for image in batch])
 
 
 class SavedModelRuntime:
@@ -149,7 +78,7 @@ class SavedModelRuntime:
                 (self._input,) = (tensor.name for tensor in signature.inputs.values())
                 (self._output,) = (tensor.name for tensor in signature.outputs.values())
             except Exception as error:  # whatever TensorFlow raises: the file is at fault
-                raise PackageError(f"{path}: {self.name} refuses it: {_line(error)}") from None
+                raise refused(path, self.name, error) from None
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Restore: (N, C, H, W) → (N, C, scale·H, scale·W)."""
@@ -201,11 +130,11 @@ def _unzip(path: Path, folder: Path) -> None:
                 with archive.open(member) as source, target.open("wb") as stream:
                     shutil.copyfileobj(source, stream)  # zipfile stops at the claimed size
     except (OSError, BadZipFile, EOFError, RuntimeError, zlib.error) as error:
-        raise PackageError(f"{path}: is not a readable zip: {_line(error)}") from None
+        raise PackageError(f"{path}: is not a readable zip: {one_line(error)}") from None
 
 
 def _refuse_others(folder: Path, path: Path) -> None:
-    """Refuse a graph with any operation that `to_saved_model` does not write.
+    """Refuse a graph with any operation that is not in `OPERATIONS`.
 
     A graph can read and write files when it is loaded or run; none of these operations can.
 
@@ -230,7 +159,3 @@ def _refuse_others(folder: Path, path: Path) -> None:
         if others := sorted(operations - OPERATIONS):
             message = f"{path}: its graph holds operations that w2s-export does not write"
             raise PackageError(f"{message} ({', '.join(others)[:200]}); it is not run")
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
