@@ -39,3 +39,7 @@ class PackageError(W2SExportError):
 
 class MissingExtraError(W2SExportError):
     """An optional dependency that this request needs is not installed."""
+
+
+class WorkerError(W2SExportError):
+    """A process of its own that was stopped at a limit, or crashed."""
