@@ -6,9 +6,7 @@ import logging
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,11 +16,12 @@ import numpy as np
 from w2s_export.clock import StageClock
 from w2s_export.config import Normalisation, PercentileNormalisation
 from w2s_export.data.normalise import normalise
-from w2s_export.errors import ConfigError, ImageError, OutputError
+from w2s_export.errors import ConfigError, ImageError
 from w2s_export.networks.layout import parameter_count
 from w2s_export.package.archive import Packages, package_paths, write_packages
 from w2s_export.package.recorded import Recorded, read_recorded
 from w2s_export.package.sample import RawSample, read_sample
+from w2s_export.publish import publish, staging
 from w2s_export.rdf.description import Description, Sample
 from w2s_export.rdf.metadata import Metadata, check_name, default_metadata, read_metadata
 from w2s_export.resources import DEFAULT_MODEL, asset
@@ -108,8 +107,10 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         )
     from w2s_export.verify.clients.core_tests import core_program
 
+    targets = package_paths(name, request.output)
+    files = (targets.bioimageio.name, targets.deepimagej.name, PAGE_NAME, REPORT_NAME)
     with (
-        _staging(request.output, name, request.overwrite) as folder,
+        staging(request.output, files, overwrite=request.overwrite) as folder,
         core_program(apart=parameter_count(checkpoint.config) > _LARGE) as core,
     ):
         clock("Building the generator")
@@ -169,9 +170,9 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         report.write_json(folder / REPORT_NAME)
         write_page(report, folder / PAGE_NAME, name, spent)
         shutil.rmtree(work)
-        _publish(folder, request.output)
+        publish(folder, request.output, files)
     return ExportResult(
-        packages=package_paths(name, request.output),
+        packages=targets,
         report_path=request.output / REPORT_NAME,
         page_path=request.output / PAGE_NAME,
         report=report,
@@ -286,62 +287,3 @@ def _normalisation(request: ExportRequest, checkpoint: Checkpoint) -> Normalisat
             chosen.high,
         )
     return chosen
-
-
-@contextmanager
-def _staging(output: Path, name: str, overwrite: bool) -> Iterator[Path]:
-    """A hidden folder inside `output`, gone afterwards; `output` too if it was not there before.
-
-    Raises:
-        OutputError: not a folder, not writable, or holding this export's files already.
-    """
-    made: list[Path] = []
-    try:
-        for folder in (output, *output.parents):
-            if folder.exists():
-                break
-            made.append(folder)
-        output.mkdir(parents=True, exist_ok=True)
-        targets = package_paths(name, output)
-        reports = (output / REPORT_NAME, output / PAGE_NAME)
-        files = (targets.bioimageio, targets.deepimagej, *reports)
-        present = [path for path in files if path.exists()]
-        odd = [path for path in present if not path.is_file()]
-        if odd:
-            raise OutputError(f"{odd[0]} is not a file; move it away or choose another --output")
-        if present and not overwrite:
-            raise OutputError(
-                f"{present[0]} exists already; use --overwrite to replace it or choose another "
-                "--output"
-            )
-        staging = Path(tempfile.mkdtemp(prefix=".w2s-export-", dir=output))
-    except OSError as error:
-        for folder in made:
-            if folder.is_dir():
-                folder.rmdir()
-        raise OutputError(
-            f"{output}: cannot be written: {error.strerror}; choose another --output"
-        ) from None
-    try:
-        yield staging
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        for folder in made:
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
-
-
-def _publish(staging: Path, output: Path) -> None:
-    """Move what is finished into place, each file in one step.
-
-    Raises:
-        OutputError: a file of an earlier export cannot be replaced (on Windows: it is open).
-    """
-    for path in sorted(staging.iterdir()):
-        try:
-            path.replace(output / path.name)
-        except OSError as error:
-            raise OutputError(
-                f"{output / path.name}: cannot be replaced: {error.strerror}; close it, then "
-                "export again with --overwrite"
-            ) from None
