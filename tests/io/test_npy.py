@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from w2s_export.errors import ImageError
-from w2s_export.io import images
+from w2s_export.io import memory
 from w2s_export.io.images import read_image
 
 
@@ -67,6 +67,6 @@ def test_others_are_refused(tmp_path: Path, content: bytes, words: str) -> None:
 
 def test_a_claim_beyond_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.save(tmp_path / "large.npy", np.zeros((100, 100)))
-    monkeypatch.setattr(images, "MAX_BYTES", 79_999)
+    monkeypatch.setattr(memory, "MAX_BYTES", 79_999)
     with pytest.raises(ImageError, match="more than fits in memory"):
         read_image(tmp_path / "large.npy")

@@ -129,9 +129,9 @@ def test_where_it_cannot_run(
 
 
 def test_tiles_are_smaller_as_it_takes_more_memory(packages: Packages, tmp_path: Path) -> None:
+    from w2s_export.io.source import Layout
     from w2s_export.package.network import read_package
     from w2s_export.restore.memory import largest_tile
-    from w2s_export.restore.source import Layout
 
     network = read_package(packages.bioimageio).open(tmp_path)
     layout = Layout((1, 1, 1), 1, 5000, 5000, np.dtype("u2"), (1, 5000))

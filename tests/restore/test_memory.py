@@ -10,10 +10,10 @@ import pytest
 
 from w2s_export.config import GeneratorConfig
 from w2s_export.errors import ConfigError
+from w2s_export.io.source import Layout
 from w2s_export.restore import memory
 from w2s_export.restore.memory import even_tiles, free_bytes, largest_tile, parse_bytes
 from w2s_export.restore.network import Model, Network
-from w2s_export.restore.source import Layout
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from w2s_export.errors import ImageError
-from w2s_export.restore.source import open_source
+from w2s_export.io.images import open_source
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 4000, (70, 93)).astype(np.uint16)

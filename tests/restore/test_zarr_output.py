@@ -226,7 +226,7 @@ def test_without_the_extra_the_error_says_how_to_install_it(
     import sys
 
     from w2s_export.errors import MissingExtraError
-    from w2s_export.restore.source import open_source
+    from w2s_export.io.images import open_source
 
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(MissingExtraError, match=r"w2s-export\[zarr\]"), open_source(source):

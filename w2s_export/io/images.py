@@ -1,15 +1,16 @@
-"""Reads TIFF, PNG and NPY images, writes TIFF as ImageJ does.
+"""Opens image files of every kind that is known, and writes TIFF as ImageJ does.
 
-Whatever the file's layout, an image is (planes, channels, H, W) of its stored type: time points and
-slices are planes; colours are channels.
+Whatever the file's layout, an image is times, slices and channels of planes of its stored type;
+`read_image` gives (planes, channels, H, W): times and slices are planes; colours are channels.
 """
 
 from __future__ import annotations
 
-import math
+import logging
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,13 +19,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.errors import ImageError, OutputError
-from w2s_export.io import npy, tiff
+from w2s_export.errors import ImageError, MissingExtraError, OutputError
+from w2s_export.io import memory, npy, tiff
 from w2s_export.io.pixel_size import PixelSize, unless_print
+from w2s_export.io.source import (
+    ArraySource,
+    Series,
+    Source,
+    arranged,
+    decoding,
+    native,
+    opaque,
+    usable,
+)
+from w2s_export.io.units import micrometres
+from w2s_export.io.zarr_source import is_zarr, zarr_images
 
-MAX_BYTES = 8 << 30
-"""Decoded bytes an image may claim: 4 Gpx of 16 bit, already forty times what DeepImageJ can tile.
-A few compressed kilobytes can claim any size, so the claim is checked before anything is read."""
+logger = logging.getLogger(__name__)
+
 _WRITABLE = ("uint8", "uint16", "float32")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GIT_LFS = b"version https://git-lfs"
@@ -45,12 +57,69 @@ class Image:
     name: str
 
 
-def read_image(path: Path, most_bytes: int | None = None) -> Image:
-    """Read a TIFF (plain, ImageJ, OME, BigTIFF, any compression), PNG or NPY file.
+@contextmanager
+def opened(
+    path: Path, *, missing_chunks: bool = False, most: int | None = None
+) -> Iterator[list[Series]]:
+    """The images of a TIFF, PNG, NPY, OME-Zarr, Zarr array or microscope's own file.
 
-    Of a file with several images (pyramid levels, thumbnails, positions) the first is read. A PNG
-    palette is applied; TIFF lookup tables, which in microscopy only tint the display, are not.
-    Opaque alpha is dropped.
+    TIFF is read row by row, Zarr chunk by chunk; PNG, NPY and TIFF in colour are held in memory.
+
+    Args:
+        path: a file, or the folder of a Zarr.
+        missing_chunks: take chunks that a Zarr lacks as its fill value.
+        most: decoded bytes an image may have; by default, of those held in memory, half of it.
+
+    Raises:
+        ImageError: anything that cannot be read; also from the block that reads.
+        MissingExtraError: a Zarr or a microscope's file, and no library for it is installed.
+    """
+    try:
+        if path.is_dir() and is_zarr(path):
+            yield zarr_images(path, missing_chunks=missing_chunks)
+            return
+        head = _head(path)
+        if head[:4] in tiff.SIGNATURES:
+            with tiff.opened(path, most) as found:
+                yield found
+            return
+        if head.startswith(_PNG_SIGNATURE):
+            read: Callable[[Path, int], Source] = _read_png
+        elif head.startswith(npy.SIGNATURE):
+            read = npy.read
+        else:
+            raise ImageError("is neither TIFF nor PNG; export it as TIFF from your microscope")
+        limit = memory.most_bytes() if most is None else most
+
+        def whole() -> Source:
+            with decoding():
+                return usable(read(path, limit))
+
+        yield [Series("", whole)]
+    except (ImageError, MissingExtraError) as error:
+        raise error if str(path) in str(error) else type(error)(f"{path}: {error}") from None
+    except MemoryError:
+        raise ImageError(f"{path}: does not fit in memory; crop or split it") from None
+    except OSError as error:
+        raise ImageError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+@contextmanager
+def open_source(
+    path: Path, series: int = 0, *, missing_chunks: bool = False, most: int | None = None
+) -> Iterator[Source]:
+    """Open one image of a file, by its place among them. Arguments and errors as `opened`."""
+    with opened(path, missing_chunks=missing_chunks, most=most) as found:
+        if series >= len(found):
+            raise ImageError(f"holds {len(found)} images, not {series + 1}")
+        yield found[series].open()
+
+
+def read_image(path: Path, most_bytes: int | None = None) -> Image:
+    """Read the first image of a file, as `opened` finds it, into memory.
+
+    Thumbnails and reduced copies are no images. A PNG palette is applied; TIFF lookup tables, which
+    in microscopy only tint the display, are not. Opaque alpha is dropped.
 
     Args:
         path: the file.
@@ -60,47 +129,42 @@ def read_image(path: Path, most_bytes: int | None = None) -> Image:
         ImageError: missing, empty, truncated, of another kind, boolean or complex pixels, real
             transparency, or too large.
     """
+    limit = memory.most_bytes() if most_bytes is None else most_bytes
+    if path.is_dir() and not is_zarr(path):
+        raise ImageError(f"{path}: cannot be read: Is a directory")
+    with opened(path, most=limit) as found:
+        if len(found) > 1:
+            logger.warning("%s: holds %d images; the first is read", path, len(found))
+        source = found[0].open()
+        layout = source.layout
+        memory.within(limit, layout.nbytes, f"{layout.planes} planes")
+        times, slices, channels = layout.planes
+        everything = slice(0, layout.height), slice(0, layout.width)
+        pixels = np.empty(
+            (times * slices, channels * layout.samples, layout.height, layout.width), layout.dtype
+        )
+        for t, z, c in np.ndindex(*layout.planes):
+            colours = slice(c * layout.samples, (c + 1) * layout.samples)
+            pixels[t * slices + z, colours] = source.read(t, z, c, *everything)
+    return Image(pixels, layout.pixel_size_um, path.stem)
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file that has some.
+
+    Raises:
+        ImageError: missing, empty, or a stand-in for the real file.
+    """
     try:
         with path.open("rb") as stream:
             head = stream.read(len(_GIT_LFS))
     except OSError as error:
-        raise ImageError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ImageError(f"cannot be read: {error.strerror}") from None
     if not head:
-        raise ImageError(f"{path}: is empty; copy or export it again")
-    read: Callable[[Path, int], tiff.Decoded]
-    if head[:4] in tiff.SIGNATURES:
-        read = tiff.read
-    elif head.startswith(_PNG_SIGNATURE):
-        read = _read_png
-    elif head.startswith(npy.SIGNATURE):
-        read = npy.read
-    elif head == _GIT_LFS:
-        raise ImageError(f"{path}: only points to the image; fetch it with 'git lfs pull'")
-    else:
-        raise ImageError(f"{path}: is neither TIFF nor PNG; export it as TIFF from your microscope")
-    try:
-        decoded = read(path, _limit() if most_bytes is None else most_bytes)
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from None
-    except MemoryError:
-        raise ImageError(f"{path}: does not fit in memory; crop or split it") from None
-    # The decoders meet arbitrary bytes and raise whatever those lead to, from struct.error to
-    # AttributeError; here each of them means the same: this file cannot be decoded.
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise ImageError(f"{path}: is damaged or of an unknown kind ({reason})") from None
-    pixels, alpha = _arrange(decoded.pixels, decoded.axes), decoded.alpha
-    if pixels.dtype.kind not in "uif":
-        raise ImageError(
-            f"{path}: its pixels are {pixels.dtype}; only integers and real numbers can be "
-            "restored, convert it to 16 or 32 bit"
-        )
-    if 0 in pixels.shape:
-        raise ImageError(f"{path}: holds no pixels, its shape is {pixels.shape}")
-    if alpha:
-        pixels = _drop_alpha(pixels, path)
-    native = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-    return Image(native, decoded.pixel_size_um, path.stem)
+        raise ImageError("is empty; copy or export it again")
+    if head == _GIT_LFS:
+        raise ImageError("only points to the image; fetch it with 'git lfs pull'")
+    return head
 
 
 def write_imagej_tiff(
@@ -159,35 +223,7 @@ def write_imagej_tiff(
         beside.unlink(missing_ok=True)
 
 
-def _limit() -> int:
-    """Bytes an image may take here: half the machine's memory, and `MAX_BYTES` at most."""
-    try:
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # Windows
-        return MAX_BYTES
-    return min(MAX_BYTES, memory // 2)
-
-
-def _arrange(pixels: NDArray[Any], axes: str) -> NDArray[Any]:
-    """Any axes → (planes, channels, H, W). C and S are channels; all but Y and X else, planes."""
-    order = sorted(range(len(axes)), key=lambda i: "CSYX".find(axes[i]))
-    colours = math.prod(pixels.shape[i] for i in order if axes[i] in "CS")
-    height, width = (pixels.shape[i] for i in order[-2:])
-    planes = pixels.size // max(1, colours * height * width)
-    arranged: NDArray[Any] = pixels.transpose(order).reshape(planes, colours, height, width)
-    return arranged
-
-
-def _drop_alpha(pixels: NDArray[Any], path: Path) -> NDArray[Any]:
-    opaque = np.iinfo(pixels.dtype).max if pixels.dtype.kind in "ui" else 1
-    if not (pixels[:, -1] == opaque).all():
-        raise ImageError(
-            f"{path}: has transparent pixels; flatten it, or save it without its alpha channel"
-        )
-    return pixels[:, :-1]
-
-
-def _read_png(path: Path, limit: int) -> tiff.Decoded:
+def _read_png(path: Path, limit: int) -> ArraySource:
     import imagecodecs  # Pillow would cut 16-bit colours down to 8 bits
 
     data = path.read_bytes()
@@ -201,7 +237,9 @@ def _read_png(path: Path, limit: int) -> tiff.Decoded:
     alpha = samples in (2, 4)
     if colour == 3 and (pixels[..., :1] == pixels[..., :3]).all():  # a grey palette
         pixels = pixels[..., [0, 3] if alpha else [0]]
-    return tiff.Decoded(pixels, "YXS", alpha, _png_pixel_size(data))
+    if alpha:
+        pixels = opaque(pixels)
+    return ArraySource(native(arranged(pixels, "YXS")), pixel_size_um=_png_pixel_size(data))
 
 
 def _png_pixel_size(data: bytes) -> PixelSize | None:
@@ -210,7 +248,9 @@ def _png_pixel_size(data: bytes) -> PixelSize | None:
     if place < 0:
         return None
     x, y, unit = struct.unpack(">IIB", data[place + 4 : place + 13])
-    return unless_print(1e6 / y, 1e6 / x) if unit == 1 and x and y else None
+    if unit != 1 or not x or not y:
+        return None
+    return unless_print(micrometres(Fraction(1, y), "m"), micrometres(Fraction(1, x), "m"))
 
 
 def _extremes(pixels: NDArray[Any]) -> tuple[float, float]:

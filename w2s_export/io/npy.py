@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from w2s_export.errors import ImageError
-from w2s_export.io.tiff import Decoded
+from w2s_export.io.source import ArraySource, arranged, native
 
 SIGNATURE = b"\x93NUMPY"
 
 
-def read(path: Path, limit: int) -> Decoded:
+def read(path: Path, limit: int) -> ArraySource:
     """Read one plane (H, W). Pickled objects are refused, never opened.
 
     Args:
@@ -27,4 +27,4 @@ def read(path: Path, limit: int) -> Decoded:
         raise ImageError(f"its shape is {mapped.shape}; a plane is (height, width)")
     if mapped.nbytes > limit:
         raise ImageError(f"claims {mapped.shape} of {mapped.dtype}, more than fits in memory")
-    return Decoded(np.array(mapped), "YX", False, None)
+    return ArraySource(native(arranged(np.array(mapped), "YX")))

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from w2s_export.config import Normalisation, PercentileNormalisation
 from w2s_export.data.normalise import by_range, low_and_width, normalise
 from w2s_export.errors import ImageError
+from w2s_export.io.source import Source
 from w2s_export.restore.network import Model
 from w2s_export.restore.percentiles import exact_percentiles
-from w2s_export.restore.source import Source
 
 PercentilesOver = Literal["plane", "stack"]
 

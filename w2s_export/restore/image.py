@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from w2s_export.errors import ImageError, OutputError
+from w2s_export.io.images import open_source
+from w2s_export.io.source import Source
 from w2s_export.restore.fields import (
     Field,
     NormalisedField,
@@ -33,7 +35,6 @@ from w2s_export.restore.output import (
 )
 from w2s_export.restore.record import Record, identity
 from w2s_export.restore.scaling import scaling_of
-from w2s_export.restore.source import Source, open_source
 from w2s_export.restore.tiling import Span, restore_tile, spans
 from w2s_export.runtime.choose import Engine
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from w2s_export.errors import ConfigError
-from w2s_export.restore.zarr_source import is_zarr
+from w2s_export.io.zarr_source import is_zarr
 
 SUFFIXES = (".tif", ".tiff", ".png")
 Format = Literal["tiff", "ome-tiff", "ome-zarr"]

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from w2s_export.errors import ConfigError
+from w2s_export.io.source import Layout
 from w2s_export.restore.network import Network
-from w2s_export.restore.source import Layout
 
 SMALLEST_TILE = 64
 LARGEST_TILE = 4096

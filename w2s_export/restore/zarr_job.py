@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from w2s_export.errors import OutputError
 from w2s_export.io.files import sha256_of
+from w2s_export.io.images import open_source
 from w2s_export.restore import zarr_output
 from w2s_export.restore.fields import Field, NormalisedField, Place, Range, places, ranges
 from w2s_export.restore.image import (
@@ -26,7 +27,6 @@ from w2s_export.restore.image import (
 from w2s_export.restore.network import Network
 from w2s_export.restore.output import OutputLayout, discard, publish, require_space
 from w2s_export.restore.record import Record
-from w2s_export.restore.source import open_source
 from w2s_export.restore.tiling import Span, restore_tile
 from w2s_export.runtime.choose import Engine, open_engine
 

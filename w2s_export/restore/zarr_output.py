@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import MissingExtraError
+from w2s_export.io.zarr_source import require_zarr
 from w2s_export.restore.fields import Range
 from w2s_export.restore.output import OutputLayout, discard
 from w2s_export.restore.record import KEY
-from w2s_export.restore.zarr_source import require_zarr
 
 if TYPE_CHECKING:
     from zarr import Array

@@ -1,0 +1,33 @@
+"""How many decoded bytes an image may have that is held in memory as a whole."""
+
+from __future__ import annotations
+
+import os
+
+from w2s_export.errors import ImageError
+
+MAX_BYTES = 8 << 30
+"""Decoded bytes an image may claim: 4 Gpx of 16 bit, already forty times what DeepImageJ can tile.
+A few compressed kilobytes can claim any size, so the claim is checked before anything is read."""
+
+
+def most_bytes() -> int:
+    """Bytes an image may take here: half the machine's memory, and `MAX_BYTES` at most."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows
+        return MAX_BYTES
+    return min(MAX_BYTES, memory // 2)
+
+
+def within(limit: int | None, claim: int, what: str) -> None:
+    """Refuse an image that claims more.
+
+    Raises:
+        ImageError: says what was claimed.
+    """
+    if limit is not None and claim > limit:
+        raise ImageError(
+            f"claims {what}, {claim / 2**30:.3g} GiB; at most {limit / 2**30:.3g} GiB fit here, "
+            "crop or split it"
+        )

@@ -1,0 +1,95 @@
+"""Units of length and time as files write them, as exact factors.
+
+OME-XML has symbols (`µm`, `ms`, `Å`; upper and lower case differ), NGFF has UDUNITS names
+(`micrometer`), ImageJ has what its user typed (`micron`, `um`, `sec`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+from typing import Any
+
+_PREFIXES = {
+    **{"Y": 24, "Z": 21, "E": 18, "P": 15, "T": 12, "G": 9, "M": 6, "k": 3, "h": 2, "da": 1},
+    **{"": 0, "d": -1, "c": -2, "m": -3, "µ": -6, "μ": -6, "u": -6, "n": -9, "p": -12},
+    **{"f": -15, "a": -18, "z": -21, "y": -24},
+}
+_PREFIX_NAMES = {
+    **{"yotta": 24, "zetta": 21, "exa": 18, "peta": 15, "tera": 12, "giga": 9, "mega": 6},
+    **{"kilo": 3, "hecto": 2, "deca": 1, "deka": 1, "": 0, "deci": -1, "centi": -2, "milli": -3},
+    **{"micro": -6, "nano": -9, "pico": -12, "femto": -15, "atto": -18, "zepto": -21},
+    "yocto": -24,
+}
+_INCH = Fraction(254, 10_000)
+"""In metres; the thou, line, foot, yard, mile and point are made of it."""
+
+
+def _table(symbol: str, names: tuple[str, ...], more: dict[str, Fraction]) -> dict[str, Fraction]:
+    table = {prefix + symbol: Fraction(10) ** power for prefix, power in _PREFIXES.items()}
+    for prefix, power in _PREFIX_NAMES.items():
+        table.update({f"{prefix}{name}": Fraction(10) ** power for name in names})
+    return {**table, **more}
+
+
+_METRES = _table(
+    "m",
+    ("meter", "meters", "metre", "metres"),
+    {
+        **dict.fromkeys(("micron", "microns"), Fraction(1, 10**6)),
+        **dict.fromkeys(("Å", "Å", "angstrom", "ångström"), Fraction(1, 10**10)),
+        **dict.fromkeys(("in", "inch", "inches"), _INCH),
+        **{"thou": _INCH / 1000, "li": _INCH / 12, "pt": _INCH / 72},
+        **dict.fromkeys(("ft", "foot", "feet"), 12 * _INCH),
+        **dict.fromkeys(("yd", "yard", "yards"), 36 * _INCH),
+        **dict.fromkeys(("mi", "mile", "miles"), 63360 * _INCH),
+        **{"ua": Fraction(149_597_870_700), "ly": Fraction(9_460_730_472_580_800)},
+        "pc": Fraction(30_856_775_814_913_673),
+    },
+)
+_SECONDS = _table(
+    "s",
+    ("second", "seconds", "sec", "secs"),
+    {
+        **dict.fromkeys(("sec", "secs"), Fraction(1)),
+        **dict.fromkeys(("msec", "msecs"), Fraction(1, 1000)),
+        **dict.fromkeys(("min", "mins", "minute", "minutes"), Fraction(60)),
+        **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), Fraction(3600)),
+        **dict.fromkeys(("d", "day", "days"), Fraction(86400)),
+    },
+)
+
+
+def micrometres(value: Any, unit: str) -> float | None:
+    """A positive length in micrometres, rounded once; None for pixels, unknown units, no number."""
+    return _converted(value, _found(_METRES, unit), 10**6)
+
+
+def seconds(value: Any, unit: str) -> float | None:
+    """A positive duration in seconds, rounded once; None for unknown units and no number."""
+    return _converted(value, _found(_SECONDS, unit), 1)
+
+
+def _found(table: dict[str, Fraction], unit: str) -> Fraction | None:
+    # Java and Python write characters beyond ASCII as \\u00B5 into headers that are ASCII.
+    plain = re.sub(
+        r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2}))",
+        lambda code: chr(int(code[1] or code[2], 16)),
+        unit,
+    ).strip()
+    factor = table.get(plain)
+    if factor is None and (len(plain) > 2 or plain.lower() == "um"):  # `Mm` is no `mm`
+        factor = table.get(plain.lower())
+    return factor
+
+
+def _converted(value: Any, factor: Fraction | None, per: int) -> float | None:
+    """`value` as it is written: 65 nm are 0.065 µm, not 0.06500000000000001."""
+    try:
+        if not isinstance(value, Fraction):
+            value = Fraction(str(value).strip())
+        number = float(value * factor * per) if factor is not None else 0.0
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return None
+    return number if math.isfinite(number) and number > 0 else None
