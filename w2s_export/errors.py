@@ -4,9 +4,17 @@ The command line prints the message and exits with 2; anything that is not a `W2
 bug of ours and keeps its traceback.
 """
 
+from w2s_export.shown import LONGEST_MESSAGE, shown
+
 
 class W2SExportError(Exception):
-    """Bad input or a refused request."""
+    """Bad input or a refused request.
+
+    Its message may hold text of foreign files: what would steer a terminal is spelled out.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(shown(message, LONGEST_MESSAGE, lines=True))
 
 
 class ConfigError(W2SExportError):

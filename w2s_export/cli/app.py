@@ -6,15 +6,15 @@ when it is asked for, and imports nothing heavy before it runs.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
 
 from cyclopts import App, CycloptsError
-from rich.markup import escape
 
 from w2s_export import __version__
-from w2s_export.cli.console import errors
+from w2s_export.cli.console import LogFormatter, console, degrade, errors, styled
 from w2s_export.cli.export import export_command
 from w2s_export.errors import W2SExportError
 
@@ -22,6 +22,8 @@ app = App(
     help_format="plaintext",  # Markdown would double the time to show help
     name="w2s-export",
     version=__version__,
+    console=console,
+    error_console=errors,
     help="Turn a trained microscopy super-resolution network into packages that run in DeepImageJ "
     "and the bioimage.io zoo, and prove that every format gives the same image.",
 )
@@ -46,7 +48,10 @@ def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
     # TensorFlow's C++ log says nothing a user could act on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    degrade()
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # Nor do its deprecations (the version-1 SavedModel is on purpose) or the TIFF reader's notes.
     for name in ("tensorflow", "tifffile"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -55,10 +60,19 @@ def run(arguments: list[str]) -> int:
     except CycloptsError:
         return 2
     except W2SExportError as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}", soft_wrap=True)
-        return 2
+        return _failed(str(error))
+    except OSError as error:
+        # A disk that is full or read-only fails any write; other errors of files are bugs.
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        return _failed(f"{error.filename or 'a file'}: cannot be written: {error.strerror}")
     except KeyboardInterrupt:
         hint = "; it goes on with --resume" if arguments[:1] == ["train"] else ""
         errors.print(f"Interrupted{hint}.")
         return 130
     return code if isinstance(code, int) else 0
+
+
+def _failed(message: str) -> int:
+    errors.print(styled(("Error:", "bold red"), f" {message}"), soft_wrap=True)
+    return 2

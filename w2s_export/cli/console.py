@@ -1,19 +1,51 @@
-"""Where commands print, and what several of them share."""
+"""Where commands print, and what several of them share.
+
+Text goes out as it is: no markup is read in it, so that a name of `[/]` is a name, and what would
+steer the terminal is spelled out. Our own styles are given apart from the text (`styled`).
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import codecs
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
 from rich.console import Console
+from rich.text import Text
+
+from w2s_export.shown import LONGEST_MESSAGE, shown
 
 if TYPE_CHECKING:
     from rich.status import Status
 
 Flag = Parameter(negative="")
 Several = Parameter(consume_multiple=True, negative="")
-console = Console()
-errors = Console(stderr=True)
+
+_LONGEST = 1 << 16
+_ASCII = {"…": "...", "×": "x", "µ": "u", "μ": "u", "–": "-", "−": "-", "→": "->", "²": "2"}
+
+
+class PlainConsole(Console):
+    """A console that takes every string for plain text."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(markup=False, emoji=False, **settings)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        """The text with nothing in it that steers a terminal."""
+        return super().render_str(shown(text, _LONGEST, lines=True), **settings)
+
+
+console = PlainConsole()
+errors = PlainConsole(stderr=True)
+
+
+def styled(*parts: str | tuple[str, str]) -> Text:
+    """Texts, or (text, style), in a row."""
+    plain = [(part, "") if isinstance(part, str) else part for part in parts]
+    return Text.assemble(*((shown(text, _LONGEST, lines=True), style) for text, style in plain))
 
 
 def announce(stage: str, status: Status) -> None:
@@ -22,3 +54,26 @@ def announce(stage: str, status: Status) -> None:
         status.update(f"{stage} …")
     else:
         console.print(f"{stage} …")
+
+
+def degrade() -> None:
+    """Print what a poor terminal lacks as what is nearest to it, instead of failing."""
+    codecs.register_error("w2s-export", _nearest)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="w2s-export")
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    wanted = error.object[error.start : error.end]
+    return "".join(_ASCII.get(character, "?") for character in wanted), error.end
+
+
+class LogFormatter(logging.Formatter):
+    """Lines of the log, with nothing in them that steers a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One message."""
+        return shown(super().format(record), LONGEST_MESSAGE, lines=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rich.markup import escape
 from rich.table import Table
 
-from w2s_export.cli.console import Flag, announce, console
+from w2s_export.cli.console import Flag, announce, console, styled
 from w2s_export.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def print_export(result: ExportResult) -> None:
         table = Table(*content.columns, title=content.title, title_justify="left")
         for row in content.rows:
             if not row[0].startswith(tuple(f"{name}: " for name in names)):
-                table.add_row(*(escape(_short(cell, names)) for cell in row))
+                table.add_row(*(_short(cell, names) for cell in row))
         console.print(table)
     worst = max((row.max_relative for row in contents), default=0.0)
     console.print(
@@ -127,11 +126,12 @@ def print_export(result: ExportResult) -> None:
     for path in (packages.bioimageio, packages.deepimagej, result.report_path, result.page_path):
         console.print(str(path), soft_wrap=True, highlight=False)
     if result.report.passed:
-        console.print("[bold green]Verified:[/] every format gives the same image.")
+        console.print(styled(("Verified:", "bold green"), " every format gives the same image."))
     else:
         faults = [f for f in report.findings if f.severity.value == "error"]
         codes = ", ".join(sorted({finding.code.value for finding in faults}))
-        console.print(f"[bold red]Not verified:[/] {codes}. Do not publish these packages.")
+        said = f" {codes}. Do not publish these packages."
+        console.print(styled(("Not verified:", "bold red"), said))
 
 
 def _short(cell: str, packages: list[str]) -> str:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     Progress,
@@ -19,8 +18,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from w2s_export.cli.console import Flag, console, errors
+from w2s_export.cli.console import Flag, console, errors, styled
 from w2s_export.errors import ConfigError
+from w2s_export.shown import shown
 
 if TYPE_CHECKING:
     from w2s_export.restore import batch
@@ -178,7 +178,7 @@ def restoring(
 ) -> Iterator[tuple[Callable[[batch.Progress], None], Callable[[batch.Outcome], None]]]:
     """A bar over the pixels of all images, with the time left; what failed is printed at once."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
@@ -189,13 +189,13 @@ def restoring(
 
         def progress(now: batch.Progress) -> None:
             name = f"{now.source.name} ({now.file} of {now.files})"
-            bar.update(task, total=now.total, completed=now.done, description=escape(name))
+            bar.update(task, total=now.total, completed=now.done, description=shown(name))
 
         def finished(outcome: batch.Outcome) -> None:
             if quiet:
                 return
             if outcome.status.value == "failed":
-                errors.print(f"[red]failed:[/] {escape(outcome.reason)}", soft_wrap=True)
+                errors.print(styled(("failed:", "red"), f" {outcome.reason}"), soft_wrap=True)
             elif outcome.status.value == "restored":
                 console.print(
                     f"{outcome.target} ({outcome.seconds:.1f} s)", soft_wrap=True, highlight=False
@@ -215,14 +215,14 @@ def print_summary(outcomes: list[batch.Outcome], found: Found) -> None:
         names = ", ".join(path.name for path in found.ignored[:5])
         more = " …" if len(found.ignored) > 5 else ""
         text += f"; {len(found.ignored)} files are no images by name: {names}{more}"
-    console.print(escape(text) + ".", soft_wrap=True, highlight=False)
+    console.print(text + ".", soft_wrap=True, highlight=False)
     clipped = [o for o in outcomes if o.restored and o.restored.clipped]
     if clipped:
-        console.print(
-            f"[yellow]{len(clipped)} images have values outside the 16-bit range, which were "
-            "clipped; --dtype float32 keeps them.[/]",
-            soft_wrap=True,
+        said = (
+            f"{len(clipped)} images have values outside the 16-bit range, which were clipped; "
+            "--dtype float32 keeps them."
         )
+        console.print(styled((said, "yellow")), soft_wrap=True)
 
 
 def print_json(outcomes: list[batch.Outcome], found: Found) -> None:

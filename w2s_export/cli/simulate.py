@@ -100,6 +100,5 @@ def print_simulated(plan: SimulatedSet, output: Path) -> None:
         f"data: {{low: [{low}], high: sim, validation: [{', '.join(names[-held_out:])}], "
         f"test: [{', '.join(names[-2 * held_out : -held_out])}]}}",
         soft_wrap=True,
-        markup=False,
         highlight=False,
     )

@@ -59,7 +59,7 @@ def train_command(
 def training_progress() -> Iterator[Callable[[Step], None]]:
     """A bar with loss, validation PSNR and the time left; yields its callback."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

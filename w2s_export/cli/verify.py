@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from w2s_export.cli.console import Flag, announce, console
+from w2s_export.cli.console import Flag, announce, console, styled
+from w2s_export.shown import LONGEST_MESSAGE, shown
 
 if TYPE_CHECKING:
     from w2s_export.verify.findings import Client, Finding
@@ -67,16 +68,16 @@ def print_report(report: PackageReport, asked: tuple[Client, ...] = ()) -> None:
 
     What only others than the clients asked about (or meant) mind is left to the table's codes.
     """
-    version = f" (format {_plain(report.format_version)})" if report.format_version else ""
-    table = Table("client", "verdict", "because of", title=f"{_plain(report.package)}{version}")
+    version = f" (format {shown(report.format_version)})" if report.format_version else ""
+    table = Table("client", "verdict", "because of", title=f"{shown(report.package)}{version}")
     concerned = set(asked)
     for verdict in report.verdicts:
         if verdict.meant and not asked:
             concerned.add(verdict.client)
         codes = sorted({f"{f.code.value}" for f in verdict.findings})
-        said = "takes it" if verdict.accepts else "[red]refuses it[/]"
+        said = styled("takes it" if verdict.accepts else ("refuses it", "red"))
         if verdict.accepts and codes:
-            said = "[yellow]takes it, with warnings[/]"
+            said = styled(("takes it, with warnings", "yellow"))
         name = verdict.client.value if verdict.meant else f"{verdict.client.value} (not meant for)"
         table.add_row(name, said, ", ".join(codes))
     console.print(table)
@@ -87,25 +88,18 @@ def print_report(report: PackageReport, asked: tuple[Client, ...] = ()) -> None:
         rows = Table("weights in", "on", "max. difference", "of the range")
         for row in report.parity:
             difference = f"{row.max_abs:.1e}", f"{row.max_relative:.1e}"
-            rows.add_row(escape(row.subject), escape(row.case), *difference)
+            rows.add_row(shown(row.subject), shown(row.case), *difference)
         console.print(rows)
     spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in report.seconds.items())
     console.print(f"Seconds: {spent}.")
 
 
-def _plain(text: str) -> str:
-    """Text of a stranger's file: no markup, and nothing that steers a terminal."""
-    return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
-
-
-def _paragraph(finding: Finding, package: str) -> str:
+def _paragraph(finding: Finding, package: str) -> Text:
     style, where = _STYLES[finding.severity.value], finding.where.removeprefix(f"{package}: ")
-    lines = [
-        f"[{style}]{finding.severity.value}[/] [bold]{finding.code.value}[/] "
-        f"{_plain(where)}: {_plain(finding.message)}"
-    ]
-    if finding.because:
-        lines.append(f"    why: {escape(finding.because)}")
-    if finding.remedy:
-        lines.append(f"    do:  {escape(finding.remedy)}")
-    return "\n".join(lines)
+    because = f"\n    why: {finding.because}" if finding.because else ""
+    remedy = f"\n    do:  {finding.remedy}" if finding.remedy else ""
+    return styled(
+        (finding.severity.value, style),
+        (f" {finding.code.value} ", "bold"),
+        f"{shown(where)}: {shown(finding.message, LONGEST_MESSAGE)}{because}{remedy}",
+    )

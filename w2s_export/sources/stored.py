@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from w2s_export.config import GeneratorConfig
 from w2s_export.errors import CheckpointError, CheckpointMismatchError
 from w2s_export.networks.layout import parameter_count, tensor_shapes
+from w2s_export.shown import shown
 
 MAX_BYTES = 1 << 30
 """Most a checkpoint may hold or unpack to: 268 million float32, 16 times the default network."""
@@ -58,7 +59,7 @@ class Stored:
             return np.ascontiguousarray(array, np.float32)
 
     def __str__(self) -> str:
-        return f"'{self.key}' {self.shape}"
+        return f"'{shown(self.key)}' {shown(self.shape, 100)}"
 
 
 def upper_half(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
