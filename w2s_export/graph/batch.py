@@ -1,0 +1,72 @@
+"""Lets a graph that was traced for one image take several.
+
+Tracing writes the batch of the example, 1, into the Reshape nodes of window and attention layers;
+with two images such a node would mix them. Where a Reshape makes one row of what grows with the
+batch, the row count becomes free and the sizes it left free are written down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.graph.editing import Editable, make
+from w2s_export.graph.specialise import Followed
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def free_batch(graph: Editable, one: Sequence[Followed]) -> bool:
+    """Rewrite every Reshape that fixes a batch of 1, in place.
+
+    Args:
+        graph: changed.
+        one: followed for several sizes of a single image.
+
+    Returns:
+        Whether anything changed.
+    """
+    nodes: list[onnx.NodeProto] = []
+    changed = False
+    for node in graph.nodes:
+        if node.op_type == "Reshape" and _fixes_batch(graph, node.input[1], one):
+            made = [seen.shapes[node.output[0]] for seen in one]
+            asked = one[0].values[node.input[1]]
+            keep, add = np.ones(len(asked), np.int64), np.zeros(len(asked), np.int64)
+            keep[0], add[0] = 0, -1
+            free = [place for place in range(1, len(asked)) if asked[place] == -1]
+            lengths = [{shape[place] for shape in made} for place in free]
+            if all(len(found) == 1 for found in lengths):
+                for place, found in zip(free, lengths, strict=True):
+                    keep[place], add[place] = 0, found.pop()
+                node.input[1] = _edited(graph, nodes, node.input[1], keep, add)
+                changed = True
+        nodes.append(node)
+    graph.nodes = nodes
+    return changed
+
+
+def _fixes_batch(graph: Editable, target: str, one: Sequence[Followed]) -> bool:
+    values = [seen.values.get(target) for seen in one]
+    return all(value is not None and value.size > 1 and value[0] == 1 for value in values)
+
+
+def _edited(
+    graph: Editable,
+    nodes: list[onnx.NodeProto],
+    target: str,
+    keep: NDArray[np.int64],
+    add: NDArray[np.int64],
+) -> str:
+    """`target · keep + add`, computed here where it is constant."""
+    fixed = graph.constants.get(target)
+    if fixed is not None:
+        return graph.constant(fixed * keep + add)
+    kept, made = graph.new_name("sizes"), graph.new_name("sizes")
+    nodes.append(make("Mul", [target, graph.constant(keep)], kept))
+    nodes.append(make("Add", [kept, graph.constant(add)], made))
+    return made
