@@ -29,6 +29,10 @@ class FlatImageError(ImageError):
     """An image whose normalisation range is empty: every pixel (nearly) the same."""
 
 
+class NotFiniteImageError(ImageError):
+    """An image with NaN or infinite pixels."""
+
+
 class CheckpointError(W2SExportError):
     """A file that holds no generator this tool can use."""
 

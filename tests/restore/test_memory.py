@@ -18,13 +18,19 @@ from w2s_export.restore.network import Model, Network
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("2GB", 2e9), ("500 MB", 5e8), ("1.5GiB", 1.5 * 2**30), ("64k", 64000), ("1234", 1234)],
+    [
+        ("2GB", 2e9),
+        ("500 MB", 5e8),
+        ("1.5GiB", 1.5 * 2**30),
+        ("64k", 64000),
+        ("1234567", 1234567),
+    ],
 )
 def test_amounts(text: str, expected: float) -> None:
     assert parse_bytes(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "much", "-2GB", "0", "2XB", "GB", "1e9"])
+@pytest.mark.parametrize("text", ["", "much", "-2GB", "0", "2XB", "GB", "1e9", "2"])
 def test_no_amount(text: str) -> None:
     with pytest.raises(ConfigError, match="2GB"):
         parse_bytes(text)

@@ -24,6 +24,7 @@ from w2s_export.shown import shown
 
 if TYPE_CHECKING:
     from w2s_export.restore import batch
+    from w2s_export.restore.image import Options
     from w2s_export.restore.inputs import Found
 
 
@@ -46,10 +47,16 @@ def restore_command(
     workers: int | None = None,
     scheduler: str | None = None,
     missing_chunks: Annotated[bool, Flag] = False,
+    keep_intensity: Annotated[bool, Flag] = False,
+    per_colour: Annotated[bool, Flag] = False,
     overwrite: Annotated[bool, Flag] = False,
     json: Annotated[bool, Flag] = False,
 ) -> int:
     """Restore images of any size.
+
+    Every image of a file is restored, as NAME_series1, NAME_series2, … if there are several. Values
+    of the results are about 0 to 1 per plane: each plane is normalised by itself, so a fading
+    signal looks constant. To measure brightness, add --percentiles-over stack and --keep-intensity.
 
     Parameters
     ----------
@@ -66,7 +73,8 @@ def restore_command(
     normalisation
         percentile:LOW:HIGH or range:LOW:HIGH, where the weights do not record it.
     percentiles_over
-        plane: each plane by itself. stack: all times and slices of a channel alike.
+        plane: each plane by itself, so bleaching and dark slices vanish. stack: all times and
+        slices of a channel alike, so brightness stays comparable; a flat plane does no harm.
     format
         Default: ome-zarr for Zarr; for others tiff, as ImageJ writes it, ome-tiff beyond 4 GB.
     dtype
@@ -87,6 +95,11 @@ def restore_command(
         Restore tiles on the workers of the dask scheduler at this address (OME-Zarr output).
     missing_chunks
         Take missing chunks of a Zarr as its fill value.
+    keep_intensity
+        Map results back through the percentiles of their input, to its counts. With
+        --percentiles-over plane each plane by its own, so they compare within the network's means.
+    per_colour
+        Restore each colour of an RGB image as a channel, with a network for grey images.
     overwrite
         Replace outputs made from other images, weights or options.
     json
@@ -107,6 +120,8 @@ def restore_command(
         engine="cpu" if cpu_fast and engine == "auto" else engine,
         threads=threads,
         missing_chunks=missing_chunks,
+        keep_intensity=keep_intensity,
+        per_colour=per_colour,
         overwrite=overwrite,
     )
     found = find(inputs, output)
@@ -122,11 +137,25 @@ def restore_command(
             progress=progress,
             finished=finished,
         )
+        outcomes += _not_found(found, finished)
     if json:
         print_json(outcomes, found)
     else:
-        print_summary(outcomes, found)
-    return int(any(outcome.status is Status.failed for outcome in outcomes))
+        print_summary(outcomes, found, options)
+    return int(any(o.status is Status.failed or (o.restored and o.restored.bad) for o in outcomes))
+
+
+def _not_found(found: Found, finished: Callable[[batch.Outcome], None]) -> list[batch.Outcome]:
+    """An outcome for everything that was given and cannot be opened."""
+    from w2s_export.restore.batch import Outcome, Status
+    from w2s_export.restore.inputs import Input
+
+    failed = [
+        Outcome(Input(path, Path()), Status.failed, None, reason) for path, reason in found.problems
+    ]
+    for outcome in failed:
+        finished(outcome)
+    return failed
 
 
 def _distribution(
@@ -197,32 +226,62 @@ def restoring(
             if outcome.status.value == "failed":
                 errors.print(styled(("failed:", "red"), f" {outcome.reason}"), soft_wrap=True)
             elif outcome.status.value == "restored":
-                console.print(
-                    f"{outcome.target} ({outcome.seconds:.1f} s)", soft_wrap=True, highlight=False
-                )
+                name = f", {outcome.image.name}" if outcome.image.name else ""
+                text = f"{outcome.target} ({outcome.seconds:.1f} s{name})"
+                console.print(text, soft_wrap=True, highlight=False)
+                for reason in outcome.restored.bad if outcome.restored else ():
+                    bad = styled(("left black: ", "yellow"), f"{outcome.image.label}: {reason}")
+                    errors.print(bad, soft_wrap=True)
 
         yield progress, finished
 
 
-def print_summary(outcomes: list[batch.Outcome], found: Found) -> None:
+def print_summary(outcomes: list[batch.Outcome], found: Found, options: Options) -> None:
     """How many of each, and what deserves a warning."""
     kinds = [outcome.status.value for outcome in outcomes]
     text = (
         f"{kinds.count('restored')} restored, {kinds.count('skipped')} finished before, "
         f"{kinds.count('failed')} failed"
     )
+    if parts := kinds.count("part of another"):
+        text += f", {parts} part of another's set"
     if found.ignored:
         names = ", ".join(path.name for path in found.ignored[:5])
         more = " …" if len(found.ignored) > 5 else ""
         text += f"; {len(found.ignored)} files are no images by name: {names}{more}"
-    console.print(text + ".", soft_wrap=True, highlight=False)
-    clipped = [o for o in outcomes if o.restored and o.restored.clipped]
-    if clipped:
-        said = (
-            f"{len(clipped)} images have values outside the 16-bit range, which were clipped; "
-            "--dtype float32 keeps them."
+    _say(f"{text}.")
+    restored = [(o, o.restored) for o in outcomes if o.restored]
+    if (
+        restored
+        and any(r.ranges[0] is not None for _, r in restored)
+        and not options.keep_intensity
+    ):
+        over = "each plane" if options.percentiles_over == "plane" else "each stack"
+        _say(
+            f"Values are about 0 to 1 between the percentiles of {over}; --keep-intensity gives "
+            "the input's counts."
         )
-        console.print(styled((said, "yellow")), soft_wrap=True)
+    for what in sorted({what for _, r in restored for what in r.left}):
+        names = ", ".join(o.source.name for o, r in restored if what in r.left)
+        _say(f"Not carried over: {what} ({names}).")
+    if any(r.bad for _, r in restored) and options.percentiles_over == "plane":
+        _warn(
+            "Planes that are flat cannot be normalised by themselves; --percentiles-over stack "
+            "normalises all alike."
+        )
+    if clipped := sum(1 for _, r in restored if r.clipped):
+        _warn(
+            f"{clipped} images have values outside the 16-bit range, which were clipped; --dtype "
+            "float32 keeps them."
+        )
+
+
+def _say(text: str) -> None:
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def _warn(text: str) -> None:
+    console.print(styled((text, "yellow")), soft_wrap=True)
 
 
 def print_json(outcomes: list[batch.Outcome], found: Found) -> None:
@@ -230,6 +289,8 @@ def print_json(outcomes: list[batch.Outcome], found: Found) -> None:
     images: list[dict[str, Any]] = []
     for outcome in outcomes:
         image: dict[str, Any] = {"input": str(outcome.source), "status": outcome.status.value}
+        if outcome.image.of > 1:
+            image.update(series=outcome.image.series + 1, of=outcome.image.of)
         if outcome.target is not None:
             image["output"] = str(outcome.target)
         if outcome.reason:
@@ -239,7 +300,9 @@ def print_json(outcomes: list[batch.Outcome], found: Found) -> None:
             image.update(
                 shape=restored.shape,
                 tile=restored.tile,
-                percentile_ranges=restored.ranges,
+                percentile_ranges=[r if isinstance(r, tuple) else None for r in restored.ranges],
+                planes_not_restored=restored.bad,
+                not_carried_over=restored.left,
                 clipped=restored.clipped,
                 seconds=outcome.seconds,
             )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import FixedRangeNormalisation, Normalisation, PercentileNormalisation
-from w2s_export.errors import FlatImageError, ImageError
+from w2s_export.errors import FlatImageError, NotFiniteImageError
 
 EPS = 1e-6
 """Added to a percentile range. The specification lets a package choose, but bioimageio.core always
@@ -31,14 +31,16 @@ def normalise(image: NDArray[Any], how: Normalisation | None) -> NDArray[np.floa
         float32, the same shape.
 
     Raises:
-        ImageError: NaN or infinite pixels.
+        NotFiniteImageError: NaN or infinite pixels.
         FlatImageError: the percentile range is empty.
     """
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, reported below
         values = image.astype(np.float32)
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
-        raise ImageError(f"the image has {count} NaN or infinite pixels; replace them first")
+        raise NotFiniteImageError(
+            f"the image has {count} NaN or infinite pixels; replace them first"
+        )
     if how is None:
         return values
     if isinstance(how, FixedRangeNormalisation):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ _DEFAULT_AXES = {2: "yx", 3: "zyx", 4: "tzyx", 5: "tczyx"}
 
 def is_zarr(folder: Path) -> bool:
     """Whether a folder is a Zarr group or array."""
-    return any((folder / marker).is_file() for marker in MARKERS)
+    # Not Path.is_file, which raises in a folder without permission.
+    return any(os.path.isfile(folder / marker) for marker in MARKERS)  # noqa: PTH113
 
 
 def require_zarr() -> Any:

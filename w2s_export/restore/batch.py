@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,11 @@ from w2s_export.errors import (
     W2SExportError,
 )
 from w2s_export.io.files import sha256_of
-from w2s_export.restore.image import Options, Plan, Restored, plan, record_of, restore_to_tiff
+from w2s_export.restore.image import Options, Plan, Restored, plans, record_of, restore_to_tiff
 from w2s_export.restore.inputs import Input
 from w2s_export.restore.network import Model, Network
 from w2s_export.restore.output import claimed
-from w2s_export.restore.record import recorded
+from w2s_export.restore.record import Record, identity, recorded
 from w2s_export.restore.zarr_job import Mapper, in_this_process, restore_to_zarr, session
 
 logger = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ class Status(Enum):
     restored = "restored"
     skipped = "skipped"
     """It was finished already."""
+    part = "part of another"
+    """It belongs to a set of files, and is restored from another of them."""
     failed = "failed"
 
 
@@ -43,13 +47,18 @@ class Status(Enum):
 class Outcome:
     """What became of one image."""
 
-    source: Path
+    image: Input
     status: Status
     target: Path | None
     reason: str = ""
     """Why it failed or was skipped."""
     restored: Restored | None = None
     seconds: float = 0.0
+
+    @property
+    def source(self) -> Path:
+        """The image's file."""
+        return self.image.path
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,8 @@ class Distribution:
     def __bool__(self) -> bool:
         return self.workers is not None or self.scheduler is not None
 
+
+Conclude = Callable[[Outcome], None]
 
 OpenNetwork = Callable[[Path], Network]
 """Makes the network ready to run, its files in the given folder."""
@@ -105,7 +116,7 @@ def restore_files(
         finished: told of every image.
 
     Returns:
-        One outcome an image, in their order.
+        One outcome per image, in their order: a file may hold several.
 
     Raises:
         ConfigError: a memory budget too small for any tile, or no scheduler.
@@ -113,28 +124,23 @@ def restore_files(
         OutputError: the temporary folder cannot be written.
         W2SExportError: the network cannot be used.
     """
-    outcomes: dict[Path, Outcome] = {}
+    outcomes: list[Outcome] = []
 
     def conclude(outcome: Outcome) -> None:
-        outcomes[outcome.source] = outcome
+        outcomes.append(outcome)
         finished(outcome)
 
-    plans: list[Plan] = []
-    for image in images:
-        try:
-            planned = plan(image, output, model, options)
-            if _is_finished(planned, model, options):
-                reason = "finished already"
-                conclude(Outcome(image.path, Status.skipped, planned.target, reason))
-            else:
-                plans.append(planned)
-        except (ImageError, OutputError) as error:
-            conclude(Outcome(image.path, Status.failed, None, str(error)))
-    if distribution and any(planned.format != "ome-zarr" for planned in plans):
+    identify = cache(identity)
+    todo = [
+        planned
+        for planned in _apart(_planned(images, output, model, options, conclude), conclude)
+        if not _is_finished(planned, model, options, identify, conclude)
+    ]
+    if distribution and any(planned.format != "ome-zarr" for planned in todo):
         raise ConfigError(
             "--workers and --scheduler restore tiles of OME-Zarr outputs; add --format ome-zarr"
         )
-    if plans:
+    if todo:
         with tempfile.TemporaryDirectory(prefix="w2s-export-") as folder:
             try:
                 network = open_network(Path(folder))
@@ -142,8 +148,49 @@ def restore_files(
                 reason = f"cannot be written: {error.strerror}; set TMPDIR to a folder with space"
                 raise OutputError(f"{folder}: {reason}") from None
             with _mapper(distribution) as mapper:
-                _restore_all(plans, network, options, mapper, progress, conclude)
-    return [outcomes[image.path] for image in images]
+                _restore_all(todo, network, options, mapper, (progress, conclude), identify)
+    order = {image.path: number for number, image in enumerate(images)}
+    return sorted(outcomes, key=lambda o: (order[o.image.path], o.image.series))
+
+
+def _planned(
+    images: Sequence[Input], output: Path, model: Model, options: Options, conclude: Conclude
+) -> list[Plan]:
+    """Every image of every file that can be restored, by its header."""
+    given = {image.path.absolute() for image in images}
+    found: list[Plan] = []
+    for image in images:
+        try:
+            each = list(plans(image, output, model, options, given))
+        except (ImageError, OutputError) as error:
+            conclude(Outcome(image, Status.failed, None, str(error)))
+            continue
+        if not each:
+            conclude(Outcome(image, Status.part, None, f"{image.path}: part of another file's set"))
+        for one in each:
+            if isinstance(one, Plan):
+                found.append(one)
+            else:
+                failed, problem = one
+                conclude(Outcome(failed, Status.failed, None, _named(problem, failed)))
+    return found
+
+
+def _apart(found: list[Plan], conclude: Conclude) -> Iterator[Plan]:
+    """The plans whose results have names of their own."""
+    same: dict[str, list[Plan]] = {}
+    for planned in found:
+        same.setdefault(os.path.normcase(planned.target), []).append(planned)
+    for group in same.values():
+        if len(group) == 1:
+            yield group[0]
+            continue
+        for planned in group:
+            others = ", ".join(other.image.label for other in group if other is not planned)
+            reason = f"would become {planned.target}, as {others} would; use different --output"
+            conclude(
+                Outcome(planned.image, Status.failed, None, f"{planned.image.label}: {reason}")
+            )
 
 
 def _mapper(distribution: Distribution) -> Any:
@@ -155,70 +202,93 @@ def _mapper(distribution: Distribution) -> Any:
 
 
 def _restore_all(
-    plans: list[Plan],
+    todo: list[Plan],
     network: Network,
     options: Options,
     mapper: Mapper,
-    progress: Callable[[Progress], None],
-    conclude: Callable[[Outcome], None],
+    told: tuple[Callable[[Progress], None], Conclude],
+    identify: Callable[[Path], str],
 ) -> None:
-    total, done = sum(planned.pixels for planned in plans), 0
-    for number, planned in enumerate(plans, 1):
-        source, begun, before = planned.image.path, time.perf_counter(), done
+    progress, conclude = told
+    total, done = sum(planned.pixels for planned in todo), 0
+    for number, planned in enumerate(todo, 1):
+        image, begun, before = planned.image, time.perf_counter(), done
 
-        def step(pixels: int, source: Path = source, number: int = number) -> None:
+        def step(pixels: int, image: Input = image, number: int = number) -> None:
             nonlocal done
             done += pixels
-            progress(Progress(source, number, len(plans), done, total))
+            progress(Progress(image.path, number, len(todo), done, total))
 
         try:
-            restored = _restore(planned, network, options, mapper, step)
+            record = record_of(planned, network.model, options, identify)
+            restored = _restore(planned, network, options, mapper, step, record)
         except (ConfigError, MissingExtraError):  # the same for every image
             raise
         except W2SExportError as error:
-            conclude(Outcome(source, Status.failed, planned.target, _named(error, source)))
+            conclude(Outcome(image, Status.failed, planned.target, _named(error, image)))
+        except OSError as error:
+            reason = f"{image.label}: cannot be read: {error.strerror or error}"
+            conclude(Outcome(image, Status.failed, planned.target, reason))
         except MemoryError:
-            reason = f"{source}: does not fit in memory; allow less with --memory, or crop it"
-            conclude(Outcome(source, Status.failed, planned.target, reason))
+            reason = f"{image.label}: does not fit in memory; allow less with --memory, or crop it"
+            conclude(Outcome(image, Status.failed, planned.target, reason))
         else:
             spent = round(time.perf_counter() - begun, 3)
-            conclude(Outcome(source, Status.restored, planned.target, "", restored, spent))
+            conclude(Outcome(image, Status.restored, planned.target, "", restored, spent))
         done = before + planned.pixels
 
 
 def _restore(
-    planned: Plan, network: Network, options: Options, mapper: Mapper, step: Callable[[int], None]
+    planned: Plan,
+    network: Network,
+    options: Options,
+    mapper: Mapper,
+    step: Callable[[int], None],
+    record: Record,
 ) -> Restored:
     with claimed(planned.target) as part:
-        record = record_of(planned, network.model, options)
         if planned.format == "ome-zarr":
             return restore_to_zarr(planned, part, network, options, record, step, mapper)
         runtime = session(network.onnx, sha256_of(network.onnx), options.engine, options.threads)
         return restore_to_tiff(planned, part, network, runtime, options, record, step)
 
 
-def _is_finished(planned: Plan, model: Model, options: Options) -> bool:
-    """Whether the output is there, made from this image in this way.
-
-    Raises:
-        OutputError: something else is in its place.
-    """
-    if not planned.target.exists() or options.overwrite:
-        return False
-    found, expected = recorded(planned.target), record_of(planned, model, options).as_dict()
+def _is_finished(
+    planned: Plan,
+    model: Model,
+    options: Options,
+    identify: Callable[[Path], str],
+    conclude: Conclude,
+) -> bool:
+    """Whether there is nothing to do: made from this image in this way, or something in the way."""
+    try:
+        there = os.path.lexists(planned.target)
+        if not there or options.overwrite:
+            return False
+        found = recorded(planned.target)
+        expected = record_of(planned, model, options, identify).as_dict()
+    except OSError as error:
+        reason = f"{planned.image.label}: cannot be read: {error.strerror or error}"
+        conclude(Outcome(planned.image, Status.failed, planned.target, reason))
+        return True
     if found == expected:
+        conclude(Outcome(planned.image, Status.skipped, planned.target, "finished already"))
         return True
     if found is None:
         differs = "was not made by restore"
     else:
         keys = [key for key in expected if found.get(key) != expected[key]]
         differs = f"was made with another {', '.join(keys)}"
-    raise OutputError(
+    reason = (
         f"{planned.target}: is there already and {differs}; use --overwrite to replace it or "
         "choose another --output"
     )
+    conclude(Outcome(planned.image, Status.failed, None, reason))
+    return True
 
 
-def _named(error: W2SExportError, source: Path) -> str:
+def _named(error: W2SExportError, image: Input) -> str:
     text = str(error)
-    return text if str(source) in text else f"{source}: {text}"
+    if image.of > 1:
+        return f"{image.label}: {text.removeprefix(f'{image.path}: ')}"
+    return text if str(image.path) in text else f"{image.path}: {text}"

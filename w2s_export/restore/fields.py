@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from w2s_export.config import Normalisation, PercentileNormalisation
 from w2s_export.data.normalise import by_range, low_and_width, normalise
-from w2s_export.errors import ImageError
+from w2s_export.errors import FlatImageError, ImageError, NotFiniteImageError
 from w2s_export.io.source import Source
 from w2s_export.restore.network import Model
 from w2s_export.restore.percentiles import exact_percentiles
@@ -20,6 +21,19 @@ PercentilesOver = Literal["plane", "stack"]
 
 Range = tuple[float, float]
 """Low percentile and width of the percentile range, detector counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """An image that cannot be normalised: what stands in its place in the result."""
+
+    reason: str
+    fill: float
+    """In detector counts: the value of a flat image, else NaN."""
+
+
+Counts = Range | Unusable | None
+"""Of one image; None where no percentile is needed."""
 
 _BLOCK_BYTES = 8 << 20
 
@@ -90,7 +104,7 @@ def places(source: Source, model: Model) -> list[Place]:
     if layout.samples * layout.planes[2] != wanted or wanted == 1:
         kind = f"{layout.samples} colours" if layout.samples > 1 else f"{layout.planes[2]} channels"
         advice = (
-            "convert it to grey or split its colours (Fiji: Image ▸ Color ▸ Split Channels)"
+            "restore each with --per-colour, or convert it to grey"
             if wanted == 1
             else "give an image with as many"
         )
@@ -103,8 +117,10 @@ def ranges(
     images: Sequence[Place],
     how: Normalisation | None,
     over: PercentilesOver,
-) -> list[Range | None]:
+) -> list[Counts]:
     """The percentile range of each image, of all its pixels; None where no percentile is needed.
+
+    Of several images, those that cannot be normalised are left out, unless all are so.
 
     Args:
         source: the images' source.
@@ -114,34 +130,58 @@ def ranges(
             slices of a channel alike, so that their brightness stays comparable.
 
     Raises:
-        ImageError: NaN or infinite pixels.
-        FlatImageError: an image that is flat.
+        NotFiniteImageError: NaN or infinite pixels in the one image, or in all.
+        FlatImageError: the one image, or every image, is flat.
     """
-    if not isinstance(how, PercentileNormalisation):
-        return [None] * len(images)
+    single = len(images) == 1
     groups: dict[Any, list[Place]] = {}
+    bad: dict[Place, Unusable] = {}
+    alike = over == "stack" or not isinstance(how, PercentileNormalisation)
     for place in images:
-        groups.setdefault(place if over == "plane" else place.c, []).append(place)
-    found: dict[Any, Range] = {}
-    for key, group in groups.items():
-        found[key] = _range_of([Field(source, place) for place in group], how, group, len(images))
-    return [found[place if over == "plane" else place.c] for place in images]
+        if alike and (unusable := _not_finite(source, place)):
+            bad[place] = unusable
+        else:
+            groups.setdefault(place.c if over == "stack" else place, []).append(place)
+    found: dict[Place, Counts] = {**bad}
+    for group in groups.values():
+        counts = _range_of(source, group, how) if isinstance(how, PercentileNormalisation) else None
+        found.update(dict.fromkeys(group, counts))
+    left_out = [counts for counts in found.values() if isinstance(counts, Unusable)]
+    if len(left_out) == len(images):
+        first = left_out[0]
+        kind = NotFiniteImageError if math.isnan(first.fill) else FlatImageError
+        raise kind(first.reason.partition(": ")[2] if single else first.reason)
+    return [found[place] for place in images]
 
 
-def _range_of(
-    fields: list[Field], how: PercentileNormalisation, group: list[Place], count: int
-) -> Range:
+def _not_finite(source: Source, place: Place) -> Unusable | None:
+    if source.layout.dtype.kind != "f":
+        return None
+    count = sum(int((~np.isfinite(block)).sum()) for block in Field(source, place).blocks())
+    if not count:
+        return None
+    return Unusable(f"{_where([place])}: the image has {count} NaN or infinite pixels", math.nan)
+
+
+def _range_of(source: Source, group: list[Place], how: PercentileNormalisation) -> Range | Unusable:
+    fields = [Field(source, place) for place in group]
     try:
         low, high = exact_percentiles(
             lambda: (block for field in fields for block in field.blocks()), (how.low, how.high)
         )
+    except NotFiniteImageError as error:
+        return Unusable(f"{_where(group)}: {error}", math.nan)
+    except ImageError as error:  # damaged
+        raise ImageError(f"{_where(group)}: {error}") from None
+    try:
         return low_and_width(low, high, how)
-    except ImageError as error:
-        if count == 1:
-            raise
-        first = group[0]
-        where = f"t={first.t} z={first.z} c={first.c or 0}" + (" …" if len(group) > 1 else "")
-        raise type(error)(f"plane {where}: {error}") from None
+    except FlatImageError as error:
+        return Unusable(f"{_where(group)}: {error}", low)
+
+
+def _where(group: list[Place]) -> str:
+    first, more = group[0], " …" if len(group) > 1 else ""
+    return f"plane t={first.t} z={first.z} c={first.c or 0}{more}"
 
 
 def _slice(start: int, length: int, end: int) -> slice:

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from w2s_export.errors import ImageError, OutputError
-from w2s_export.io.images import open_source
-from w2s_export.io.source import Source
+from w2s_export.errors import ConfigError, ImageError, OutputError
+from w2s_export.io.images import open_source, opened
+from w2s_export.io.source import ColourPlanes, Source
 from w2s_export.restore.fields import (
+    Counts,
     Field,
     NormalisedField,
     PercentilesOver,
     Place,
-    Range,
+    Unusable,
     places,
     ranges,
 )
 from w2s_export.restore.inputs import Format, Input
+from w2s_export.restore.intensities import blank, in_counts, input_range, look_of
 from w2s_export.restore.memory import SMALLEST_TILE, even_tiles, largest_tile
 from w2s_export.restore.network import Model, Network
 from w2s_export.restore.output import (
@@ -32,6 +35,7 @@ from w2s_export.restore.output import (
     discard,
     publish,
     require_space,
+    unwritten,
 )
 from w2s_export.restore.record import Record, identity
 from w2s_export.restore.scaling import scaling_of
@@ -60,6 +64,10 @@ class Options:
     engine: Engine = "auto"
     threads: int | None = None
     missing_chunks: bool = False
+    keep_intensity: bool = False
+    """Map the answer back through the range of the input: detector counts, not about 0 to 1."""
+    per_colour: bool = False
+    """Restore each colour of an RGB image as a channel, by a network of one channel."""
     overwrite: bool = False
 
 
@@ -72,10 +80,17 @@ class Restored:
     """(T, Z, C, H, W) of the output."""
     tile: tuple[int, int]
     """Height and width of a tile, input pixels."""
-    ranges: tuple[Range | None, ...]
+    ranges: tuple[Counts, ...]
     """Low percentile and width of the range that each image was normalised by."""
     clipped: int
     """Values outside the range of 16 bits."""
+    left: tuple[str, ...] = ()
+    """What the input holds besides pixels, and the result does not."""
+
+    @property
+    def bad(self) -> tuple[str, ...]:
+        """Planes that could not be restored, and why."""
+        return tuple(counts.reason for counts in self.ranges if isinstance(counts, Unusable))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,37 +104,86 @@ class Plan:
     """Input pixels to restore, all planes."""
 
 
-def plan(image: Input, output: Path, model: Model, options: Options) -> Plan:
-    """Open the image and say what restoring it will take.
+def plans(
+    image: Input, output: Path, model: Model, options: Options, given: Collection[Path] = ()
+) -> Iterator[Plan | tuple[Input, ImageError]]:
+    """Open a file and say what restoring each image of it will take, or why it cannot be restored.
+
+    Args:
+        image: the file.
+        output: folder for the results.
+        model: the network.
+        options: of the run.
+        given: all files of the run: what lies in another of a set is restored from there.
 
     Raises:
-        ImageError: it cannot be read, or has channels that the network does not take.
+        ImageError: the file cannot be read.
     """
-    with open_source(image.path, missing_chunks=options.missing_chunks) as source:
-        layout, images = source.layout, places(source, model)
+    with opened(image.path, missing_chunks=options.missing_chunks) as found:
+        for number, series in enumerate(found):
+            if series.home and (image.path.parent / series.home).absolute() in given:
+                continue
+            one = replace(image, series=number, of=len(found), name=series.name)
+            try:
+                source = _chosen(series.open(), options, model)
+                yield _plan(one, source, output, model, options, given)
+            except ImageError as error:
+                yield one, error
+
+
+def _plan(
+    image: Input,
+    source: Source,
+    output: Path,
+    model: Model,
+    options: Options,
+    given: Collection[Path],
+) -> Plan:
+    layout, images = source.layout, places(source, model)
     pixels = len(images) * layout.height * layout.width
     kind = options.format or ("ome-zarr" if image.path.is_dir() else "tiff")
     nbytes = pixels * model.config.scale**2 * model.config.out_nc * np.dtype(options.dtype).itemsize
     if options.format is None and kind == "tiff" and nbytes > LARGEST_IMAGEJ:
         kind = "ome-tiff"
     target = output / image.below / f"{image.stem}{_ENDINGS[kind]}"
-    if target.absolute() == image.path.absolute():
-        raise ImageError(f"{image.path}: would be overwritten; choose another --output")
+    if target.absolute() == image.path.absolute() or target.absolute() in given:
+        raise ImageError(f"{target}: would be overwritten; choose another --output")
     return Plan(image, target, kind, pixels)
 
 
-def record_of(plan: Plan, model: Model, options: Options) -> Record:
+def _chosen(source: Source, options: Options, model: Model) -> Source:
+    if options.per_colour and source.layout.samples > 1 and model.config.in_nc == 1:
+        return ColourPlanes(source)
+    return source
+
+
+@contextmanager
+def open_image(
+    image: Input, model: Model, options: Options, *, missing_chunks: bool | None = None
+) -> Iterator[Source]:
+    """Open the image of a plan. Errors as `open_source`."""
+    missing = options.missing_chunks if missing_chunks is None else missing_chunks
+    with open_source(image.path, image.series, missing_chunks=missing) as source:
+        yield _chosen(source, options, model)
+
+
+def record_of(
+    plan: Plan, model: Model, options: Options, identify: Callable[[Path], str] = identity
+) -> Record:
     """What the result will say about its making; reads the whole file for its hash."""
     how = model.normalisation
     return Record(
         source=plan.image.path.name,
-        source_sha256=identity(plan.image.path),
+        source_sha256=identify(plan.image.path),
         network=model.name,
         network_sha256=model.fingerprint,
         scale=model.config.scale,
         normalisation=how.model_dump(mode="json") if how else None,
         percentiles_over=options.percentiles_over,
         dtype=options.dtype,
+        series=plan.image.series,
+        keep_intensity=options.keep_intensity,
+        per_colour=options.per_colour,
     )
 
 
@@ -137,7 +201,10 @@ def output_layout(
         channels=per_plane * model.config.out_nc,
         height=scale * layout.height,
         width=scale * layout.width,
-        scaling=scaling_of(options.dtype, normalised=model.normalisation is not None),
+        scaling=scaling_of(
+            options.dtype,
+            normalised=model.normalisation is not None and not options.keep_intensity,
+        ),
         record=record,
         pixel_size_um=(pixel[0] / scale, pixel[1] / scale) if pixel else None,
         z_step_um=layout.z_step_um,
@@ -149,7 +216,7 @@ def tile_of(source: Source, network: Network, budget: int, unit: int) -> tuple[i
     """Height and width of equal tiles that restore within the budget.
 
     Raises:
-        ImageError: the image is smaller than the network's minimum.
+        ImageError: the image is smaller than the network's minimum, or cannot be read in parts.
         ConfigError: the budget is too small for any tile.
     """
     layout = source.layout
@@ -159,7 +226,15 @@ def tile_of(source: Source, network: Network, budget: int, unit: int) -> tuple[i
             f"{network.minimum}×{network.minimum}"
         )
     itemsize = layout.dtype.itemsize * network.model.config.in_nc
-    largest = largest_tile(network, budget, layout, itemsize, unit)
+    try:
+        largest = largest_tile(network, budget, layout, itemsize, unit)
+    except ConfigError:
+        largest_tile(network, budget, replace(layout, block=(1, 1)), itemsize, unit)
+        rows, columns = layout.block  # without them it would do: it is this image
+        raise ImageError(
+            f"is compressed in parts of {rows}×{columns} pixels, which do not fit into --memory "
+            f"{budget / 1e6:.0f}MB; save it uncompressed or in smaller tiles, or allow more"
+        ) from None
     return even_tiles(layout.height, largest, unit), even_tiles(layout.width, largest, unit)
 
 
@@ -198,7 +273,7 @@ def restore_to_tiff(
         OutputError: the file cannot be written. Nothing of it is left, in either case.
     """
     model, target = network.model, plan.target
-    with open_source(plan.image.path, missing_chunks=options.missing_chunks) as source:
+    with open_image(plan.image, model, options) as source:
         images = places(source, model)
         layout = output_layout(source, images, model, options, record)
         if plan.format == "tiff" and layout.nbytes > LARGEST_IMAGEJ:
@@ -209,19 +284,64 @@ def restore_to_tiff(
         tile = tile_of(source, network, options.memory, SMALLEST_TILE)
         require_space(target, layout.nbytes)
         found = ranges(source, images, model.normalisation, options.percentiles_over)
+        layout = dressed(layout, source, images, found, model, options)
         clipped = 0
         with _tiff(part, target, layout, ome=plan.format == "ome-tiff") as file:
             for place, counts in zip(images, found, strict=True):
-                field = NormalisedField(Field(source, place), model.normalisation, counts)
                 for rows, columns in tiles_of(source, network, tile):
-                    values = restore_tile(runtime, field, rows, columns, scale=network.scale)
+                    values = answer(
+                        runtime, source, place, counts, (rows, columns), network, options
+                    )
                     stored, outside = layout.scaling.encode(values)
                     clipped += outside
                     y, x = (span.target(network.scale).start for span in (rows, columns))
                     channel = (place.c or 0) * model.config.out_nc
                     file.write(place.t, place.z, channel, y, x, stored)
                     step((rows.stop - rows.start) * (columns.stop - columns.start))
-    return Restored(target, layout.shape, tile, tuple(found), clipped)
+    left = (*layout.appearance.left, *unwritten(layout.appearance, plan.format))
+    return Restored(target, layout.shape, tile, tuple(found), clipped, left)
+
+
+def dressed(
+    layout: OutputLayout,
+    source: Source,
+    images: list[Place],
+    found: list[Counts],
+    model: Model,
+    options: Options,
+) -> OutputLayout:
+    """The layout with what people see of the input."""
+    look = look_of(
+        source.layout,
+        layout.channels,
+        images,
+        found,
+        model.normalisation,
+        layout.scaling,
+        keep=options.keep_intensity,
+    )
+    return replace(layout, appearance=look)
+
+
+def answer(
+    runtime: Runtime,
+    source: Source,
+    place: Place,
+    counts: Counts,
+    cut: tuple[Span, Span],
+    network: Network,
+    options: Options,
+) -> NDArray[np.float32]:
+    """What becomes of one tile: (C', scale·h, scale·w), before it is stored."""
+    model, (rows, columns) = network.model, cut
+    if isinstance(counts, Unusable):
+        size = [network.scale * (span.stop - span.start) for span in cut]
+        return blank((model.config.out_nc, *size), counts, keep=options.keep_intensity)
+    field = NormalisedField(Field(source, place), model.normalisation, counts)
+    values = restore_tile(runtime, field, rows, columns, scale=network.scale)
+    if options.keep_intensity:
+        return in_counts(values, input_range(counts, model.normalisation))
+    return values
 
 
 @contextmanager

@@ -23,23 +23,41 @@ class Input:
     path: Path
     below: Path
     """Folder of the image, relative to the folder or the glob's beginning that was given."""
+    series: int = 0
+    """Which image of the file, counted from 0."""
+    of: int = 1
+    """How many images the file holds."""
+    name: str = ""
+    """Of the image, as the file has it."""
 
     @property
     def stem(self) -> str:
-        """Name without its endings."""
+        """Name without its endings; of several images in a file, each with its number from 1."""
         name = self.path.name
-        for ending in (".ome.tiff", ".ome.tif", ".ome.zarr", ".tiff", ".tif", ".png", ".zarr"):
+        endings = (".ome.tiff", ".ome.tif", ".ome.zarr", ".zarr", *SUFFIXES)
+        for ending in endings:
             if name.lower().endswith(ending) and len(name) > len(ending):
-                return name[: -len(ending)]
-        return name
+                name = name[: -len(ending)]
+                break
+        return name if self.of == 1 else f"{name}_series{self.series + 1}"
+
+    @property
+    def label(self) -> str:
+        """For people: the file, and which image of it."""
+        if self.of == 1:
+            return str(self.path)
+        name = f" ({self.name})" if self.name else ""
+        return f"{self.path}: series {self.series + 1} of {self.of}{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Images, and files inside the given folders that are none (by their names)."""
+    """Images, files inside the given folders that are none (by their names), what failed."""
 
     images: tuple[Input, ...]
     ignored: tuple[Path, ...]
+    problems: tuple[tuple[Path, str], ...] = ()
+    """What was given and is not there, folders that cannot be opened; and why, for people."""
 
 
 def find(given: Sequence[str], output: Path) -> Found:
@@ -49,35 +67,32 @@ def find(given: Sequence[str], output: Path) -> Found:
     the output folder are passed over.
 
     Raises:
-        ConfigError: nothing there, or two images whose results would have the same name.
+        ConfigError: no image at all.
     """
     images: dict[Path, Input] = {}
     ignored: list[Path] = []
+    problems: list[tuple[Path, str]] = []
     for text in given:
-        for path, below in _expand(text):
-            for file in _images(path, below, output):
-                if isinstance(file, Input):
-                    images.setdefault(file.path.absolute(), file)
-                else:
-                    ignored.append(file)
+        try:
+            for path, below in _expand(text):
+                for file in _images(path, below, output, problems):
+                    if isinstance(file, Input):
+                        images.setdefault(file.path.absolute(), file)
+                    else:
+                        ignored.append(file)
+        except ConfigError as error:
+            problems.append((Path(text), str(error)))
     if not images:
-        raise ConfigError(f"{', '.join(given)}: holds no image; TIFF, PNG and Zarr are read")
-    targets: dict[Path, Input] = {}
-    for image in images.values():
-        target = image.below / image.stem
-        if target in targets:
-            raise ConfigError(
-                f"{targets[target].path} and {image.path} would both become {target}; restore them "
-                "into different folders"
-            )
-        targets[target] = image
-    return Found(tuple(images.values()), tuple(ignored))
+        empty = f"{', '.join(given)}: holds no image; TIFF, PNG and Zarr are read"
+        raise ConfigError("; ".join(reason for _, reason in problems) or empty)
+    return Found(tuple(images.values()), tuple(ignored), tuple(problems))
 
 
 def _expand(text: str) -> Iterator[tuple[Path, Path]]:
     path = Path(text)
-    if path.exists() or not glob.has_magic(text):
-        if not path.exists():
+    there = os.path.lexists(path)
+    if there or not glob.has_magic(text):
+        if not there:
             raise ConfigError(f"{text}: is not there")
         yield path, Path()
         return
@@ -91,7 +106,7 @@ def _expand(text: str) -> Iterator[tuple[Path, Path]]:
         # `*` and `**` walk into Zarr folders too, where everything is part of one image.
         if any(is_zarr(fixed / folder) for folder in (within, *within.parents)):
             continue
-        if match.is_file() or is_zarr(match):
+        if os.path.isfile(match) or is_zarr(match):  # noqa: PTH113
             yield match, within
 
 
@@ -102,11 +117,18 @@ def _before_magic(parts: tuple[str, ...]) -> Iterator[str]:
         yield part
 
 
-def _images(path: Path, below: Path, output: Path) -> Iterator[Input | Path]:
-    if path.is_file() or is_zarr(path):
+def _images(
+    path: Path, below: Path, output: Path, problems: list[tuple[Path, str]]
+) -> Iterator[Input | Path]:
+    if not os.path.isdir(path) or is_zarr(path):  # noqa: PTH112 - never raises
         yield Input(path, below)
         return
-    for folder, folders, files in os.walk(path):
+
+    def unreadable(error: OSError) -> None:
+        reason = f"{error.filename}: cannot be opened: {error.strerror}"
+        problems.append((Path(error.filename), reason))
+
+    for folder, folders, files in os.walk(path, onerror=unreadable):
         here = Path(folder)
         folders.sort()
         zarrs = [name for name in folders if is_zarr(here / name) and not name.startswith(".")]

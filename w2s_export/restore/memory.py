@@ -21,18 +21,24 @@ CONTROL_GROUPS = (
     ),
 )
 """Limit and use, as versions 2 and 1 of control groups state them inside a container."""
+_FEWEST_BARE = 10**6
+"""Bytes below which a number without a unit is an oversight."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
 
 
 def parse_bytes(text: str) -> int:
-    """`2GB`, `500 MB`, `1.5GiB` or a plain number of bytes.
+    """`2GB`, `500 MB`, `1.5GiB` or a plain number of bytes from a million on.
 
     Raises:
         ConfigError: anything else, or nothing at all.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", text.lower())
     amount = float(found[1]) * {**_UNITS, **_BINARY}[found[2] or ""] if found else 0
+    if found and not found[2] and 1 <= amount < _FEWEST_BARE:
+        raise ConfigError(
+            f"--memory {text}: is {amount:g} bytes; write {found[1]}GB, with its unit"
+        )
     if amount < 1:
         raise ConfigError(f"--memory {text}: write an amount as 2GB, 500MB or 1.5GiB")
     return int(amount)

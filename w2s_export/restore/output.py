@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import OutputError
+from w2s_export.io.appearance import Appearance, Channel, luts, ramp
 from w2s_export.io.images import density
 from w2s_export.io.pixel_size import PixelSize
 from w2s_export.restore.record import Record
@@ -38,6 +39,7 @@ class OutputLayout:
     pixel_size_um: PixelSize | None = None
     z_step_um: float | None = None
     interval_s: float | None = None
+    appearance: Appearance = field(default=Appearance())
 
     @property
     def shape(self) -> tuple[int, int, int, int, int]:
@@ -181,27 +183,53 @@ class TiffOutput:
         self._stream.close()
 
 
+def unwritten(look: Appearance, form: str) -> list[str]:
+    """What the input shows and this format has no place for."""
+    plain = [ramp(channel.colour) == channel.lut for channel in look.channels if channel.colour]
+    left = ["slice labels"] if form != "tiff" and look.labels else []
+    return left + (
+        ["lookup tables but their brightest colour"] if form != "tiff" and not all(plain) else []
+    )
+
+
 def _imagej(layout: OutputLayout) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"axes": "TZCYX", "Info": layout.record.as_text()}
+    look, scaling = layout.appearance, layout.scaling
+    info = "\n".join(part for part in (look.text, layout.record.as_text()) if part)
+    metadata: dict[str, Any] = {"axes": "TZCYX", "Info": info}
     if layout.pixel_size_um:
         metadata["unit"] = "micron"
     if layout.z_step_um:
         metadata["spacing"] = layout.z_step_um
     if layout.interval_s:
         metadata["finterval"] = layout.interval_s
-    scaling = layout.scaling
     if scaling.step != 1:  # ImageJ's calibration function 0: a straight line
         metadata.update(cf=0, c0=scaling.offset, c1=scaling.step, vunit="normalised")
-    if layout.record.normalisation:  # shown from the low to the high percentile of the input
-        black, white = ((v - scaling.offset) / scaling.step for v in (0.0, 1.0))
-        metadata.update(min=black, max=white)
+    windows = [channel.window or (0.0, 1.0) for channel in look.channels]
+    if windows and any(channel.window for channel in look.channels):
+        metadata.update(min=windows[0][0], max=windows[0][1])
         if layout.channels > 1:
-            metadata.update(mode="composite", Ranges=(black, white) * layout.channels)
+            metadata["Ranges"] = tuple(limit for window in windows for limit in window)
+    if layout.channels > 1:
+        metadata["mode"] = look.mode or "composite"
+    if (tables := luts(look.channels)) is not None:
+        metadata["LUTs"] = tables
+    names = [channel.name for channel in look.channels]
+    if look.labels:
+        metadata["Labels"] = list(look.labels)
+    elif any(names):  # ImageJ has no names of channels; Bio-Formats labels the slices so, too
+        metadata["Labels"] = names * (layout.times * layout.slices)
     return metadata
 
 
 def _ome(layout: OutputLayout) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"axes": "TZCYX", "Description": layout.record.as_text()}
+    look = layout.appearance
+    text = "\n".join(part for part in (look.text, layout.record.as_text()) if part)
+    metadata: dict[str, Any] = {"axes": "TZCYX", "Description": text}
+    if look.name:
+        metadata["Name"] = look.name
+    channels = [_ome_channel(channel) for channel in look.channels]
+    if any(channels):
+        metadata["Channel"] = channels
     if layout.pixel_size_um:
         y, x = layout.pixel_size_um
         metadata.update(
@@ -212,6 +240,15 @@ def _ome(layout: OutputLayout) -> dict[str, Any]:
     if layout.interval_s:
         metadata.update(TimeIncrement=layout.interval_s, TimeIncrementUnit="s")
     return metadata
+
+
+def _ome_channel(channel: Channel) -> dict[str, Any]:
+    stated: dict[str, Any] = {"Name": channel.name} if channel.name else {}
+    if channel.colour:
+        red, green, blue = channel.colour
+        packed = red << 24 | green << 16 | blue << 8 | 255
+        stated["Color"] = packed - (1 << 32) if packed >> 31 else packed
+    return stated
 
 
 def _resolution(pixel_size_um: PixelSize, ome: bool) -> Any:

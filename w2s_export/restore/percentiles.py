@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.errors import ImageError
+from w2s_export.errors import NotFiniteImageError
 
 _BINS = 1 << 16
 _SIGN = np.uint32(1 << 31)
@@ -33,7 +33,7 @@ def exact_percentiles(blocks: Blocks, percents: Sequence[float]) -> list[float]:
         percents: from 0 to 100.
 
     Raises:
-        ImageError: NaN or infinite pixels.
+        NotFiniteImageError: NaN or infinite pixels.
     """
     counts, exact = _coarse(blocks)
     total = int(counts.sum())
@@ -70,7 +70,9 @@ def _coarse(blocks: Blocks) -> tuple[NDArray[np.int64], int | None]:
             unusable += values.size - int(finite.sum())
             counts += np.bincount(_keys(values) >> 16, minlength=_BINS)
     if unusable:
-        raise ImageError(f"the image has {unusable} NaN or infinite pixels; replace them first")
+        raise NotFiniteImageError(
+            f"the image has {unusable} NaN or infinite pixels; replace them first"
+        )
     return counts, lowest
 
 

@@ -31,6 +31,10 @@ class Record:
     normalisation: dict[str, Any] | None
     percentiles_over: str
     dtype: str
+    series: int = 0
+    """Which image of the input, counted from 0."""
+    keep_intensity: bool = False
+    per_colour: bool = False
 
     def as_text(self) -> str:
         """One line, for a header."""
@@ -55,8 +59,9 @@ def recorded(path: Path) -> dict[str, Any] | None:
                 text = html.unescape(tif.ome_metadata or "") if tif.is_ome else ""
     except Exception:  # a file of any kind may be in the way: it is not ours, then
         return None
-    found = re.search(rf"^.*?{KEY}: (\{{.*?\}}+)(?:<|\s*$)", text, re.M)
-    return _parsed(found[1]) if found else None
+    # The last: an input that was a result itself brought a record along.
+    found = re.findall(rf"^.*?{KEY}: (\{{.*?\}}+)(?:<|\s*$)", text, re.M)
+    return _parsed(found[-1]) if found else None
 
 
 def identity(source: Path) -> str:

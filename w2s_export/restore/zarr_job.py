@@ -12,22 +12,25 @@ from typing import TYPE_CHECKING
 
 from w2s_export.errors import OutputError
 from w2s_export.io.files import sha256_of
-from w2s_export.io.images import open_source
 from w2s_export.restore import zarr_output
-from w2s_export.restore.fields import Field, NormalisedField, Place, Range, places, ranges
+from w2s_export.restore.fields import Counts, Place, places, ranges
 from w2s_export.restore.image import (
     Options,
     Plan,
     Restored,
     Step,
+    answer,
+    dressed,
+    open_image,
     output_layout,
     tile_of,
     tiles_of,
 )
+from w2s_export.restore.inputs import Input
 from w2s_export.restore.network import Network
-from w2s_export.restore.output import OutputLayout, discard, publish, require_space
+from w2s_export.restore.output import OutputLayout, discard, publish, require_space, unwritten
 from w2s_export.restore.record import Record
-from w2s_export.restore.tiling import Span, restore_tile
+from w2s_export.restore.tiling import Span
 from w2s_export.runtime.choose import Engine, open_engine
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ class TileJob:
     """
 
     part: Path
-    source: Path
+    image: Input
     network: Network
     network_sha256: str
     options: Options
@@ -57,7 +60,7 @@ class Tile:
     """One tile of one plane."""
 
     place: Place
-    counts: Range | None
+    counts: Counts
     rows: Span
     columns: Span
 
@@ -87,10 +90,10 @@ def restore_one(job: TileJob, tile: Tile, threads: int | None = None) -> int:
         job.network.onnx, job.network_sha256, job.options.engine, job.options.threads or threads
     )
     place = tile.place
-    with open_source(job.source, missing_chunks=True) as source:  # looked for once, at the start
-        field = NormalisedField(Field(source, place), model.normalisation, tile.counts)
-        with _one_at_a_time:
-            values = restore_tile(runtime, field, tile.rows, tile.columns, scale=scale)
+    cut, options = (tile.rows, tile.columns), job.options
+    # Missing chunks were looked for once, at the start.
+    with open_image(job.image, model, options, missing_chunks=True) as source, _one_at_a_time:
+        values = answer(runtime, source, place, tile.counts, cut, job.network, options)
     stored, clipped = job.layout.scaling.encode(values)
     level = zarr_output.array(job.part)
     first = (place.c or 0) * model.config.out_nc
@@ -142,17 +145,21 @@ def restore_to_zarr(
     """
     model = network.model
     try:
-        with open_source(plan.image.path, missing_chunks=options.missing_chunks) as source:
+        with open_image(plan.image, model, options) as source:
             images = places(source, model)
             layout = output_layout(source, images, model, options, record)
             unit = max(1, zarr_output.CHUNK // network.scale)
             tile = tile_of(source, network, options.memory, unit)
             notes = {"record": record.as_dict(), "tile": tile, "halo": network.halo}
             found = zarr_output.ranges_of(part, notes)
+            new = found is None
             if found is None:
                 require_space(plan.target, layout.nbytes * 4 // 3)
                 found = ranges(source, images, model.normalisation, options.percentiles_over)
-                zarr_output.prepare(part, layout, {**notes, "ranges": found})
+            layout = dressed(layout, source, images, found, model, options)
+            if new:
+                notes["ranges"] = zarr_output.notes_of(found)
+                zarr_output.prepare(part, layout, notes)
             cut = list(tiles_of(source, network, tile))
         everything = [
             Tile(place, counts, rows, columns)
@@ -165,7 +172,7 @@ def restore_to_zarr(
             sent = replace(network, onnx=part.absolute() / ONNX)
         job = TileJob(
             part=part.absolute(),
-            source=plan.image.path.absolute(),
+            image=replace(plan.image, path=plan.image.path.absolute()),
             network=sent,
             network_sha256=sha256_of(network.onnx),
             options=options,
@@ -184,7 +191,8 @@ def restore_to_zarr(
     except Exception:
         discard(part)
         raise
-    return Restored(plan.target, layout.shape, tile, tuple(found), clipped)
+    left = (*layout.appearance.left, *unwritten(layout.appearance, "ome-zarr"))
+    return Restored(plan.target, layout.shape, tile, tuple(found), clipped, left)
 
 
 def _restore_missing(job: TileJob, tiles: list[Tile], step: Step, mapper: Mapper) -> int:

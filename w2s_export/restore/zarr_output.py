@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import MissingExtraError
 from w2s_export.io.zarr_source import require_zarr
-from w2s_export.restore.fields import Range
+from w2s_export.restore.fields import Counts, Unusable
 from w2s_export.restore.output import OutputLayout, discard
 from w2s_export.restore.record import KEY
 
@@ -39,13 +39,27 @@ def levels(layout: OutputLayout) -> list[tuple[int, int]]:
     return sizes
 
 
-def ranges_of(part: Path, notes: dict[str, Any]) -> list[Range | None] | None:
+def ranges_of(part: Path, notes: dict[str, Any]) -> list[Counts] | None:
     """The percentile ranges that an interrupted run of the same notes found; None without one."""
     found = _notes(part)
     stored = found.pop("ranges", None) if isinstance(found, dict) else None
     if stored is None or found != json.loads(json.dumps(notes)):
         return None
-    return [None if pair is None else (pair[0], pair[1]) for pair in stored]
+    return [
+        Unusable(pair["reason"], float(pair["fill"]))
+        if isinstance(pair, dict)
+        else None
+        if pair is None
+        else (pair[0], pair[1])
+        for pair in stored
+    ]
+
+
+def notes_of(found: list[Counts]) -> list[Any]:
+    """The percentile ranges as JSON, which has no NaN."""
+    return [
+        {"reason": c.reason, "fill": str(c.fill)} if isinstance(c, Unusable) else c for c in found
+    ]
 
 
 def prepare(part: Path, layout: OutputLayout, notes: dict[str, Any]) -> None:
@@ -177,4 +191,21 @@ def _metadata(layout: OutputLayout) -> Any:
             steps.append(v05.TranslationTransformation(translation=centre))
         datasets.append(v05.Dataset(path=str(number), coordinateTransformations=steps))
     axes = [t_axis, v05.ChannelAxis(name="c"), z_axis, space["y"], space["x"]]
-    return v05.Image(multiscales=[v05.Multiscale(axes=axes, datasets=datasets)])
+    look = layout.appearance
+    multiscale = v05.Multiscale(axes=axes, datasets=datasets, name=look.name or None)
+    if not look.channels:
+        return v05.Image(multiscales=[multiscale])
+    extent = np.iinfo(layout.scaling.dtype) if layout.scaling.dtype != "float32" else None
+    channels = []
+    for channel in look.channels:
+        low, high = channel.window or (0.0, 1.0)
+        least, most = (extent.min, extent.max) if extent else (low, high)
+        channels.append(
+            v05.OmeroChannel(
+                label=channel.name or None,
+                color="{:02X}{:02X}{:02X}".format(*(channel.colour or (255, 255, 255))),
+                window=v05.OmeroWindow(min=least, max=most, start=low, end=high),
+                active=True,
+            )
+        )
+    return v05.Image(multiscales=[multiscale], omero=v05.Omero(channels=channels))
