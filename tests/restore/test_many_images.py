@@ -132,7 +132,7 @@ def test_a_bad_plane_costs_itself(
     assert np.isnan(got[1]).all() if value != 7 else (got[1] == 0).all()
 
 
-@pytest.mark.parametrize("how", [None, FixedRangeNormalisation(low=0, high=100)])
+@pytest.mark.parametrize("how", [None, FixedRangeNormalisation(low=0, high=90000)])
 def test_a_plane_of_nan_without_percentiles(
     box_network: MakeNetwork, tmp_path: Path, how: FixedRangeNormalisation | None
 ) -> None:
