@@ -280,7 +280,8 @@ DROPPED = {
     "no channel names": ("0.5", drop("inputs", "axes", 1, "channel_names")),
     "a scale in words": ("0.5", put("outputs", "two", "axes", 2, "scale")),
     "an axis without id": ("0.5", drop("outputs", "axes", 2, "id")),
-    "a scale of zero": ("0.5", put("outputs", 0, "axes", 2, "scale")),
+    "a time without id": ("0.5", put("inputs", {"type": "time"}, "axes", 0)),
+    "a size of 29.0": ("0.5", put("inputs", 29.0, "axes", 2, "size")),
 }
 
 
@@ -385,7 +386,13 @@ def test_of_several_gains_the_first_counts_and_the_unknown_throws() -> None:
     rdf = fixed_04(4)
     step = {"name": "scale_linear", "kwargs": {"gain": [2.0, 9.0], "offset": [1.0, 9.0]}}
     rdf["inputs"][0]["preprocessing"] = [{"id": "ensure_dtype"}, step]
-    assert (normalise_as_jdll(np.full((1, 1, 4, 4), 3), rdf) == 7).all()
+    image = np.full((1, 1, 4, 4), 3)
+    with pytest.raises(JdllError, match="list of offsets"):  # seen
+        normalise_as_jdll(image, rdf)
+    step["kwargs"]["axes"] = "yx"
+    assert (normalise_as_jdll(image, rdf) == 7).all()
+    step["kwargs"] = {"gain": [2.0, 9.0], "offset": 1.0}
+    assert (normalise_as_jdll(image, rdf) == 4).all()  # seen: a list without axes is gain 1
     rdf["inputs"][0]["preprocessing"] = [{"name": "magic"}]
-    with pytest.raises(JdllError, match="'magic' is unknown"):
-        normalise_as_jdll(np.ones((1, 1, 4, 4)), rdf)
+    with pytest.raises(JdllError, match="no step 'magic'"):
+        normalise_as_jdll(image, rdf)

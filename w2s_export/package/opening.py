@@ -6,7 +6,7 @@ import hashlib
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePosixPath
@@ -25,6 +25,7 @@ and text stay below 50, small label images may not."""
 MAX_VALUES = 100_000
 """Values of a description with its aliases written out; the longest in the zoo have a thousand."""
 RDF_NAMES = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
+"""A description is called so, or anything that ends in a point and one of these names."""
 
 _SMALL = 64 << 20
 _CHUNK = 1 << 20
@@ -138,13 +139,24 @@ def open_package(path: Path) -> OpenedPackage:
     except _DAMAGE as error:
         raise _unreadable(path, error) from None
     sizes = _checked_sizes(path, members)
-    rdf_name = next((name for name in RDF_NAMES if name in sizes), None)
+    rdf_name = next(iter(description_names(sizes)), None)
     if rdf_name is None:
         inner = [name for name in sizes if PurePosixPath(name).name in RDF_NAMES]
         hint = f"; it lies in '{inner[0]}', zip the files and not their folder" if inner else ""
         fault = OpeningFault.nested if inner else OpeningFault.rdf_missing
         raise OpeningError(fault, f"{path}: has no rdf.yaml at its root{hint}")
     return OpenedPackage(path, sizes, rdf_name, _read_rdf(path, rdf_name, sizes[rdf_name]))
+
+
+def description_names(names: Iterable[str]) -> list[str]:
+    """Descriptions at the root of a package, the one that is read first.
+
+    bioimageio.spec 0.5.12.0, `identify_bioimageio_yaml_file_name`: the names in their order, of
+    each the first file in alphabetical order.
+    """
+    at_root = sorted(name for name in names if "/" not in name)
+    found = [n for name in RDF_NAMES for n in at_root if n == name or n.endswith("." + name)]
+    return sorted(found, key=lambda name: name != RDF_NAMES[0])
 
 
 def _unreadable(path: Path, error: Exception) -> OpeningError:

@@ -10,12 +10,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from zlib import crc32
 
 ONNX = "onnx"
 SAVED_MODEL = "tensorflow_saved_model_bundle"
 CPU_FAST = "cpu_fast"
 """No format of the rdf: our own name of the fast CPU graph among the attachments."""
 
+_FIRST_PRIVATE = 0xF0000
+"""Characters that Unicode gives no meaning to."""
 _OUR_CONFIG = "config.w2s_export"
 
 
@@ -48,7 +51,7 @@ class AxisPlan:
     """How the size of one spatial output axis follows from the input's."""
 
     name: str
-    """`y`, `x` or `z`."""
+    """`y`, `x` or `z`, or the word that format 0.5 calls it."""
     minimum: int
     """Of the input."""
     step: int
@@ -65,6 +68,8 @@ class AxisPlan:
     """Which input it follows."""
     reference_scale: float = field(default=1.0, compare=False)
     """Of that input's axis, format 0.5: what its factor is written with."""
+    letters: tuple[str, str] = field(default=("", ""), compare=False)
+    """Of the input's axis and of the output's, as in `axes`."""
 
     @property
     def input_halo(self) -> float:
@@ -184,13 +189,28 @@ def tensor_ids(rdf: Mapping[str, Any], side: str) -> list[str]:
 
 
 def axes(tensor: Any) -> str:
-    """Axes as letters, e.g. `bcyx`."""
+    """Axes, one letter each, e.g. `bcyx`."""
     value = at(tensor, "axes")
     if isinstance(value, str):
         return value
-    value = value if isinstance(value, list) else []
+    return "".join(axis_letter(axis) for axis in (value if isinstance(value, list) else []))
+
+
+def axis_letter(axis: Any) -> str:
+    """The letter that stands for an axis of format 0.5, or for its id.
+
+    Its id may be any word. A word gets a character of its own, the same wherever it stands, so
+    that the axes of a tensor still are one text with one character each.
+    """
     letters = {"batch": "b", "channel": "c", "index": "i", "time": "t"}
-    return "".join(letters.get(str(at(axis, "type")), axis_id(axis)) for axis in value)
+    kind = axis if isinstance(axis, str) else str(at(axis, "type"))
+    name = letters.get(kind, axis if isinstance(axis, str) else axis_id(axis))
+    return name if len(name) == 1 else chr(_FIRST_PRIVATE + crc32(name.encode()) % 0xFFFE)
+
+
+def is_spatial(letter: str) -> bool:
+    """Whether a letter of `axes` is an axis of space: x, y, z, or a word of the description's."""
+    return letter in "xyz" or ord(letter) >= _FIRST_PRIVATE
 
 
 def axis_id(axis: Any) -> str:
@@ -233,12 +253,13 @@ def input_extents(rdf: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
     """
     for index, tensor in enumerate(listed(rdf, "inputs")):
         for place, name in enumerate(axes(tensor)):
-            if name not in "xyz":
+            if not is_spatial(name):
                 continue
             if is_05(rdf):
                 extent = at(tensor, "axes", place, "size")
                 if at(extent, "tensor_id") is not None:
                     continue  # follows another input
+                name = axis_id(at(tensor, "axes", place))
             else:
                 extent = _extent_04(at(tensor, "shape"), place)
             yield f"inputs[{index}] {name}", *_extent(extent)
@@ -279,6 +300,7 @@ def _plans_05(rdf: Mapping[str, Any], output: Any) -> Iterator[AxisPlan]:
             halo=_number(at(axis, "halo"), 0),
             reference=source,
             reference_scale=reference,
+            letters=(axis_letter(referred), axis_letter(axis)),
         )
 
 
@@ -303,6 +325,7 @@ def _plans_04(rdf: Mapping[str, Any], output: Any) -> Iterator[AxisPlan]:
             offset=2 * _number(at(shape, "offset", position), 0),
             halo=_number(at(output, "halo", position), 0),
             reference=reference,
+            letters=(name, name),
         )
 
 

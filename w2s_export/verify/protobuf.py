@@ -39,7 +39,7 @@ class OnnxHeader:
     types: dict[str, int]
     """Element type of each input and output, by onnx.TensorProto.DataType; 1 is float32."""
     domains: frozenset[str]
-    """Operator sets the file imports; \"\" is the standard one."""
+    """Operator sets of its nodes but for its own functions; \"\" is the standard one."""
     external_data: bool
     """Whether a weight lies in another file."""
 
@@ -75,13 +75,14 @@ def read_onnx(data: bytes) -> OnnxHeader:
     weights = {name for tensor in graphs[0].messages(5) for name in tensor.texts(8)}
     inputs = {k: v for k, v in _tensors(graphs[0].messages(11)).items() if k not in weights}
     functions = [node for function in model.messages(25) for node in function.messages(7)]
+    own = {function.text(10) for function in model.messages(25)}
     return OnnxHeader(
         ir_version=model.number(1),
         opset=max((version for domain, version in opsets if domain in _ONNX_DOMAINS), default=0),
         inputs=inputs,
         outputs=_tensors(graphs[0].messages(12)),
         types=_element_types([v for side in (11, 12) for v in graphs[0].messages(side)]),
-        domains=frozenset(domain for domain, _ in opsets),
+        domains=frozenset(_domains(graphs[0].messages(1) + functions, 0) - own),
         external_data=_external(graphs[0], 0) or _external_in_nodes(functions, 0),
     )
 
@@ -190,6 +191,17 @@ def _external_in_nodes(nodes: list[_Message], depth: int) -> bool:
         if any(_external(graph, depth + 1) for graph in graphs):
             return True
     return False
+
+
+def _domains(nodes: list[_Message], depth: int) -> set[str]:
+    """Operator sets of the nodes, and of the graphs inside them."""
+    if depth > _DEEPEST:
+        raise WireError(f"nests more than {_DEEPEST} graphs")
+    found = {node.text(7) for node in nodes}
+    for attribute in (attribute for node in nodes for attribute in node.messages(5)):
+        for graph in attribute.messages(6) + attribute.messages(11):
+            found |= _domains(graph.messages(1), depth + 1)
+    return found
 
 
 @dataclass(slots=True)

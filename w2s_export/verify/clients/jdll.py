@@ -3,7 +3,7 @@
 A model of JDLL 0.6.1 (github.com/bioimage-io/JDLL, tag dl-modelrunner-0.6.1), faults included, to
 say before anybody starts Fiji whether a package runs there, how large the output is and which
 pixels it has. Follows `bioimageio.tiling`: TileCalculator (sizes of tiles), TileMaker (checks,
-padding, mirrored reading) and TileGrid (places), and ScaleRangeTransformation (percentiles).
+padding, mirrored reading) and TileGrid (places).
 """
 
 from __future__ import annotations
@@ -18,32 +18,38 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import PackageError
 from w2s_export.rdf.stated import at
-from w2s_export.verify.clients.core_processing import preprocess
 from w2s_export.verify.clients.jdll_axes import (
     Failure,
     JdllAxis,
     JdllError,
     JdllModel,
     JdllTensor,
+    check_fields,
+    java_int,
     read_model,
 )
+from w2s_export.verify.clients.jdll_processing import apply_steps, read_steps
 
 LARGEST_TILE = 4096 * 4096 * 3
 """Pixels of a tile above which the planner tries to shrink it (OPTIMAL_MAX_NUMBER_PIXELS)."""
 LARGEST_OUTPUT = 2**31 - 1
 """Bytes of an output tile above which it does."""
 
-_BYTES = {"16": 2, "32": 4, "64": 8}
-PROCESSING = (
-    "scale_range",
-    "scale_linear",
-    "zero_mean_unit_variance",
-    "fixed_zero_mean_unit_variance",
-    "clip",
-    "binarize",
-    "sigmoid",
+OUTPUT_TYPES = (
+    "int8",
+    "uint8",
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "float32",
+    "float64",
 )
-"""Steps that JDLL knows; any other throws at run time."""
+"""Types that JDLL can hold an output in."""
+_BYTES = {"16": 2, "32": 4, "64": 8}
+_EXCLUSIVE = (("b", "t"), ("z", "i", "r"))
+"""Axes of which a tensor may have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,12 @@ class JdllPlan:
     """The tiles of an image and of its result, axis by axis in the tensors' order."""
 
     input: tuple[AxisTiles, ...]
-    output: tuple[AxisTiles, ...]
+    outputs: tuple[tuple[AxisTiles, ...], ...]
+
+    @property
+    def output(self) -> tuple[AxisTiles, ...]:
+        """Tiles of the first output."""
+        return self.outputs[0]
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -102,38 +113,56 @@ def plan(rdf: Mapping[str, Any], shape: Sequence[int]) -> JdllPlan:
     """Plan as JDLL does.
 
     Args:
-        rdf: a description, format 0.4 or 0.5, of one input and one output.
+        rdf: a description of one input, format 0.4 or 0.5.
         shape: of the image, in the order of the input's axes.
 
     Raises:
         JdllError: JDLL drops the model, throws or hangs.
-        PackageError: several inputs or outputs, or another number of axes than the input has.
+        PackageError: several inputs, or another number of axes than the input has.
     """
     model = read_model(rdf)
-    for axis in model.output.axes:
-        if axis.tensor is not None and not _refers(axis, model.input):
-            raise _throws(f"the output refers to {axis.tensor}.{axis.axis}, which is not there")
-    if len(shape) != len(model.input.axes):
-        raise PackageError(f"an image of shape {tuple(shape)} has no axes {model.input.letters}")
-    image = dict(zip(model.input.letters, shape, strict=True))
-    tile = {axis.letter: _tile(model, axis, image[axis.letter]) for axis in model.input.axes}
-    if model.tiling and any(axis.step for axis in model.input.axes):
+    source = model.input
+    for tensor in (source, *model.outputs):
+        _check_letters(tensor)
+    if len(shape) != len(source.axes):
+        raise PackageError(f"an image of shape {tuple(shape)} has no axes {source.letters}")
+    image = dict(zip(source.letters, shape, strict=True))
+    if "t" in image:  # TileCalculator.getOptimalTileSize looks T up where it has written B
+        raise _throws("an axis of time is not found in the image")
+    tile = {axis.letter: _tile(model, axis, image[axis.letter]) for axis in source.axes}
+    if model.tiling and any(axis.step for axis in source.axes):
         _check_sizes(model, tile)
-    _check_tile(model.input, image, tile)
-    whole_out, tile_out = _output_sizes(model, image, tile)
-    for axis in model.output.axes:
-        if tile_out[axis.letter] - 2 * axis.halo <= 0:
-            size = f"{tile_out[axis.letter]} output pixels along {axis.letter}"
-            raise _throws(f"the halo of {axis.halo} leaves nothing of {size}")
-    channels = [(image[letter], tile[letter]) for letter in image if letter == "c"]
-    if any(given != taken for given, taken in channels):
-        raise _throws(
-            f"the image has {channels[0][0]} channels, the network takes {channels[0][1]}"
-        )
+    _check_tile(source, image, tile)
+    sizes = [_output_sizes(model, tensor, image, tile) for tensor in model.outputs]
+    for tensor, (_, part) in zip(model.outputs, sizes, strict=True):
+        for axis in tensor.axes:
+            if part[axis.letter] - 2 * axis.halo <= 0:
+                size = f"{part[axis.letter]} output pixels along {axis.letter}"
+                raise _throws(f"the halo of {axis.halo} leaves nothing of {size}")
+    if "c" not in image:  # TileMaker.validateTileVsImageChannel
+        raise _throws("the input has no axis of channels")
+    if image["c"] != tile["c"]:
+        raise _throws(f"the image has {image['c']} channels, the network takes {tile['c']}")
     return JdllPlan(
-        input=tuple(_cut(model, axis, image, tile) for axis in model.input.axes),
-        output=tuple(_cut(model, axis, whole_out, tile_out) for axis in model.output.axes),
+        input=tuple(_cut(model, axis, image, tile) for axis in source.axes),
+        outputs=tuple(
+            tuple(_cut(model, axis, whole, part) for axis in tensor.axes)
+            for tensor, (whole, part) in zip(model.outputs, sizes, strict=True)
+        ),
     )
+
+
+def _check_letters(tensor: JdllTensor) -> None:
+    """Tensor.build and convertToTensorDimOrder, which makes one text of all the axes."""
+    if tensor.name is None:
+        raise _throws("a tensor has no id")
+    letters = tensor.letters.lower()
+    if set(letters) - set("birtzcyx") or len(letters) != len(tensor.axes):
+        raise _throws(f"'{tensor.letters}' are no axes to it")
+    if len(set(letters)) < len(letters) or any(
+        len(set(letters) & set(some)) > 1 for some in _EXCLUSIVE
+    ):
+        raise _throws(f"the axes '{tensor.letters}' exclude each other")
 
 
 def restore(
@@ -154,8 +183,8 @@ def restore(
         PackageError: several inputs or outputs, or postprocessing, which this does not model.
     """
     tiles = plan(rdf, image.shape)
-    if at(rdf, "outputs", 0, "postprocessing"):
-        raise PackageError("has postprocessing, which the model of JDLL does not know")
+    if len(tiles.outputs) > 1 or at(rdf, "outputs", 0, "postprocessing"):
+        raise PackageError("has several outputs or postprocessing, which is not modelled here")
     normalised = normalise_as_jdll(image, rdf)
     result = np.zeros(tiles.output_shape, np.float32)
     grid, grid_out = (tuple(axis.count for axis in side) for side in (tiles.input, tiles.output))
@@ -178,50 +207,38 @@ def restore(
 def normalise_as_jdll(image: NDArray[Any], rdf: Mapping[str, Any]) -> NDArray[np.float32]:
     """The rdf's preprocessing as JDLL runs it, over the whole image and before any tile is cut.
 
-    A percentile is the value of rank ⌊n·p⌋, not interpolated; of several gains or offsets only the
-    first counts.
-
     Args:
         image: in the order of the input's axes, detector counts.
         rdf: a description of one input.
 
     Raises:
-        JdllError: a step that JDLL does not know.
-        PackageError: a step whose arguments make no sense.
+        JdllError: JDLL drops the model, or a step throws.
     """
-    letters = read_model(rdf).input.letters
-    values = image.astype(np.float32)
-    for step in at(rdf, "inputs", 0, "preprocessing") or ():
-        name, kwargs = at(step, "id") or at(step, "name"), at(step, "kwargs") or {}
-        if name == "ensure_dtype":
-            continue  # left out when the description is read
-        if name not in PROCESSING:
-            raise _throws(f"preprocessing '{name}' is unknown to it")
-        if name == "scale_range":
-            values = _scale_range(values, letters, kwargs)
-        else:
-            firsts = {k: v[0] if isinstance(v, list) else v for k, v in kwargs.items()}
-            values = preprocess(values, {"preprocessing": [{"id": name, "kwargs": firsts}]})
-    return values
+    source = read_model(rdf).input
+    return apply_steps(read_steps(source), image.astype(np.float32), source.letters)
 
 
-def _scale_range(
-    values: NDArray[np.float32], letters: str, kwargs: Mapping[str, Any]
-) -> NDArray[np.float32]:
-    named = kwargs.get("axes")
-    own = letters if named is None else "".join("c" if a == "channel" else a for a in named)
-    axes = tuple(i for i, letter in enumerate(letters) if letter in own) or None
-    count = values.size if axes is None else math.prod(values.shape[i] for i in axes)
-    bounds = [kwargs.get("min_percentile", 0), kwargs.get("max_percentile", 100)]
-    ranks = [min(int(count * (percent / 100)), count - 1) for percent in bounds]
-    quantiles = [rank / max(1, count - 1) for rank in ranks]
-    low, high = np.quantile(values, quantiles, axis=axes, keepdims=True, method="nearest")
-    low, high = low.astype(np.float64), high.astype(np.float64)
-    return np.asarray((values - low) / (high - low + kwargs.get("eps", 1e-6)), np.float32)
+def check_run(rdf: Mapping[str, Any], shape: Sequence[int]) -> None:
+    """Read, plan and process as JDLL does, with zeros for the image and the network's outputs.
 
+    Args:
+        rdf: a description of one input.
+        shape: of the image, in the order of the input's axes.
 
-def _refers(axis: JdllAxis, source: JdllTensor) -> bool:
-    return axis.tensor == source.name and str(axis.axis) in source.letters
+    Raises:
+        JdllError: JDLL drops the model, throws or hangs.
+        PackageError: several inputs, or another number of axes than the input has.
+    """
+    check_fields(rdf)
+    model = read_model(rdf)
+    planned = plan(rdf, shape)
+    steps = [read_steps(tensor) for tensor in (model.input, *model.outputs)]
+    apply_steps(steps[0], np.zeros(shape, np.float32), model.input.letters)
+    for tensor, tiles, after in zip(model.outputs, planned.outputs, steps[1:], strict=True):
+        if tensor.data_type not in OUTPUT_TYPES:  # CommonUtils.getImgLib2DataType
+            raise _throws(f"it has no type {tensor.data_type} for an output")
+        zeros = np.zeros([axis.size for axis in tiles], tensor.data_type)
+        apply_steps(after, zeros, tensor.letters)
 
 
 def _tile(model: JdllModel, axis: JdllAxis, size: int) -> int:
@@ -230,10 +247,10 @@ def _tile(model: JdllModel, axis: JdllAxis, size: int) -> int:
     Sizes are cut, not rounded up, to the step: the Java code divides whole numbers before `ceil`.
     """
     if not axis.step:
-        return axis.minimum
+        return size if axis.minimum == -1 else axis.minimum
     if not model.tiling:
         return -1
-    tile = (size + 2 * axis.halo) // axis.step * axis.step
+    tile = int(java_int(size + 2 * axis.halo) / axis.step) * axis.step
     if tile > 3 * size and tile - axis.step >= axis.minimum:
         tile -= axis.step
     rounded = -(-size // axis.step) * axis.step
@@ -243,15 +260,20 @@ def _tile(model: JdllModel, axis: JdllAxis, size: int) -> int:
 def _check_sizes(model: JdllModel, tile: Mapping[str, int]) -> None:
     """TileCalculator.checkOutputSize: whatever is too large never becomes small enough."""
     pixels = math.prod(tile.values())
-    sizes = []
-    for axis in model.output.axes:
-        if axis.tensor is not None:
-            sizes.append(int(tile[str(axis.axis)] * axis.scale + 2 * axis.offset))
-        else:
-            sizes.append(axis.minimum or tile[axis.letter])
-    refers = any(axis.tensor is not None for axis in model.output.axes)
-    width = _BYTES.get(model.output.data_type.lower()[-2:], 1)
-    output = math.prod(sizes) * width if refers else 0
+    output = 0
+    for tensor in model.outputs:
+        if not any(axis.tensor is not None for axis in tensor.axes):
+            continue
+        sizes = []
+        for axis in tensor.axes:
+            if axis.tensor is not None:
+                sizes.append(int(_reference(model, axis, tile) * axis.scale + 2 * axis.offset))
+            elif axis.minimum or axis.letter in tile:
+                sizes.append(axis.minimum or tile[axis.letter])
+            else:
+                raise _throws(f"the output has no size along {axis.letter}")
+        width = _BYTES.get(tensor.data_type.lower()[-2:], 1)
+        output = max(output, math.prod(sizes) * width)
     if pixels <= LARGEST_TILE and output <= LARGEST_OUTPUT:
         return
     if not _shrinks(model.input.axes, tile):
@@ -296,25 +318,39 @@ def _check_tile(source: JdllTensor, image: Mapping[str, int], tile: Mapping[str,
 
 
 def _output_sizes(
-    model: JdllModel, image: Mapping[str, int], tile: Mapping[str, int]
+    model: JdllModel, tensor: JdllTensor, image: Mapping[str, int], tile: Mapping[str, int]
 ) -> tuple[dict[str, int], dict[str, int]]:
     """TileMaker.getOutputTiles: size of the whole result and of a tile of it."""
     whole, part = {}, {}
-    for axis in model.output.axes:
+    for axis in tensor.axes:
+        letter = axis.letter
         if not model.tiling:
-            whole[axis.letter] = part[axis.letter] = axis.minimum
-        elif axis.tensor is not None:
-            whole[axis.letter], part[axis.letter] = (
-                int(sizes[str(axis.axis)] * axis.scale + 2 * axis.offset) for sizes in (image, tile)
-            )
-        elif axis.minimum == 0 or tile.get(axis.letter) == 0:
-            raise _throws(f"the output has no size along {axis.letter}")
-        else:
-            ratio = image[axis.letter] / tile[axis.letter] if axis.letter in image else 1.0
+            if axis.step:
+                raise _throws(f"without tiling the output has no size along {letter}")
+            whole[letter] = part[letter] = axis.minimum
+        elif axis.step == 0 and axis.minimum != 0 and axis.tensor is None:
+            if not {"x", "y"} <= set(image):
+                raise _throws("no input is an image")
+            ratio = image[letter] / tile[letter] if tile.get(letter) else 1.0
+            if letter in image and not tile[letter]:
+                raise _throws(f"a tile has no size along {letter}")
             if (axis.minimum * ratio) % 1:
                 raise _throws(f"{axis.minimum} output pixels a tile are no whole number an image")
-            whole[axis.letter], part[axis.letter] = int(axis.minimum * ratio), axis.minimum
+            whole[letter], part[letter] = int(axis.minimum * ratio), axis.minimum
+        elif axis.tensor is None:
+            raise _throws(f"the output has no size along {letter}")
+        else:
+            own = tuple(_reference(model, axis, sizes) for sizes in (image, tile))
+            own = (own[0], own[0]) if own[1] == -1 else own
+            whole[letter], part[letter] = (int(size * axis.scale + 2 * axis.offset) for size in own)
     return whole, part
+
+
+def _reference(model: JdllModel, axis: JdllAxis, sizes: Mapping[str, int]) -> int:
+    """Size of the axis that an axis of an output refers to, by the abbreviation as written."""
+    if axis.axis is None or axis.tensor != model.input.name or axis.axis not in sizes:
+        raise _throws(f"the output refers to {axis.tensor}.{axis.axis}, which is not there")
+    return sizes[axis.axis]
 
 
 def _cut(

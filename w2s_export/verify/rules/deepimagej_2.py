@@ -23,7 +23,8 @@ def _deepimagej_is_configured(subject: Subject) -> Iterator[Fault]:
     if not config:
         yield _CONFIG, "is missing: without it the model is not listed"
         return
-    keys = ("pyramidal_model", "model_keys", "prediction", "test_information", "allow_tiling")
+    # model_keys may be missing: Parameters.java of 2.1.16 looks for the key before it reads it.
+    keys = ("pyramidal_model", "prediction", "test_information", "allow_tiling")
     for key in keys:
         if key not in config:
             yield f"{_CONFIG}.{key}", "is missing"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from w2s_export.rdf.stated import at, is_05, listed, release
+from w2s_export.rdf.stated import at, listed, release
 from w2s_export.verify.findings import Code, Severity
 from w2s_export.verify.rules.registry import (
     CORE,
@@ -169,20 +169,6 @@ def _name_fits_a_macro(subject: Subject) -> Iterator[Fault]:
     name = subject.rdf.get("name")
     if isinstance(name, str) and set(name) & set("[]"):
         yield "name", f"'{name:.60}': a bracket ends the argument of a recorded macro"
-
-
-@rule(
-    '"float32": JDLL converts to the stated type before the engine sees it.',
-    Code.tensor_not_float32,
-    DEEPIMAGEJ,
-    "state float32 and convert the network to it",
-)
-def _tensors_are_float32(subject: Subject) -> Iterator[Fault]:
-    for side in ("inputs", "outputs"):
-        for index, tensor in enumerate(listed(subject.rdf, side)):
-            data = at(tensor, "data", "type") if is_05(subject.rdf) else at(tensor, "data_type")
-            if data not in (None, "float32"):
-                yield f"{side}[{index}]", f"is {data!r:.40}; networks of images take float32"
 
 
 @rule(

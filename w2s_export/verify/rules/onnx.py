@@ -8,15 +8,18 @@ from w2s_export.rdf.stated import (
     ONNX,
     at,
     axes,
+    is_spatial,
+    listed,
     stated_shape,
     tensor_ids,
     weights_file,
 )
+from w2s_export.verify.clients.core_processing import described_type, preprocessed_type
+from w2s_export.verify.clients.jdll_weights import ENGINE_TYPES, OnnxEngine
 from w2s_export.verify.findings import Code, Severity
 from w2s_export.verify.protobuf import Dimensions
 from w2s_export.verify.rules.registry import (
     CORE,
-    EVERYONE,
     JDLL,
     LARGEST_WEIGHTS,
     ZOO,
@@ -28,13 +31,28 @@ from w2s_export.verify.rules.registry import (
 _LIMITS = "convert with opset 17 and IR 8, which every client reads"
 _SINGLE_FILE = "save every weight in the one file"
 _FLOAT32 = 1
-_BUILT_IN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+_ELEMENTS = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+}
+"""onnx.TensorProto.DataType by numpy's names."""
+_BUILT_IN = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc")
 
 
 @rule(
     "Every client opens the file; a damaged one fails there.",
     Code.onnx_unreadable,
-    EVERYONE,
+    JDLL + CORE + ZOO,
     "convert again",
 )
 def _onnx_can_be_read(subject: Subject) -> Iterator[Fault]:
@@ -44,13 +62,16 @@ def _onnx_can_be_read(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
-    'DeepImageJ 3.1: "ONNX opset ≤17 and IR ≤8 (its ONNX Runtime is 1.12.1 ✔)".',
+    "JDLL 0.6.1, supportedVersions.json: the stated opset chooses the engine, 17 where none is "
+    "stated (OnnxWeights): 17 ONNX Runtime 1.12.1 ✔ … 11 1.6.0. Each has its own limits, which "
+    "were measured: IR 8 from 1.9.0 on.",
     Code.onnx_ir_too_new,
     JDLL,
     _LIMITS,
 )
 def _jdll_reads_the_ir(subject: Subject) -> Iterator[Fault]:
-    yield from _ir(subject, 8)
+    if engine := _jdll_engine(subject):
+        yield from _ir(subject, engine.ir_version, f" by ONNX Runtime {engine.version}")
 
 
 @rule(
@@ -63,14 +84,22 @@ def _zoo_reads_the_ir(subject: Subject) -> Iterator[Fault]:
     yield from _ir(subject, 10)
 
 
-def _ir(subject: Subject, most: int) -> Iterator[Fault]:
+def _ir(subject: Subject, most: int, reader: str = "") -> Iterator[Fault]:
     if subject.onnx and subject.onnx.ir_version > most:
-        yield _onnx(subject), f"has IR {subject.onnx.ir_version}, read are versions up to {most}"
+        message = f"has IR {subject.onnx.ir_version}, read are versions up to {most}{reader}"
+        yield _onnx(subject), message
 
 
-@rule('DeepImageJ 3.1: "ONNX opset ≤17".', Code.onnx_opset_too_new, JDLL, _LIMITS)
+@rule(
+    "JDLL 0.6.1: the engine of the stated opset; ONNX Runtime 1.12.1 reads opsets up to 17, 1.6.0 "
+    "up to 13.",
+    Code.onnx_opset_too_new,
+    JDLL,
+    _LIMITS,
+)
 def _jdll_reads_the_opset(subject: Subject) -> Iterator[Fault]:
-    yield from _opset(subject, 17)
+    if engine := _jdll_engine(subject):
+        yield from _opset(subject, engine.opset, f" by ONNX Runtime {engine.version}")
 
 
 @rule(
@@ -95,39 +124,58 @@ def _an_engine_has_the_stated_opset(subject: Subject) -> Iterator[Fault]:
         yield "weights.onnx.opset_version", f"is {stated}, engines go up to 18"
 
 
-def _opset(subject: Subject, most: int) -> Iterator[Fault]:
+def _opset(subject: Subject, most: int, reader: str = "") -> Iterator[Fault]:
     if subject.onnx and subject.onnx.opset > most:
-        yield _onnx(subject), f"has opset {subject.onnx.opset}, read are versions up to {most}"
+        message = f"has opset {subject.onnx.opset}, read are versions up to {most}{reader}"
+        yield _onnx(subject), message
 
 
 @rule(
-    'JDLL: "`opset_version` > 18 finds no engine"; the specification requires it.',
+    "bioimageio.spec 0.5: `opset_version` is required; 0.4: optional. Nobody but JDLL compares it "
+    "with the file.",
     Code.onnx_opset_undeclared,
-    JDLL + CORE + ZOO,
+    JDLL,
     "state the file's own opset_version",
+    Severity.warning,
 )
 def _opset_is_stated(subject: Subject) -> Iterator[Fault]:
-    if subject.onnx is None:
-        return
     stated = at(subject.rdf, "weights", ONNX, "opset_version")
-    if stated != subject.onnx.opset:
+    if subject.onnx and stated is not None and stated != subject.onnx.opset:
         message = f"is {stated!r:.20}, the file has {subject.onnx.opset}"
         yield "weights.onnx.opset_version", message
 
 
 @rule(
-    '"Inputs and outputs are matched by position."',
+    "onnx-java-interface 0.4.2, OnnxInterface.run: one input after the other, and as many outputs "
+    "as are described.",
     Code.onnx_not_one_tensor,
-    EVERYONE,
+    JDLL,
     "describe each tensor of the file, in its order",
 )
 def _onnx_has_the_described_tensors(subject: Subject) -> Iterator[Fault]:
-    if subject.onnx is None:
-        return
-    for side, held in (("inputs", subject.onnx.inputs), ("outputs", subject.onnx.outputs)):
-        described = len(tensor_ids(subject.rdf, side))
-        if described != len(held):
-            yield _onnx(subject), f"has {len(held)} {side}, the description {described}"
+    for side in ("inputs", "outputs") if subject.onnx else ():
+        held, described = _counts(subject, side)
+        if described != held:
+            yield _onnx(subject), f"has {held} {side}, the description {described}"
+
+
+@rule(
+    "bioimageio.core, onnx_backend.py: inputs and outputs are matched by position; outputs that "
+    "are not described are left out, missing ones are not.",
+    Code.onnx_not_one_tensor,
+    CORE + ZOO,
+    "describe each input of the file, and no output that it lacks",
+)
+def _onnx_has_what_is_described(subject: Subject) -> Iterator[Fault]:
+    for side in ("inputs", "outputs") if subject.onnx else ():
+        held, described = _counts(subject, side)
+        if described > held or (side == "inputs" and described < held):
+            yield _onnx(subject), f"has {held} {side}, the description {described}"
+
+
+def _counts(subject: Subject, side: str) -> tuple[int, int]:
+    """Tensors of the file, and of the description."""
+    return len(getattr(subject.onnx, side)), len(tensor_ids(subject.rdf, side))
 
 
 @rule(
@@ -140,7 +188,7 @@ def _onnx_takes_the_described_sizes(subject: Subject) -> Iterator[Fault]:
     for index, name, sizes, letters in _inputs(subject):
         stated = stated_shape(subject.rdf, "inputs", index)
         for axis, size, accepted in zip(letters, sizes, stated, strict=True):
-            if axis in "xyz" and size is not None and accepted is None:
+            if is_spatial(axis) and size is not None and accepted is None:
                 yield _onnx(subject), f"input '{name}' has the fixed size {size} along {axis}"
 
 
@@ -161,7 +209,7 @@ def _onnx_takes_the_described_batch(subject: Subject) -> Iterator[Fault]:
 @rule(
     '"NCHW (`bcyx`)": "ONNX and SavedModel of one package share one `axes`".',
     Code.axes_not_the_weights,
-    EVERYONE,
+    JDLL + CORE + ZOO,
     "describe the axes that the weights have",
 )
 def _onnx_has_the_described_axes(subject: Subject) -> Iterator[Fault]:
@@ -190,7 +238,7 @@ def axes_faults(
 @rule(
     '"Inputs and outputs are matched by position."',
     Code.onnx_order,
-    EVERYONE,
+    JDLL + CORE + ZOO,
     "list the tensors in the file's order",
 )
 def _onnx_has_the_described_order(subject: Subject) -> Iterator[Fault]:
@@ -201,20 +249,48 @@ def _onnx_has_the_described_order(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
-    '"ONNX: … float32": "JDLL gets outputs as nested Java arrays".',
-    Code.onnx_not_float32,
+    "JDLL 0.6.1, DLModelJava.runNoTiles: whatever the image is, the network gets FloatType.",
+    Code.onnx_input_type,
     JDLL,
-    "convert to float32",
-    Severity.warning,
+    "let the network take float32",
 )
-def _onnx_is_float32(subject: Subject) -> Iterator[Fault]:
-    header = subject.onnx
-    for name in (*header.inputs, *header.outputs) if header else ():
-        if header and header.types.get(name) not in (_FLOAT32, 0):
-            yield (
-                _onnx(subject),
-                f"'{name}' has the element type {header.types[name]}, float32 is 1",
-            )
+def _onnx_takes_float32(subject: Subject) -> Iterator[Fault]:
+    for name, kind in _element_types(subject, "inputs"):
+        if kind not in (_FLOAT32, 0):
+            yield _onnx(subject), f"input '{name}' is {_ELEMENTS.get(kind, kind)}, given is float32"
+
+
+@rule(
+    "bioimageio.spec 0.5: preprocessing ends with ensure_dtype of `data.type` where it does not "
+    "say so itself; core 0.11, _get_described_procs: with float32 in format 0.4. ONNX Runtime: "
+    '"Unexpected input data type".',
+    Code.onnx_input_type,
+    CORE + ZOO,
+    "end the preprocessing with ensure_dtype of what the network takes",
+)
+def _onnx_takes_the_preprocessed_type(subject: Subject) -> Iterator[Fault]:
+    for index, (name, kind) in enumerate(_element_types(subject, "inputs")):
+        given = preprocessed_type(at(subject.rdf, "inputs", index), subject.format_05)
+        if kind in _ELEMENTS and given is not None and given != _ELEMENTS[kind]:
+            yield _onnx(subject), f"input '{name}' is {_ELEMENTS[kind]}, given is {given}"
+
+
+@rule(
+    'JDLL 0.6.1, Tensor.setData: "different data type than the Tensor", which has the described '
+    "type; onnx-java-interface 0.4.2, ImgLib2Builder: float, double, int, long and byte alone.",
+    Code.output_type_differs,
+    JDLL,
+    "describe the type that the network returns",
+)
+def _onnx_gives_the_described_type(subject: Subject) -> Iterator[Fault]:
+    outputs = listed(subject.rdf, "outputs")
+    given = _element_types(subject, "outputs")
+    for output, (name, kind) in zip(outputs, given, strict=False):
+        described = described_type(output, subject.format_05)
+        if kind and ENGINE_TYPES.get(kind) != described:
+            engine = ENGINE_TYPES.get(kind, "nothing it knows")
+            message = f"output '{name}' is {_ELEMENTS.get(kind, kind)}, {engine} in Java"
+            yield _onnx(subject), f"{message}; described is {described}"
 
 
 @rule('"ONNX: single file"', Code.onnx_external_data, JDLL + CORE + ZOO, _SINGLE_FILE)
@@ -231,7 +307,18 @@ def _onnx_is_a_single_file(subject: Subject) -> Iterator[Fault]:
 )
 def _onnx_uses_known_operators(subject: Subject) -> Iterator[Fault]:
     if subject.onnx and (custom := sorted(subject.onnx.domains - set(_BUILT_IN))):
-        yield _onnx(subject), f"imports the operators {custom}"
+        yield _onnx(subject), f"has nodes of the operator sets {custom}"
+
+
+def _element_types(subject: Subject, side: str) -> list[tuple[str, int]]:
+    """Name and element type of the file's inputs or outputs, in its order."""
+    header = subject.onnx
+    return [(name, header.types.get(name, 0)) for name in getattr(header, side)] if header else []
+
+
+def _jdll_engine(subject: Subject) -> OnnxEngine | None:
+    """The ONNX Runtime that DeepImageJ 3.1 runs the file with, where it runs it."""
+    return subject.jdll_weights.onnx_engine if subject.jdll_weights else None
 
 
 def _inputs(subject: Subject) -> Iterator[tuple[int, str, tuple[int | None, ...], str]]:

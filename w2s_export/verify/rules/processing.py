@@ -6,32 +6,78 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from w2s_export.rdf.stated import at, axes, listed, stated_shape
-from w2s_export.verify.clients.jdll import PROCESSING
-from w2s_export.verify.findings import Code, Severity
-from w2s_export.verify.rules.registry import JDLL, OLD_DEEPIMAGEJ, Fault, Subject, rule
+from w2s_export.errors import PackageError
+from w2s_export.rdf.stated import at, axes, listed, mapped, stated_shape, tensor_ids
+from w2s_export.verify.clients.core_processing import postprocess, preprocess
+from w2s_export.verify.clients.jdll_axes import Failure, JdllError, read_model
+from w2s_export.verify.clients.jdll_processing import SETTERS, read_steps
+from w2s_export.verify.findings import Client, Code, Severity
+from w2s_export.verify.rules.registry import CORE, JDLL, OLD_DEEPIMAGEJ, ZOO, Fault, Subject, rule
+from w2s_export.verify.rules.shapes import example_array
 
 _CALLS = ("config", "deepimagej", "prediction")
 _LARGEST_MACRO = 1 << 20
+_KNOWN = {*SETTERS, "softmax", "scale_mean_variance"}
+"""Steps that our model of core knows; it has others, which run code of their own."""
 
 
 @rule(
-    'JDLL: "supports scale_range, scale_linear, zero_mean_unit_variance, '
-    "fixed_zero_mean_unit_variance, clip (both bounds), binarize, sigmoid; any other name "
-    'throws at run time".',
+    "JDLL 0.6.1, TransformationInstance: a step is a class <Name>Transformation, an argument a "
+    'setter set<Name>; "any other name throws at run time". Steps whose id is ensure_dtype are '
+    "left out while reading (TensorSpecV04 and V05); format 0.4 calls steps by name, so there one "
+    "is kept, and has no setter for dtype.",
     Code.processing_unknown,
     JDLL,
-    "describe it by steps that JDLL knows",
+    "describe it by steps and arguments that JDLL knows: docs/clients.md",
 )
 def _processing_is_known(subject: Subject) -> Iterator[Fault]:
     for where, step, _ in _processing(subject):
-        name = at(step, "id") or at(step, "name")
-        if name not in PROCESSING:
-            yield where, f"'{name}' throws at run time; JDLL knows {sorted(PROCESSING)}"
-        elif name == "clip" and None in (at(step, "kwargs", "min"), at(step, "kwargs", "max")):
-            yield where, "clip needs both bounds in JDLL"
-        elif name == "scale_range" and at(step, "kwargs", "reference_tensor") is not None:
-            yield where, "JDLL leaves the reference_tensor of scale_range out of account"
+        if at(step, "id") == "ensure_dtype":
+            continue
+        name = at(step, "name") or at(step, "id")
+        setters = SETTERS.get(name) if isinstance(name, str) else None
+        if setters is None:
+            yield where, f"'{name}' throws at run time; JDLL knows {sorted(SETTERS)}"
+            continue
+        for key in mapped(step, "kwargs"):
+            if key not in setters:
+                yield where, f"'{name}' has no setter for '{key}' in JDLL"
+
+
+@rule(
+    "JDLL 0.6.1, the setters and checkRequiredArgs of each Transformation: both bounds of clip, no "
+    "null, one threshold, a mean with the mode fixed alone, lists with axes alone.",
+    Code.processing_unknown,
+    JDLL,
+    "describe it as JDLL takes it: docs/clients.md",
+)
+def _processing_is_taken(subject: Subject) -> Iterator[Fault]:
+    if Client.deepimagej_3_1 in subject.refusing:
+        return
+    try:
+        model = read_model(subject.rdf)
+        for tensor in (model.input, *model.outputs):
+            read_steps(tensor)
+    except JdllError as error:
+        if error.failure is Failure.throws:
+            yield "processing", str(error).removeprefix("DeepImageJ 3.1 ")
+    except PackageError:
+        pass  # several inputs: they have their own rule
+
+
+@rule(
+    'JDLL 0.6.1, ScaleRangeTransformation.setReferenceTensor: "JDLL still does not support this '
+    'processing": it takes the percentiles of the tensor itself.',
+    Code.processing_unknown,
+    JDLL,
+    "scale by the tensor's own percentiles",
+)
+def _processing_refers_to_no_other_tensor(subject: Subject) -> Iterator[Fault]:
+    for where, step, (side, index) in _processing(subject):
+        named = at(step, "kwargs", "reference_tensor")
+        own = tensor_ids(subject.rdf, side)[index]
+        if named not in (None, own) and at(step, "kwargs") is not None:
+            yield where, f"JDLL leaves the reference_tensor '{named}' out of account"
 
 
 # JDLL's zero_mean_unit_variance takes the mean of each part and changes the whole image by it, once
@@ -47,13 +93,40 @@ def _processing_is_the_same_for_every_channel(subject: Subject) -> Iterator[Faul
     for where, step, (side, index) in _processing(subject):
         name = at(step, "id") or at(step, "name")
         values = [at(step, "kwargs", key) for key in ("gain", "offset")]
-        if name == "scale_linear" and any(isinstance(v, list) and len(v) > 1 for v in values):
-            yield where, "JDLL uses the first value of a list for every channel"
+        if name == "scale_linear" and any(isinstance(v, list) and len(set(v)) > 1 for v in values):
+            yield where, "JDLL uses the first value of a list for every channel, or none"
+        alone = at(step, "kwargs", "gain") if at(step, "kwargs", "axis") is None else None
+        if name == "scale_linear" and isinstance(alone, list) and alone not in ([], [1], [1.0]):
+            yield where, "JDLL leaves a list of gains without an axis out of account"
         named = at(step, "kwargs", "axes")
         if name == "zero_mean_unit_variance" and named is not None:
             left = _parts(subject, side, index, named)
             if left:
                 yield where, f"leaves out {left}: JDLL normalises the whole by each part in turn"
+
+
+@rule(
+    "bioimageio.core 0.11.0, proc_ops: scale_linear with axes of format 0.4 is not implemented, a "
+    "list of thresholds is compared along the last axis, statistics of an output are not there.",
+    Code.processing_fails,
+    CORE + ZOO,
+    "describe it by a step that bioimageio.core runs",
+)
+def _core_runs_the_processing(subject: Subject) -> Iterator[Fault]:
+    references = {
+        name: array
+        for index, name in enumerate(tensor_ids(subject.rdf, "inputs"))
+        if (array := example_array(subject, "inputs", index)) is not None
+    }
+    for side, run in (("inputs", preprocess), ("outputs", postprocess)):
+        for index, tensor in enumerate(listed(subject.rdf, side)):
+            array = example_array(subject, side, index)
+            if array is None or any(name not in _KNOWN for name in _step_names(tensor)):
+                continue
+            try:
+                run(array, tensor, references)
+            except PackageError as error:
+                yield f"{side}[{index}]", str(error)
 
 
 @rule(
@@ -121,6 +194,11 @@ def _code(subject: Subject, name: str) -> str:
     """A macro without its comments."""
     text = (subject.read(name, _LARGEST_MACRO) or b"").decode("utf-8", "replace")
     return re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)
+
+
+def _step_names(tensor: Any) -> list[Any]:
+    keys = ("preprocessing", "postprocessing")
+    return [at(s, "id") or at(s, "name") for key in keys for s in listed(tensor, key)]
 
 
 def _parts(subject: Subject, side: str, index: int, named: Any) -> str:

@@ -20,6 +20,8 @@ from typing import Any
 from w2s_export.errors import PackageError
 from w2s_export.package.opening import MAX_RATIO, OpenedPackage
 from w2s_export.rdf.stated import ONNX, SAVED_MODEL, at, is_05, listed, release, weights_file
+from w2s_export.verify.clients.jdll_axes import JdllError
+from w2s_export.verify.clients.jdll_weights import Weights, chosen_weights
 from w2s_export.verify.findings import Client, Code, Finding, Severity
 from w2s_export.verify.protobuf import (
     OnnxHeader,
@@ -50,6 +52,8 @@ class Subject:
         self.package = package
         self.rdf: Mapping[str, Any] = package.rdf
         self.sizes = package.sizes
+        self.refusing: set[Client] = set()
+        """Clients that a rule has found an error for so far."""
 
     @cached_property
     def format_05(self) -> bool:
@@ -63,6 +67,14 @@ class Subject:
         try:
             return self.package.read(name, limit)
         except PackageError:
+            return None
+
+    @cached_property
+    def jdll_weights(self) -> Weights | None:
+        """The weights that DeepImageJ 3.1 runs, None where it finds none."""
+        try:
+            return chosen_weights(self.rdf, self.sizes)
+        except JdllError:
             return None
 
     @cached_property
@@ -129,6 +141,7 @@ _MODULES = (
     "shapes",
     "deepimagej_2",
     "zoo",
+    "jdll",  # the last: it speaks where the rules above have found nothing
 )
 """Each registers its rules when it is imported."""
 
@@ -179,11 +192,12 @@ def check_rules(package: OpenedPackage, clients: tuple[Client, ...] | None = Non
         import_module(f"{__package__}.{module}")
     wanted = clients if clients is not None else intended_clients(package.rdf)
     subject = Subject(package)
-    findings = []
+    findings: list[Finding] = []
     for entry in RULES:
-        minding = tuple(client for client in entry.clients if client in wanted)
+        minding = tuple(c for c in entry.clients if c in wanted and not _spared(entry, subject, c))
         if not minding:
             continue
+        before = len(findings)
         findings += [
             Finding(
                 code=code,
@@ -196,7 +210,16 @@ def check_rules(package: OpenedPackage, clients: tuple[Client, ...] | None = Non
             )
             for code, where, message in _faults(entry, subject)
         ]
+        if entry.severity is Severity.error and len(findings) > before:
+            subject.refusing.update(minding)
     return list(dict.fromkeys(findings))
+
+
+def _spared(entry: Rule, subject: Subject, client: Client) -> bool:
+    """Whether a rule is about weights that DeepImageJ 3.1 does not run, because it runs others."""
+    topic = {"onnx": ONNX, "saved_model": SAVED_MODEL}.get(entry.check.__module__.split(".")[-1])
+    runs = subject.jdll_weights if topic and client is Client.deepimagej_3_1 else None
+    return runs is not None and runs.weights_format != topic
 
 
 def _faults(entry: Rule, subject: Subject) -> list[tuple[Code, str, str]]:

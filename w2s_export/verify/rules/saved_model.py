@@ -22,6 +22,7 @@ from w2s_export.verify.rules.registry import (
     EVERYONE,
     JDLL,
     LARGEST_WEIGHTS,
+    OLD_DEEPIMAGEJ,
     ZOO,
     Fault,
     Subject,
@@ -70,10 +71,12 @@ def _saved_model_has_its_signature(subject: Subject) -> Iterator[Fault]:
         yield _saved_model(subject), f"has the signatures {sorted(model.signatures)}"
 
 
+# bioimageio.core matches by position, and JDLL's interface falls back to it.
 @rule(
-    '"with names equal to the rdf tensor ids"',
+    '"with names equal to the rdf tensor ids": DeepImageJ 2.1.16, RunnerTf: '
+    "`getInputsOrThrow(name)`.",
     Code.saved_model_names,
-    EVERYONE,
+    OLD_DEEPIMAGEJ,
     "name the signature's tensors as the rdf does",
 )
 def _saved_model_names_are_the_rdfs(subject: Subject) -> Iterator[Fault]:

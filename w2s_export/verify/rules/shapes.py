@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import ast
+import io
 import math
-import struct
 from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from w2s_export.rdf.stated import (
     AxisPlan,
@@ -13,7 +16,7 @@ from w2s_export.rdf.stated import (
     axes,
     axis_id,
     axis_plans,
-    example_files,
+    example_tensors,
     input_extents,
     listed,
 )
@@ -50,13 +53,14 @@ def _channels_come_before_space(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
-    'JDLL 0.4: "`min` a multiple of `step` ✔".',
+    "JDLL 0.6.1, TileMaker.validateStepMin: tiles are cut to multiples of the step and must be "
+    '`min + n x step`; so "`min` a multiple of `step` ✔", in both formats.',
     Code.minimum_off_step,
     JDLL,
     "raise the minimum to a multiple of the step",
 )
 def _minimum_is_a_multiple_of_the_step(subject: Subject) -> Iterator[Fault]:
-    for where, minimum, step in () if subject.format_05 else input_extents(subject.rdf):
+    for where, minimum, step in input_extents(subject.rdf):
         if step > 0 and minimum % step:
             yield where, f"minimum {minimum}, step {step}"
 
@@ -83,10 +87,9 @@ def _input_takes_any_size(subject: Subject) -> Iterator[Fault]:
     Severity.warning,
 )
 def _example_fits_one_tile(subject: Subject) -> Iterator[Fault]:
-    name = example_files(subject.rdf).test_input
-    shape = _npy_shape(subject, name)
+    shape = example_shape(subject, "inputs")
     if (pixels := math.prod(shape)) > _MOST_PIXELS:
-        yield str(name), f"has {pixels / 1e6:.1f} Mpixel"
+        yield _test_name(subject, "inputs"), f"has {pixels / 1e6:.1f} Mpixel"
 
 
 @rule(
@@ -178,9 +181,10 @@ def _halo_is_on_the_output(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
-    '0.5: "`min_size − 2·halo_in ≥ 1`".',
+    'bioimageio.spec, 0.4 and 0.5: "`min_size − 2·halo_in ≥ 1`". DeepImageJ adds the halo to the '
+    "image before it cuts tiles, so any fits there.",
     Code.halo_too_large,
-    EVERYONE,
+    CORE + ZOO,
     "raise the minimum size or lower the halo",
 )
 def _minimum_is_more_than_two_halos(subject: Subject) -> Iterator[Fault]:
@@ -211,8 +215,7 @@ def _channels_have_names(subject: Subject) -> Iterator[Fault]:
     "cut the test image to minimum + n · step",
 )
 def _test_input_is_an_accepted_size(subject: Subject) -> Iterator[Fault]:
-    name = example_files(subject.rdf).test_input
-    shape = _npy_shape(subject, name)
+    shape = example_shape(subject, "inputs")
     for plan in axis_plans(subject.rdf) if shape else ():
         if plan.reference:
             continue
@@ -220,7 +223,7 @@ def _test_input_is_an_accepted_size(subject: Subject) -> Iterator[Fault]:
         fits = size == plan.minimum if plan.step == 0 else (size - plan.minimum) % plan.step == 0
         if size < plan.minimum or not fits:
             message = f"{plan.name} is {size}; accepted are {plan.minimum} + n · {plan.step}"
-            yield str(name), message
+            yield _test_name(subject, "inputs"), message
 
 
 @rule(
@@ -230,9 +233,7 @@ def _test_input_is_an_accepted_size(subject: Subject) -> Iterator[Fault]:
     "describe the size that the network returns",
 )
 def _test_output_is_the_described_size(subject: Subject) -> Iterator[Fault]:
-    files = example_files(subject.rdf)
-    given = _npy_shape(subject, files.test_input)
-    held = _npy_shape(subject, files.test_output)
+    given, held = example_shape(subject, "inputs"), example_shape(subject, "outputs")
     for plan in axis_plans(subject.rdf) if given and held else ():
         if plan.reference:
             continue
@@ -240,20 +241,70 @@ def _test_output_is_the_described_size(subject: Subject) -> Iterator[Fault]:
         planned = size * plan.spec_factor + plan.offset
         actual = _size(subject, "outputs", plan, held)
         if planned != actual:
-            yield str(files.test_output), f"{plan.name} is {actual}, described is {planned:g}"
+            message = f"{plan.name} is {actual}, described is {planned:g}"
+            yield _test_name(subject, "outputs"), message
+
+
+@rule(
+    'bioimageio.spec 0.5.12.0, validate_tensors: "Output values are too small for reliable '
+    'testing", for every test tensor of format 0.5.',
+    Code.output_too_small,
+    CORE + ZOO,
+    "give a test tensor with values beyond ±1e-4",
+)
+def _test_values_can_be_compared(subject: Subject) -> Iterator[Fault]:
+    for side in ("inputs", "outputs") if subject.format_05 else ():
+        for index in range(len(listed(subject.rdf, side))):
+            array = example_array(subject, side, index)
+            if array is not None and array.min() > -1e-4 and array.max() < 1e-4:
+                yield f"{side}[{index}].test_tensor", f"is within ±{np.abs(array).max():.1e}"
 
 
 def _size(subject: Subject, side: str, plan: AxisPlan, shape: tuple[int, ...]) -> int:
-    return shape[axes(at(subject.rdf, side, 0)).index(plan.name)]
+    return shape[axes(at(subject.rdf, side, 0)).index(plan.letters[side == "outputs"])]
 
 
-def _npy_shape(subject: Subject, name: str | None) -> tuple[int, ...]:
-    """Shape that a `.npy` file states; empty where it states none."""
-    data = subject.read(name)
-    if not data or not data.startswith(b"\x93NUMPY") or len(data) < 12:
-        return ()
-    wide = data[6] >= 2
-    (size,) = struct.unpack_from("<I" if wide else "<H", data, 8)
-    start = 12 if wide else 10
-    header = ast.literal_eval(data[start : start + min(size, 4096)].decode("latin1"))
-    return tuple(int(length) for length in header["shape"])
+def example_shape(subject: Subject, side: str, index: int = 0) -> tuple[int, ...]:
+    """Shape of a test tensor along its described axes; empty where it has another number."""
+    names = example_tensors(subject.rdf, "test", side)
+    data = subject.read(names[index] if index < len(names) else None)
+    shape = npy_header(data)[0] if data else ()
+    return shape if len(shape) == len(axes(at(subject.rdf, side, index))) else ()
+
+
+def example_array(subject: Subject, side: str, index: int = 0) -> NDArray[Any] | None:
+    """A test tensor of numbers along its described axes; None where it is not there whole."""
+    names = example_tensors(subject.rdf, "test", side)
+    data = subject.read(names[index] if index < len(names) else None)
+    shape, dtype = npy_header(data or b"")
+    tensor = at(subject.rdf, side, index)
+    if data is None or dtype.kind not in "buif" or len(shape) != len(axes(tensor)) or not shape:
+        return None
+    claimed = math.prod(shape) * dtype.itemsize
+    if not 0 < claimed < len(data):
+        return None
+    try:
+        array: NDArray[Any] = np.load(io.BytesIO(data), allow_pickle=False)
+    except ValueError:
+        return None
+    return array
+
+
+def npy_header(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type that a `.npy` file states; empty and bytes where it states none."""
+    try:
+        stream = io.BytesIO(data)
+        version = np.lib.format.read_magic(stream)
+        header = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = header(stream)
+    except Exception:  # NumPy's header reader lets TokenError and others out
+        return (), np.dtype("S")
+    return shape, dtype
+
+
+def _test_name(subject: Subject, side: str) -> str:
+    return str((example_tensors(subject.rdf, "test", side) or [None])[0])

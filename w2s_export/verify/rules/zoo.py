@@ -10,7 +10,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from w2s_export.package.opening import RDF_NAMES
+from w2s_export.package.opening import description_names
 from w2s_export.rdf.stated import at, example_files, file_references, listed
 from w2s_export.verify.findings import Code, Severity
 from w2s_export.verify.rules.registry import ZOO, Fault, Subject, maintained, rule
@@ -143,7 +143,7 @@ def _zip_is_flat(subject: Subject) -> Iterator[Fault]:
     "hold one description, and name it nowhere",
 )
 def _a_renamed_description_harms_nothing(subject: Subject) -> Iterator[Fault]:
-    others = [name for name in RDF_NAMES if name in subject.sizes]
+    others = description_names(subject.sizes)
     if len(others) > 1:
         yield others[1], f"is a second description beside {others[0]}"
     for reference in file_references(subject.rdf):
