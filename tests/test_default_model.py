@@ -102,5 +102,5 @@ def test_it_restores_the_simulated_sample_better_than_bicubic() -> None:
     model = build_generator(checkpoint.config)
     set_weights(model, checkpoint.config, checkpoint.weights)
     restored = model(normalise(stored, checkpoint.normalisation)[None, ..., None]).numpy()
-    gain = score(restored[0, ..., 0], sim).psnr_db - score(bicubic(stored, 2), sim).psnr_db
+    gain = score(restored[0, ..., 0], sim)["psnr_db"] - score(bicubic(stored, 2), sim)["psnr_db"]
     assert gain > 3

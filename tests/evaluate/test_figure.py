@@ -60,12 +60,12 @@ def test_panels_show_fitted_pixels_magnified() -> None:
 
 
 def test_scores_are_written_below_and_rows_stacked() -> None:
-    scores = Scores(31.25, 0.875, 0.03, 4.0)
+    scores = {"psnr_db": 31.25, "ssim": 0.875}
     with_scores, without = drawn([row(scores)]), drawn([row(None)])
     assert with_scores.shape == without.shape
     changed = np.flatnonzero((with_scores != without).any(axis=(1, 2)))
     assert changed.size
     assert changed.min() > 2 * 192  # under both panels
     assert drawn([row(scores), row(scores)]).shape[0] == 2 * with_scores.shape[0]
-    for other in (Scores(31.35, 0.875, 0.03, 4.0), Scores(31.25, 0.885, 0.03, 4.0)):
+    for other in ({"psnr_db": 31.35, "ssim": 0.875}, {"psnr_db": 31.25, "ssim": 0.885}):
         assert (drawn([row(other)]) != with_scores).any()

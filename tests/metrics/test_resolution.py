@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from w2s_export.metrics.resolution import AGREES, resolution_px, ring_correlation
+from w2s_export.metrics.registered.resolution import AGREES, resolution_px, ring_correlation
 
 RNG = np.random.default_rng(5)
 

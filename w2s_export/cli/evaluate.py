@@ -28,6 +28,7 @@ def evaluate_command(
     split: Literal["training", "validation", "test"] = "test",
     normalisation: str | None = None,
     show: Annotated[list[str] | None, Several] = None,
+    feature_weights: Path | None = None,
     tile: Annotated[int | None, Parameter(show_default=False)] = None,
     overwrite: Annotated[bool, Flag] = False,
 ) -> int:
@@ -54,6 +55,8 @@ def evaluate_command(
         percentile:LOW:HIGH or range:LOW:HIGH, for checkpoints that do not record it.
     show
         Images to draw. Default: the worst, the median and the best of the last checkpoint.
+    feature_weights
+        Weights of VGG19 or VGG16 (.npz, .h5): adds the distance of features.
     tile
         Side of what is restored at once, input pixels; smaller takes less memory. Default: 256.
     overwrite
@@ -61,8 +64,10 @@ def evaluate_command(
     """
     from w2s_export.evaluate.compare import TILE, evaluate
     from w2s_export.evaluate.report import check_request, write_evaluation
+    from w2s_export.networks.features import load_features
 
     how = parse_normalisation(normalisation) if normalisation else None
+    features = load_features(feature_weights).stages if feature_weights else None
     files = _files(data, low, high, config, split)
     check_request(output, overwrite, files, show or ())
     columns = (TextColumn("Restoring"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -73,6 +78,7 @@ def evaluate_command(
             files,
             normalisation=how,
             tile=tile or TILE,
+            features=features,
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         )
     report = write_evaluation(evaluation, output, shown=show or ())
@@ -83,7 +89,7 @@ def evaluate_command(
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """A row a method."""
+    """A row per method."""
     from w2s_export.evaluate.tables import summarise, summary_rows
 
     header, cells = summary_rows(summarise(evaluation))

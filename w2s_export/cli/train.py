@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -72,9 +72,10 @@ def training_progress() -> Iterator[Callable[[Step], None]]:
             text = f"{step.phase}: loss {step.loss:.4f}"
             bar.update(task, completed=step.step, total=step.steps, description=text)
             if step.scores:
-                psnr, bicubic = step.scores["psnr_db"], step.scores["psnr_bicubic_db"]
+                bicubic = _cell(step.scores, "psnr_bicubic_db", 2) or "has other channels"
                 bar.console.print(
-                    f"step {step.step}: validation PSNR {psnr:.2f} dB (bicubic {bicubic:.2f}), "
+                    f"step {step.step}: validation PSNR {step.scores['psnr_db']:.2f} dB (bicubic "
+                    f"{bicubic}), "
                     f"SSIM {step.scores['ssim']:.4f}, learning rate {step.rate:.2g}"
                 )
 
@@ -88,19 +89,24 @@ def print_training(trained: Trained) -> None:
         for field in trained.fields:
             table.add_row(
                 field.name,
-                f"{field.restored.psnr_db:.2f}",
-                f"{field.bicubic.psnr_db:.2f}",
-                f"{field.restored.ssim:.4f}",
-                f"{field.bicubic.ssim:.4f}",
+                f"{field.restored['psnr_db']:.2f}",
+                _cell(field.bicubic, "psnr_db", 2),
+                f"{field.restored['ssim']:.4f}",
+                _cell(field.bicubic, "ssim", 4),
             )
         scores = trained.scores
         table.add_section()
         table.add_row(
             "mean",
             f"{scores['psnr_db']:.2f}",
-            f"{scores['psnr_bicubic_db']:.2f}",
+            _cell(scores, "psnr_bicubic_db", 2),
             f"{scores['ssim']:.4f}",
-            f"{scores['ssim_bicubic']:.4f}",
+            _cell(scores, "ssim_bicubic", 4),
         )
         console.print(table)
     console.print(f"Checkpoint: {trained.checkpoint}")
+
+
+def _cell(scores: Mapping[str, float], key: str, digits: int) -> str:
+    """A score as a table shows it; nothing where bicubic has none."""
+    return f"{scores[key]:.{digits}f}" if key in scores else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,8 @@ class Pair:
     name: str
     low: NDArray[np.float32]
     high: NDArray[np.float32]
+    target: Path | None = None
+    """File of the target as stored, which scores are taken against; `high` itself without one."""
 
 
 def match_names(low: Path, high: Path) -> list[PairFiles]:
@@ -85,7 +88,7 @@ def read_files(
                     f"'{file.name}': its {role} has {image.shape[2]} channels, that of "
                     f"'{first.name}' {other.shape[2]}; a training takes one number of channels"
                 )
-        pairs.append(Pair(file.name, x, y))
+        pairs.append(Pair(file.name, x, y, file.high))
     return pairs
 
 
@@ -135,6 +138,14 @@ def read_plane(path: Path) -> Image:
             f"{path}: the image is flat, nearly every pixel is {low:g}; leave the pair out"
         )
     return image
+
+
+def stored_target(pair: Pair) -> NDArray[Any]:
+    """The target of a pair, (C, s·H, s·W), as its file has it."""
+    if pair.target is None:
+        return np.moveaxis(pair.high, -1, 0)
+    stored: NDArray[Any] = read_plane(pair.target).pixels[0]
+    return stored
 
 
 def _plane(path: Path, how: Normalisation | None) -> NDArray[np.float32]:

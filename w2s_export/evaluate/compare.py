@@ -14,6 +14,7 @@ from w2s_export.config import Normalisation
 from w2s_export.data.pairs import PairFiles, check_sizes, read_plane
 from w2s_export.errors import ConfigError, ImageError
 from w2s_export.evaluate.methods import Bicubic, Method, Network, column_names
+from w2s_export.metrics.registry import Features
 from w2s_export.metrics.scores import Scores, score
 
 TILE = 256
@@ -60,6 +61,7 @@ def evaluate(
     *,
     normalisation: Normalisation | None = None,
     tile: int = TILE,
+    features: Features | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Compare checkpoints and bicubic enlargement on pairs.
@@ -71,6 +73,7 @@ def evaluate(
         files: pairs to restore; only one is in memory at a time.
         normalisation: for checkpoints that record none.
         tile: height and width that a tile restores, input pixels.
+        features: adds the metrics that need a feature network.
         progress: hears (restorations done, restorations in all).
 
     Raises:
@@ -94,7 +97,7 @@ def evaluate(
     for pair in files:
         images = read_pair(pair)
         for method in methods:
-            scores = mean_score(method(images.low), images.high)
+            scores = score(method(images.low), images.high, features=features)
             rows.append(ImageScores(pair.name, method.name, scores, images.pixel_um))
             if progress is not None:
                 progress(len(rows), len(files) * len(methods))
@@ -111,17 +114,6 @@ def read_pair(pair: PairFiles) -> PairImages:
         if pixel is None and size is not None and np.isclose(size[0], size[1], rtol=1e-3):
             pixel = size[0] / factor
     return PairImages(low.pixels[0], high.pixels[0], pixel)
-
-
-def mean_score(restored: NDArray[Any], target: NDArray[Any]) -> Scores:
-    """Mean over the channels of (C, H, W)."""
-    each = [score(x, y) for x, y in zip(restored, target, strict=True)]
-    return Scores(
-        *(
-            float(np.mean([getattr(one, name) for one in each]))
-            for name in ("psnr_db", "ssim", "nrmse", "resolution_px")
-        )
-    )
 
 
 def _check(pair: PairFiles, first: PairFiles, example: PairImages, scale: int) -> None:

@@ -113,7 +113,7 @@ def _draw_row(row: Row) -> Any:
             part = _framed(Image.fromarray(crop).convert("RGB"), _FRAMES[place])
             picture.paste(part, (left, top + place * (panel + _GAP)))
         if column.scores is not None:
-            psnr, ssim = column.scores.psnr_db, column.scores.ssim
+            psnr, ssim = column.scores["psnr_db"], column.scores["ssim"]
             _write(draw, f"{psnr:.2f} dB / {ssim:.3f}", (left, top + tall + 4))
         left += panel + _GAP
     return picture

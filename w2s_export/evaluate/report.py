@@ -10,10 +10,11 @@ import numpy as np
 
 from w2s_export.data.pairs import PairFiles
 from w2s_export.errors import ConfigError, OutputError
-from w2s_export.evaluate.compare import Evaluation, mean_score, read_pair
+from w2s_export.evaluate.compare import Evaluation, read_pair
 from w2s_export.evaluate.figure import Column, Row, draw_comparison
 from w2s_export.evaluate.tables import images_csv, summarise, summary_csv, summary_markdown
 from w2s_export.io.files import write_atomically
+from w2s_export.metrics.scores import score
 
 FILES = ("images.csv", "summary.csv", "summary.md", "comparison.png")
 
@@ -54,7 +55,7 @@ def check_request(
 def extremes(evaluation: Evaluation) -> list[str]:
     """Images with the last method's worst, median and best PSNR."""
     rows = evaluation.of(evaluation.methods[-1].name)
-    order = np.argsort([row.scores.psnr_db for row in rows], kind="stable")
+    order = np.argsort([row.scores["psnr_db"] for row in rows], kind="stable")
     chosen = dict.fromkeys(int(order[i]) for i in (0, (len(order) - 1) // 2, -1))
     return [rows[index].image for index in chosen]
 
@@ -99,6 +100,8 @@ def _row(evaluation: Evaluation, name: str) -> Row:
     columns = [Column("input", low.repeat(scale, 0).repeat(scale, 1), None)]
     for method in evaluation.methods:
         restored = method(images.low)
-        columns.append(Column(method.name, restored[0], mean_score(restored, images.high)))
+        columns.append(
+            Column(method.name, restored[0], score(restored, images.high, only=("psnr_db", "ssim")))
+        )
     columns.append(Column("target", target, None))
     return Row(name, target, images.pixel_um, tuple(columns))

@@ -1,4 +1,4 @@
-"""The comparison in numbers: a row an image and method, and a row a method."""
+"""The comparison in numbers: a row per image and method, and a row per method."""
 
 from __future__ import annotations
 
@@ -11,48 +11,43 @@ import numpy as np
 
 from w2s_export.evaluate.compare import Evaluation, ImageScores
 from w2s_export.evaluate.methods import BICUBIC
+from w2s_export.metrics.registry import metrics
 
 
 @dataclass(frozen=True, slots=True)
 class MethodSummary:
     """Means of one method over all images; `gain_db` and `better` compare with bicubic.
 
-    better: images with a higher PSNR than bicubic's. resolution_nm: None where a pixel size is
-    missing.
+    means: by the metric's key. better: images with a higher PSNR than bicubic's.
+    resolution_nm: None where a pixel size is missing.
     """
 
     method: str
     images: int
-    psnr_db: float
+    means: dict[str, float]
     psnr_std_db: float
     gain_db: float | None
     better: int | None
-    ssim: float
-    nrmse: float
-    resolution_px: float
     resolution_nm: float | None
 
 
 def summarise(evaluation: Evaluation) -> list[MethodSummary]:
-    """A row a method, in the order of the methods."""
-    base = [row.scores.psnr_db for row in evaluation.of(BICUBIC)]
+    """A row per method, in the order of the methods."""
+    base = [row.scores["psnr_db"] for row in evaluation.of(BICUBIC)]
     result = []
     for method in evaluation.methods:
         rows = evaluation.of(method.name)
-        psnr = np.array([row.scores.psnr_db for row in rows])
+        psnr = np.array([row.scores["psnr_db"] for row in rows])
         gains = psnr - np.array(base) if base and method.name != BICUBIC else None
         sizes = [nanometres(row) for row in rows]
         result.append(
             MethodSummary(
                 method=method.name,
                 images=len(rows),
-                psnr_db=float(psnr.mean()),
+                means={key: _mean([row.scores[key] for row in rows]) for key in rows[0].scores},
                 psnr_std_db=float(psnr.std(ddof=1)) if len(psnr) > 1 else 0.0,
                 gain_db=None if gains is None else float(gains.mean()),
                 better=None if gains is None else int((gains > 0).sum()),
-                ssim=_mean([row.scores.ssim for row in rows]),
-                nrmse=_mean([row.scores.nrmse for row in rows]),
-                resolution_px=_mean([row.scores.resolution_px for row in rows]),
                 resolution_nm=None if None in sizes else _mean(sizes),
             )
         )
@@ -61,51 +56,66 @@ def summarise(evaluation: Evaluation) -> list[MethodSummary]:
 
 def nanometres(row: ImageScores) -> float | None:
     """Resolution of one image in nanometres, None where the pixel size is not known."""
-    return None if row.pixel_um is None else 1000 * row.pixel_um * row.scores.resolution_px
+    return None if row.pixel_um is None else 1000 * row.pixel_um * row.scores["resolution_px"]
 
 
 def images_csv(evaluation: Evaluation) -> str:
-    """One line an image and method."""
-    header = ["image", "method", "psnr_db", "ssim", "nrmse", "resolution_px", "resolution_nm"]
+    """One line per image and method."""
+    keys = list(evaluation.rows[0].scores)
     lines = [
         [
             row.image,
             row.method,
-            f"{row.scores.psnr_db:.4f}",
-            f"{row.scores.ssim:.5f}",
-            f"{row.scores.nrmse:.5f}",
-            f"{row.scores.resolution_px:.3f}",
+            *(f"{row.scores[key]:.5f}" for key in keys),
             "" if (size := nanometres(row)) is None else f"{size:.1f}",
         ]
         for row in evaluation.rows
     ]
-    return _csv([header, *lines])
+    return _csv([["image", "method", *keys, "resolution_nm"], *lines])
 
 
 def summary_csv(summaries: Sequence[MethodSummary]) -> str:
-    """One line a method."""
-    names = [*MethodSummary.__dataclass_fields__]
-    return _csv([names, *([_plain(getattr(row, name)) for name in names] for row in summaries)])
+    """One line per method."""
+    keys = list(summaries[0].means)
+    others = ("psnr_std_db", "gain_db", "better", "resolution_nm")
+    lines = [
+        [
+            row.method,
+            str(row.images),
+            *(_plain(row.means[key]) for key in keys),
+            *(_plain(getattr(row, name)) for name in others),
+        ]
+        for row in summaries
+    ]
+    return _csv([["method", "images", *keys, *others], *lines])
 
 
 def summary_rows(summaries: Sequence[MethodSummary]) -> tuple[list[str], list[list[str]]]:
     """Header and cells of the table that people read."""
-    sizes = [row.resolution_nm for row in summaries]
-    unit = "px" if None in sizes else "nm"
-    header = ["method", "PSNR dB", "± SD", "gain dB", "better", "SSIM", "NRMSE", f"detail {unit}"]
-    cells = [
-        [
-            row.method,
-            f"{row.psnr_db:.2f}",
-            f"{row.psnr_std_db:.2f}",
-            "" if row.gain_db is None else f"{row.gain_db:+.2f}",
-            "" if row.better is None else f"{row.better} of {row.images}",
-            f"{row.ssim:.3f}",
-            f"{row.nrmse:.4f}",
-            f"{row.resolution_px:.2f}" if None in sizes else f"{row.resolution_nm:.0f}",
+    shown = [one for key, one in metrics().items() if key in summaries[0].means]
+    nanometre = all(row.resolution_nm is not None for row in summaries)
+    first, *others = (
+        "detail nm" if one.key == "resolution_px" and nanometre else one.label for one in shown
+    )
+    header = ["method", first, "± SD", "gain dB", "better", *others]
+    cells = []
+    for row in summaries:
+        values = [
+            f"{row.resolution_nm:.0f}"
+            if one.key == "resolution_px" and nanometre
+            else f"{row.means[one.key]:.{one.digits - 1}f}"
+            for one in shown
         ]
-        for row in summaries
-    ]
+        cells.append(
+            [
+                row.method,
+                values[0],
+                f"{row.psnr_std_db:.2f}",
+                "" if row.gain_db is None else f"{row.gain_db:+.2f}",
+                "" if row.better is None else f"{row.better} of {row.images}",
+                *values[1:],
+            ]
+        )
     return header, cells
 
 
@@ -114,11 +124,16 @@ def summary_markdown(summaries: Sequence[MethodSummary]) -> str:
     header, cells = summary_rows(summaries)
     lines = [header, ["---"] * len(header), *cells]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    meanings = "\n".join(
+        f"- {one.label}: {one.meaning}"
+        for key, one in metrics().items()
+        if key in summaries[0].means
+    )
     return (
-        f"{table}\n\nMeans over {summaries[0].images} images, after a least-squares intensity fit "
-        "`a·x + b`; the range of PSNR, SSIM and NRMSE is the target's 99.9 % minus its 0.1 % "
-        "percentile. Gain and the number of better images compare PSNR with bicubic. Detail: the "
-        "finest period whose ring correlation with the target is at least ½.\n"
+        f"{table}\n\nMeans over {summaries[0].images} images, targets as stored, borders mirrored "
+        "as the clients do, after a least-squares intensity fit `a·x + b`; the range is the "
+        "target's 99.9 % minus its 0.1 % percentile. Gain and the number of better images compare "
+        f"PSNR with bicubic.\n\n{meanings}\n"
     )
 
 

@@ -1,52 +1,59 @@
-"""Scores of a restored image against its target, after the intensity fit.
+"""Scores of a restored image against its target, by every registered metric; and bicubic.
 
 Widefield and SIM intensities are related only up to gain and offset, so the restored image is
-first fitted to the target by least squares, `a·x + b`. The range of PSNR and SSIM is the target's
-99.9 % minus its 0.1 % percentile, so that a single hot pixel does not flatter the score.
+first fitted to the target. `metrics.registry` has the whole definition.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.metrics.resolution import resolution_px
+from w2s_export.metrics.registry import Compared, Features, metrics
+
+Scores = Mapping[str, float]
+"""By the metric's key, e.g. `psnr_db`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """How near a restored image comes to its target.
+def score(
+    restored: NDArray[Any],
+    target: NDArray[Any],
+    *,
+    features: Features | None = None,
+    only: Sequence[str] | None = None,
+) -> Scores:
+    """Score a plane (H, W), or the mean over channels (C, H, W), against a target of its shape.
 
-    psnr_db: peak signal-to-noise ratio.
-    ssim: structural similarity (Wang et al. 2004, Gaussian window of σ 1.5).
-    nrmse: root mean squared error over the same range: 10^(−PSNR/20).
-    resolution_px: finest period that agrees with the target, target pixels (`resolution_px`).
+    Args:
+        restored: any real dtype; gain and offset do not matter.
+        target: as stored, any real dtype.
+        features: adds the metrics that need a feature network.
+        only: keys of the metrics wanted; all by default.
     """
+    planes = zip(_planes(restored), _planes(target), strict=True)
+    chosen = [
+        one
+        for one in metrics().values()
+        if (features or not one.needs_features) and (only is None or one.key in only)
+    ]
+    images = [compared(x, y, features) for x, y in planes]
+    return {one.key: float(np.mean([one.function(each) for each in images])) for one in chosen}
 
-    psnr_db: float
-    ssim: float
-    nrmse: float
-    resolution_px: float
 
-
-def score(restored: NDArray[Any], target: NDArray[Any]) -> Scores:
-    """Score one plane (H, W) against its target (H, W), both any real dtype."""
-    from skimage.metrics import structural_similarity
-
+def compared(
+    restored: NDArray[Any], target: NDArray[Any], features: Features | None = None
+) -> Compared:
+    """What metrics see of two planes (H, W): the first fitted to the second, and its range."""
     y = target.astype(np.float64)
-    x = fit_intensity(restored.astype(np.float64), y)
     low, high = np.percentile(y, [0.1, 99.9])
-    width = float(high - low)
-    error = float(np.mean((x - y) ** 2))
-    similarity = structural_similarity(
-        x, y, data_range=width, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-    )
-    nrmse = float(np.sqrt(error)) / width
-    psnr = -20 * float(np.log10(nrmse)) if nrmse else float("inf")
-    return Scores(psnr, float(similarity), nrmse, resolution_px(restored, y))
+    return Compared(fit_intensity(restored.astype(np.float64), y), y, float(high - low), features)
+
+
+def _planes(image: NDArray[Any]) -> NDArray[Any]:
+    return image if image.ndim == 3 else image[np.newaxis]
 
 
 def fit_intensity(x: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:

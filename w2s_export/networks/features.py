@@ -46,10 +46,24 @@ class FeatureNetwork:
 
     def __call__(self, image: Any) -> Any:
         """Features of images (N, H, W, 1 or 3), 0…1: (N, H // 4, W // 4, 256), not activated."""
+        return self._outputs(image)[-1]
+
+    def stages(self, image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Activated features of a plane (H, W), 0…1, at the end of each block: three (h, w, C)."""
+        import tensorflow as tf
+
+        names = _names(self.kind)
+        outputs = self._outputs(tf.constant(image[None, ..., None]))
+        last = [names[index][:6] != following[:6] for index, following in enumerate(names[1:])]
+        chosen = [x for x, ends in zip(outputs, [*last, True], strict=True) if ends]
+        return [tf.nn.relu(x)[0].numpy() for x in chosen]
+
+    def _outputs(self, image: Any) -> list[Any]:
+        """What each convolution gives, before its activation."""
         import tensorflow as tf
 
         x = preprocess(image)
-        names = _names(self.kind)
+        names, outputs = _names(self.kind), []
         for name, kernel, bias in zip(names, self.kernels, self.biases, strict=True):
             if name != names[0]:
                 x = tf.nn.relu(x)
@@ -58,7 +72,8 @@ class FeatureNetwork:
             with tf.init_scope():  # outside the graph, which would hold a copy for each use
                 kernel, bias = tf.constant(kernel, x.dtype), tf.constant(bias, x.dtype)
             x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias)
-        return x
+            outputs.append(x)
+        return outputs
 
 
 def preprocess(image: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from w2s_export.config import (
     Frozen,
@@ -17,11 +17,17 @@ from w2s_export.config import (
     read_yaml,
 )
 from w2s_export.data.layouts import DataSource, PairedFolders
+from w2s_export.metrics.registry import metrics
 from w2s_export.networks.discriminator import DiscriminatorConfig
 from w2s_export.training.schedules import Schedule
 
-Criterion = Literal["psnr_db", "ssim", "nrmse", "resolution_px", "perceptual"]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
+
+
+def _metric(value: str, *known: str) -> str:
+    if value not in known:
+        raise ValueError(f"is no score; known are {', '.join(known)}")
+    return value
 
 
 class AdversarialPhase(Frozen):
@@ -46,9 +52,14 @@ class AdversarialPhase(Frozen):
     """Factor on the relativistic average adversarial loss."""
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     """The judge."""
-    choose_by: Criterion = "perceptual"
-    """Validation score whose best weights are kept. PSNR falls when detail is added, so by default
-    the distance of VGG features decides (the lower the better)."""
+    choose_by: str = "perceptual"
+    """Validation score whose best weights are kept: `perceptual`, or a metric. PSNR falls when
+    detail is added, so by default the feature loss of phase two decides (the lower the better)."""
+
+    @field_validator("choose_by")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return _metric(value, "perceptual", *metrics())
 
 
 class TrainingConfig(Frozen):
@@ -100,12 +111,17 @@ class TrainingConfig(Frozen):
     """Steps between checkpoints that are kept, to compare them later."""
     patience: Annotated[int, Field(ge=1)] | None = None
     """Validations without a better score after which a phase ends early."""
-    choose_by: Literal["psnr_db", "ssim", "nrmse", "resolution_px"] = "psnr_db"
-    """Validation score whose best weights phase one keeps."""
+    choose_by: str = "psnr_db"
+    """Validation score whose best weights phase one keeps: a metric, e.g. `psnr_db` or `ssim`."""
     adversarial: AdversarialPhase | None = None
     """Phase two; none by default."""
     provenance: Provenance = Provenance()
     """Travels into the checkpoint."""
+
+    @field_validator("choose_by")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return _metric(value, *(key for key, one in metrics().items() if not one.needs_features))
 
     @model_validator(mode="after")
     def _fits(self) -> TrainingConfig:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from w2s_export.training.config import AdversarialPhase, Criterion, TrainingConfig
+from w2s_export.metrics.registry import metrics
+from w2s_export.training.config import AdversarialPhase, TrainingConfig
 from w2s_export.training.schedules import Schedule
 
 
@@ -16,7 +17,7 @@ class Phase:
     steps: int
     schedule: Schedule
     loss: str
-    choose_by: Criterion
+    choose_by: str
     adversarial: AdversarialPhase | None
 
     @property
@@ -28,7 +29,8 @@ class Phase:
         """Whether a score beats the best so far (None: there is none yet)."""
         if best is None:
             return True
-        return score > best if self.choose_by in ("psnr_db", "ssim") else score < best
+        chosen = metrics().get(self.choose_by)
+        return score > best if chosen and chosen.higher_is_better else score < best
 
 
 def phases(config: TrainingConfig) -> list[Phase]:

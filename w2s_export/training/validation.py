@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from w2s_export.data.pairs import Pair
+from w2s_export.metrics.scores import Scores
 from w2s_export.networks.features import FeatureNetwork
-from w2s_export.training.evaluate import mean_scores, score_fields
+from w2s_export.training.evaluate import Image, Restore, mean_scores, score_field
 from w2s_export.training.losses import perceptual_loss
-
-Image = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +32,22 @@ class Validator:
 
         Args:
             pairs: fields with targets.
-            features: adds the score `perceptual`, the mean distance of these features.
-            kind: `l1` or `l2`, of that distance.
+            features: adds the metrics that need them, and the score `perceptual`: the loss itself.
+            kind: `l1` or `l2`, of that loss.
         """
         self._pairs, self._features, self._kind = pairs, features, kind
+        self._bicubic: dict[str, Scores] = {}
 
-    def __call__(self, restore: Callable[[Image], Image]) -> Validation:
+    def __call__(self, restore: Restore) -> Validation:
         """Score `restore`, (1, H, W, C) → (1, s·H, s·W, C)."""
-        images: list[Image] = []
-
-        def remembered(low: Image) -> Image:
-            images.append(restore(low)[0])
-            return images[-1][None]
-
-        scores = mean_scores(score_fields(remembered, self._pairs))
+        stages = self._features.stages if self._features else None
+        fields, images = [], []
+        for pair in self._pairs:
+            field, image = score_field(restore, pair, stages, self._bicubic.get(pair.name))
+            self._bicubic[pair.name] = field.bicubic
+            fields.append(field)
+            images.append(image)
+        scores = mean_scores(fields)
         if self._features:
             distances = [
                 float(perceptual_loss(target, self._features(image[None]), self._kind))

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.metrics.registry import Compared, metric
+
 AGREES = 0.5
 """Correlation with a reference below which detail no longer counts as resolved: what the mean of
 two noisy images has with the noise-free one where they correlate by the usual 1/7 (Rosenthal &
@@ -61,6 +63,12 @@ def ring_correlation(a: NDArray[Any], b: NDArray[Any]) -> RingCorrelation:
     power = np.sqrt(total(np.abs(f) ** 2) * total(np.abs(g) ** 2))
     correlation = np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
     return RingCorrelation(np.arange(1, count) / shorter, correlation)
+
+
+@metric("resolution_px", "detail px", higher_is_better=False)
+def resolution(images: Compared) -> float:
+    """Finest period that agrees with the target, target pixels (ring correlation of ½ or more)."""
+    return resolution_px(images.restored, images.target)
 
 
 def resolution_px(restored: NDArray[Any], target: NDArray[Any]) -> float:
