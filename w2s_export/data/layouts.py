@@ -70,6 +70,34 @@ class PairedFolders(_Source):
         ]
 
 
+class Share(Frozen):
+    """How much of every batch a source of a mixture gives."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Part of every batch that comes from here."""
+    last_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    """That part in the last quarter of the training; the same by default."""
+
+    def share_at(self, progress: float) -> float:
+        """Part of a batch, `progress` (0 to 1) through the training."""
+        return self.share if self.last_share is None or progress < 0.75 else self.last_share
+
+
+class MixedFolders(Share):
+    """Further pairs, all of them to train on."""
+
+    kind: Literal["folders"]
+    """Says that this source is folders of pairs."""
+    low: str
+    """Folder of inputs, relative to the data folder."""
+    high: str
+    """Folder of targets of the same names, relative to the data folder."""
+
+    def files(self, folder: Path) -> list[PairFiles]:
+        """Every pair. Raises ImageError where a folder or a partner is missing."""
+        return match_names(folder / self.low, folder / self.high)
+
+
 class W2SFolders(_Source):
     """The W2S dataset as its authors publish it (Zhou et al. 2020, https://github.com/IVRL/w2s).
 

@@ -76,6 +76,9 @@ class PatchSampler:
             low=np.stack([low for low, _ in samples]), high=np.stack([high for _, high in samples])
         )
 
+    def close(self) -> None:
+        """Nothing was started."""
+
     def _order(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng((self._seed, 0, epoch)).permutation(len(self._places))
 
@@ -87,6 +90,20 @@ class PatchSampler:
         low = pair.low[top : top + p, left : left + p]
         high = pair.high[s * top : s * (top + p), s * left : s * (left + p)]
         return augment(low, high, rng)
+
+
+def random_patch(
+    low: NDArray[np.float32],
+    high: NDArray[np.float32],
+    patch: int,
+    scale: int,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """One patch from anywhere in a field, augmented, with its target."""
+    top, left = (int(rng.integers(size - patch + 1)) for size in low.shape[:2])
+    x = low[top : top + patch, left : left + patch]
+    y = high[scale * top : scale * (top + patch), scale * left : scale * (left + patch)]
+    return augment(x, y, rng)
 
 
 def grid(length: int, patch: int) -> list[int]:

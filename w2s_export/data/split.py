@@ -78,22 +78,40 @@ def _compare_splits(
     source: DataSource, files: dict[str, list[PairFiles]], of: dict[PairFiles, Pair]
 ) -> None:
     """Raise ImageError, or warn, where two splits hold one place."""
-
-    def targets(chosen: Sequence[PairFiles]) -> dict[str, NDArray[np.float32]]:
-        """One image a target, however many noise levels have it."""
-        return {str(file.high): of[file].high for file in chosen}
-
+    targets = {role: _targets([of[file] for file in files[role]]) for role in ROLES}
     for role, others in (("validation", ("training",)), ("test", ("training", "validation"))):
         for other in others:
-            found = find_duplicates(targets(files[role]), targets(files[other]))
-            if not found:
-                continue
-            worst = found[0]
-            message = (
-                f"{len(found)} targets of {role} look like targets of {other}, turned or not, the "
-                f"most {worst.first} like {worst.second} (correlation {worst.correlation:.2f}); "
-                "put both in one split, or set data.duplicates to warn"
-            )
-            if source.duplicates == "refuse":
-                raise ImageError(message)
-            logger.warning("%s", message)
+            _refuse_shared(targets[role], role, targets[other], other, source.duplicates)
+
+
+def compare_with_split(split: Split, pairs: Sequence[Pair], name: str, duplicates: str) -> None:
+    """Raise ImageError, or warn, where further training pairs show a held-out place."""
+    for role in ("validation", "test"):
+        _refuse_shared(_targets(getattr(split, role)), role, _targets(pairs), name, duplicates)
+
+
+def _targets(pairs: Sequence[Pair]) -> dict[str, NDArray[np.float32]]:
+    """One image per target, however many noise levels have it."""
+    return {str(pair.target or pair.name): pair.high for pair in pairs}
+
+
+def _refuse_shared(
+    held_out: dict[str, NDArray[np.float32]],
+    role: str,
+    others: dict[str, NDArray[np.float32]],
+    other: str,
+    duplicates: str,
+) -> None:
+    """Raise ImageError (`duplicates` is `refuse`) or warn where targets of both look alike."""
+    found = find_duplicates(held_out, others)
+    if not found:
+        return
+    worst = found[0]
+    message = (
+        f"{len(found)} targets of {role} look like targets of {other}, turned or not, the "
+        f"most {worst.first} like {worst.second} (correlation {worst.correlation:.2f}); "
+        "put both in one split, or set data.duplicates to warn"
+    )
+    if duplicates == "refuse":
+        raise ImageError(message)
+    logger.warning("%s", message)

@@ -16,9 +16,10 @@ from w2s_export.config import (
     parse_config,
     read_yaml,
 )
-from w2s_export.data.layouts import DataSource, PairedFolders
+from w2s_export.data.layouts import DataSource, MixedFolders, PairedFolders
 from w2s_export.metrics.registry import metrics
 from w2s_export.networks.discriminator import DiscriminatorConfig
+from w2s_export.simulation.stream import SimulatedStream
 from w2s_export.training.schedules import Schedule
 
 Weight = Annotated[float, Field(ge=0, le=1e6)]
@@ -72,6 +73,9 @@ class TrainingConfig(Frozen):
     """Name of the model, by bioimage.io's rule: 5 to 128 letters, digits, blanks and _ + - ( )."""
     data: DataSource = PairedFolders()
     """Images and split."""
+    mix: tuple[Annotated[MixedFolders | SimulatedStream, Field(discriminator="kind")], ...] = ()
+    """Further sources, each with its share of every batch; `data` gives the rest. With them patches
+    are cut anywhere, without them half overlapping and in turn."""
     generator: GeneratorConfig = GeneratorConfig()
     """Architecture."""
     normalisation: Normalisation = PercentileNormalisation()
@@ -115,6 +119,8 @@ class TrainingConfig(Frozen):
     """Validation score whose best weights phase one keeps: a metric, e.g. `psnr_db` or `ssim`."""
     adversarial: AdversarialPhase | None = None
     """Phase two; none by default."""
+    simulation_workers: Annotated[int, Field(ge=0, le=256)] | None = None
+    """Processes that simulate fields ahead; by default one less than there are cores."""
     provenance: Provenance = Provenance()
     """Travels into the checkpoint."""
 
@@ -134,12 +140,35 @@ class TrainingConfig(Frozen):
                 f"the feature network sees 1 or 3 channels, generator.out_nc is "
                 f"{self.generator.out_nc}"
             )
+        for name in ("share", "last_share"):
+            if sum(getattr(source, name) or source.share for source in self.mix) > 1:
+                raise ValueError(f"mix: each {name} is a part of a batch; together they exceed 1")
+        for stream in self.mix:
+            if isinstance(stream, SimulatedStream):
+                _check_stream(stream, self.patch, self.generator)
         if self.patch % self.generator.pixel_unshuffle:
             raise ValueError(
                 f"patch {self.patch} must be a multiple of pixel_unshuffle "
                 f"{self.generator.pixel_unshuffle}"
             )
         return self
+
+    @property
+    def all_steps(self) -> int:
+        """Steps of both phases."""
+        return self.steps + (self.adversarial.steps if self.adversarial else 0)
+
+    def shares(self, step: int) -> list[float]:
+        """Parts of a step's batch: that of `data`, then those of `mix`."""
+        parts = [source.share_at(step / self.all_steps) for source in self.mix]
+        return [1 - sum(parts), *parts]
+
+
+def _check_stream(stream: SimulatedStream, patch: int, generator: GeneratorConfig) -> None:
+    if stream.size < patch:
+        raise ValueError(f"mix: simulated fields of {stream.size} pixels hold no patch of {patch}")
+    if (generator.scale, generator.in_nc, generator.out_nc) != (2, 1, 1):
+        raise ValueError("mix: simulated fields have one channel and targets twice as large")
 
 
 def read_training_config(path: Path) -> TrainingConfig:

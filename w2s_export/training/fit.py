@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.data.pairs import Pair
-from w2s_export.data.patches import Batch, PatchSampler
+from w2s_export.data.patches import Batch
 from w2s_export.errors import CheckpointMismatchError, ConfigError, OutputError, W2SExportError
 from w2s_export.networks.features import FeatureNetwork, load_features
 from w2s_export.sources.checkpoint import Checkpoint
@@ -24,6 +24,7 @@ from w2s_export.sources.npz_checkpoint import load_own, save_checkpoint
 from w2s_export.training.config import TrainingConfig
 from w2s_export.training.distribution import choose_strategy, is_chief, wait_for_all
 from w2s_export.training.learner import TOTAL, Learner, compute_reproducibly
+from w2s_export.training.mixture import Sampler, make_sampler
 from w2s_export.training.phases import Phase, phases
 from w2s_export.training.pictures import draw_fields
 from w2s_export.training.state import Standing, TrainingState, load_state, save_state
@@ -64,6 +65,7 @@ def fit(
     validation: Sequence[Pair],
     output: Path,
     *,
+    mixed: Sequence[Sequence[Pair]] = (),
     resume: bool = False,
     progress: Callable[[Step], None] | None = None,
 ) -> Path:
@@ -75,6 +77,7 @@ def fit(
         validation: fields that choose the best weights.
         output: folder for the state, the best weights of each phase, records and pictures. Workers
             on several machines share it.
+        mixed: the pairs of each source of `config.mix`, none for a simulated one.
         resume: go on from the folder's state.
         progress: called after each step.
 
@@ -89,9 +92,7 @@ def fit(
     """
     if not validation:
         raise ConfigError("data.validation lists no field; name at least one")
-    sampler = PatchSampler(
-        training, config.patch, config.batch, config.generator.scale, config.seed
-    )
+    sampler = make_sampler(config, training, mixed)
     if (output / STATE).exists() and not resume:
         raise OutputError(f"{output}: holds a training already; use --resume or another folder")
     # Killed before its first state was written, a training has nothing to go on from but its start.
@@ -116,7 +117,10 @@ def fit(
         raise OutputError(f"{output}: cannot be made: {error.strerror}") from None
     wait_for_all(strategy)
     loop = _Loop(config, sampler, validation, output, features, strategy, progress)
-    return loop.run(state, start)
+    try:
+        return loop.run(state, start)
+    finally:
+        sampler.close()
 
 
 def _start(config: TrainingConfig) -> Checkpoint:
@@ -138,7 +142,7 @@ class _Loop:
     def __init__(
         self,
         config: TrainingConfig,
-        sampler: PatchSampler,
+        sampler: Sampler,
         validation: Sequence[Pair],
         output: Path,
         features: FeatureNetwork | None,
@@ -256,7 +260,7 @@ def _check_finite(losses: dict[str, float], step: int) -> None:
             )
 
 
-def _prefetch(sampler: PatchSampler, first: int, last: int) -> Iterator[tuple[int, Batch]]:
+def _prefetch(sampler: Sampler, first: int, last: int) -> Iterator[tuple[int, Batch]]:
     """Cut the next batch while the current one is learned."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         coming = pool.submit(sampler.batch, first)

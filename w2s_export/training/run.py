@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from w2s_export.config import GeneratorConfig
-from w2s_export.data.pairs import Pair
-from w2s_export.data.split import Split
+from w2s_export.data.layouts import MixedFolders
+from w2s_export.data.pairs import Pair, read_files
+from w2s_export.data.split import Split, compare_with_split
 from w2s_export.data.split import read_split as split_pairs
 from w2s_export.errors import ImageError
 from w2s_export.sources.npz_checkpoint import load_own, save_checkpoint
@@ -45,6 +46,24 @@ def read_split(config: TrainingConfig, folder: Path) -> Split:
     return split
 
 
+def read_mixed(config: TrainingConfig, folder: Path, split: Split) -> list[list[Pair]]:
+    """Read the further pairs of `config.mix`, none for a simulated source.
+
+    Raises:
+        ImageError: as `read_split`; or a further pair looks like a held-out field.
+    """
+    result: list[list[Pair]] = []
+    for source in config.mix:
+        pairs: list[Pair] = []
+        if isinstance(source, MixedFolders):
+            how = (config.normalisation, config.target_normalisation)
+            pairs = read_files(source.files(folder), config.generator.scale, *how)
+            _check_fit(config.generator, pairs)
+            compare_with_split(split, pairs, f"mix ({source.low})", config.data.duplicates)
+        result.append(pairs)
+    return result
+
+
 def _check_fit(generator: GeneratorConfig, pairs: Iterable[Pair]) -> None:
     """Name the first pair that the network cannot take or make."""
     for pair in pairs:
@@ -79,7 +98,15 @@ def train(
     """
     split = read_split(config, folder)
     best = load_own(
-        fit(config, split.training, split.validation, output, resume=resume, progress=progress)
+        fit(
+            config,
+            split.training,
+            split.validation,
+            output,
+            mixed=read_mixed(config, folder, split),
+            resume=resume,
+            progress=progress,
+        )
     )
     from w2s_export.networks.rrdbnet import build_generator, set_weights
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from w2s_export.errors import CheckpointError, OutputError
 from w2s_export.training.config import TrainingConfig
 
+_INDECISIVE = {"provenance", "save_every", "keep_every", "simulation_workers"}
 Arrays = Sequence[NDArray[Any]]
 
 
@@ -98,5 +99,5 @@ def load_state(path: Path, config: TrainingConfig) -> TrainingState:
 
 def fingerprint(config: TrainingConfig) -> str:
     """SHA-256 of everything that decides the weights."""
-    decisive = config.model_dump(mode="json", exclude={"provenance", "save_every", "keep_every"})
+    decisive = config.model_dump(mode="json", exclude=_INDECISIVE)
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
