@@ -93,14 +93,28 @@ def read_model(rdf: Mapping[str, Any]) -> JdllModel:
     outputs = _read("outputs", lambda: [read(tensor, False) for tensor in _maps(rdf["outputs"])])
     if len(inputs) != 1:
         raise PackageError(f"has {len(inputs)} inputs; the model of JDLL knows one")
-    fiji = at(rdf, "config", "deepimagej")
-    return JdllModel(
-        input=_read("the halo", lambda: _with_halo(inputs[0], outputs)),
-        outputs=tuple(outputs),
-        # An absent key is read as false.
-        tiling=fiji is None or at(fiji, "allow_tiling") is True,
-        pyramidal=at(fiji, "pyramidal_model") is True,
-    )
+    source = _read("the halo", lambda: _with_halo(inputs[0], outputs))
+    try:  # DeepImageJExecutionConfig.build: first when the model is run
+        tiling, pyramidal = _fiji(at(rdf, "config", "deepimagej"))
+    except TypeError as error:
+        raise JdllError(Failure.throws, f"cannot read config.deepimagej: {error}") from None
+    return JdllModel(source, tuple(outputs), tiling, pyramidal)
+
+
+def _fiji(config: Any) -> tuple[bool, bool]:
+    """`allow_tiling` and `pyramidal_model`; an absent key is read as false."""
+    if config is None:
+        return True, False
+    for key in ("test_information", "prediction"):
+        if at(config, key) is not None and not isinstance(config[key], Mapping):
+            raise TypeError(f"{key} is {config[key]!r:.40}")
+    read = []
+    for key in ("allow_tiling", "pyramidal_model"):
+        value = config.get(key, False) if isinstance(config, Mapping) else None
+        if not isinstance(value, bool):
+            raise TypeError(f"{key} is {value!r:.40}, cast to boolean")
+        read.append(value)
+    return read[0], read[1]
 
 
 def check_fields(rdf: Mapping[str, Any]) -> None:
@@ -113,6 +127,8 @@ def check_fields(rdf: Mapping[str, Any]) -> None:
 
 
 def _check_fields(rdf: Mapping[str, Any]) -> None:
+    if not _text(rdf.get("format_version")).startswith(("0.4", "0.5")):  # ModelDescriptorFactory
+        raise ValueError(f"format_version is {rdf['format_version']}")
     for key in ("name", "description", "id", "license", "documentation", "git_repo"):
         _optional_text(rdf.get(key), key)
     if "timestamp" in rdf and rdf["timestamp"] is None:

@@ -29,7 +29,8 @@ _VERSION_FIELDS = {
     "pytorch_script": "pytorch_version",
 }
 """The formats that ModelWeight.build reads, and the field that names a version."""
-_DEFAULT_OPSET = "17"
+_DEFAULTS = {ONNX: "17", TORCHSCRIPT: "1.13.1", "pytorch_script": "1.13.1"}
+"""Versions that OnnxWeights and TorchscriptWeights take where none is stated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +110,8 @@ def weights_in_order(rdf: Mapping[str, Any]) -> list[Weights]:
     Raises:
         JdllError: JDLL drops such a model.
     """
+    if not isinstance(rdf.get("weights"), Mapping):
+        raise JdllError(Failure.drops, f"weights is {rdf.get('weights')!r:.40}")
     found: dict[str, Weights] = {}
     for name, entry in mapped(rdf, "weights").items():
         if name not in _VERSION_FIELDS or entry is None:
@@ -116,10 +119,9 @@ def weights_in_order(rdf: Mapping[str, Any]) -> list[Weights]:
         if not isinstance(entry, Mapping):
             raise JdllError(Failure.drops, f"weights.{name} is {entry!r:.40}")
         version = _version(entry.get(_VERSION_FIELDS[name]))
-        if name == ONNX and version is None:
-            version = _DEFAULT_OPSET
-        if version is None and name in (SAVED_MODEL, TORCHSCRIPT, "pytorch_script"):
-            # setCompatibleVersion looks a version up that is null
+        if version is None:
+            version = _DEFAULTS.get(name)
+        if version is None and name == SAVED_MODEL:  # SupportedVersions looks a null up
             raise JdllError(Failure.drops, f"weights.{name} states no {_VERSION_FIELDS[name]}")
         source = entry.get("source")
         weights = Weights(
