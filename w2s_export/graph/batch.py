@@ -32,8 +32,12 @@ def free_batch(graph: Editable, one: Sequence[Followed]) -> bool:
     """
     nodes: list[onnx.NodeProto] = []
     changed = False
+    images = {graph.input}  # tensors that hold something of the image, not of its size alone
     for node in graph.nodes:
-        if node.op_type == "Reshape" and _fixes_batch(graph, node.input[1], one):
+        if node.op_type not in ("Shape", "Size") and images.intersection(node.input):
+            images.update(node.output)
+        of_image = node.op_type == "Reshape" and node.input[0] in images
+        if of_image and _fixes_batch(node.input[1], one):
             made = [seen.shapes[node.output[0]] for seen in one]
             asked = one[0].values[node.input[1]]
             keep, add = np.ones(len(asked), np.int64), np.zeros(len(asked), np.int64)
@@ -50,7 +54,7 @@ def free_batch(graph: Editable, one: Sequence[Followed]) -> bool:
     return changed
 
 
-def _fixes_batch(graph: Editable, target: str, one: Sequence[Followed]) -> bool:
+def _fixes_batch(target: str, one: Sequence[Followed]) -> bool:
     values = [seen.values.get(target) for seen in one]
     return all(value is not None and value.size > 1 and value[0] == 1 for value in values)
 

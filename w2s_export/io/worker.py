@@ -60,6 +60,11 @@ class Worker:
         """Of the process."""
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        """Whether the program is through, for whatever reason."""
+        return self._process.poll() is not None
+
     def clock_from_now(self) -> None:
         """Count the seconds from now: for a program that waited for its job."""
         self._end = time.monotonic() + self._limits.seconds

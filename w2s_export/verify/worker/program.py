@@ -112,7 +112,7 @@ def _onnx(job: dict[str, Any]) -> tuple[str, Run]:
 
 
 def _saved_model(job: dict[str, Any]) -> tuple[str, Run]:
-    from w2s_export.verify.saved_model_graph import load_saved_model
+    from w2s_export.runtime.saved_model_graph import load_saved_model
 
     return load_saved_model(Path(job["path"]), job["inputs"], job["outputs"])
 

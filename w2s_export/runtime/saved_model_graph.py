@@ -8,6 +8,7 @@ every operation left must be on the list below, and the weights come from the fi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,31 +59,81 @@ def load_saved_model(
     Raises:
         PackageError: no SavedModel, without the signature, or with an operation not on the list.
     """
-    import tensorflow as tf
+    with saved_model_folder(path) as folder:
+        opened = open_graph(folder, SIGNATURE, list(input_ids), list(output_ids))
+    return opened.name, opened.run
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedGraph:
+    """A SavedModel's signature, cut down and ready to run."""
+
+    name: str
+    """The runtime."""
+    sources: list[str]
+    """Tensors that go in."""
+    targets: list[str]
+    """Tensors that come out."""
+    run: Callable[[list[NDArray[Any]]], list[NDArray[Any]]]
+    """Arrays, one per input, to arrays, one per output."""
+
+
+def read_graph(folder: Path) -> Any:
+    """The graph under the tag `serve`, not loaded.
+
+    Raises:
+        PackageError: missing or damaged.
+    """
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
+    try:
+        proto = SavedModel.FromString((folder / GRAPH_FILE).read_bytes())
+    except Exception:  # protobuf's DecodeError, by whichever implementation is installed
+        raise PackageError(f"its {GRAPH_FILE} is missing or damaged") from None
+    meta = next((m for m in proto.meta_graphs if "serve" in m.meta_info_def.tags), None)
+    if meta is None:
+        raise PackageError("has no graph under the tag serve")
+    return meta
+
+
+def open_graph(
+    folder: Path,
+    signature_name: str = SIGNATURE,
+    input_ids: list[str] | None = None,
+    output_ids: list[str] | None = None,
+) -> OpenedGraph:
+    """Prepare a SavedModel's folder to run.
+
+    Args:
+        folder: of the SavedModel; needed no longer afterwards.
+        signature_name: which signature.
+        input_ids: names of the inputs, in the order arrays will be given; None: the signature's.
+        output_ids: names of the outputs, in the order they are wanted; None: the signature's.
+
+    Raises:
+        PackageError: no SavedModel, without the signature, or with an operation not on the list.
+    """
+    import tensorflow as tf
+
     v1 = tf.compat.v1
-    with saved_model_folder(path) as folder:
-        try:
-            proto = SavedModel.FromString((folder / GRAPH_FILE).read_bytes())
-        except Exception:  # protobuf's DecodeError, by whichever implementation is installed
-            raise PackageError(f"its {GRAPH_FILE} is missing or damaged") from None
-        meta = next((m for m in proto.meta_graphs if "serve" in m.meta_info_def.tags), None)
-        if meta is None or SIGNATURE not in meta.signature_def:
-            raise PackageError(f"has no signature {SIGNATURE} under the tag serve")
-        signature = meta.signature_def[SIGNATURE]
-        sources = _chosen(signature.inputs, list(input_ids), "inputs")
-        targets = _chosen(signature.outputs, list(output_ids), "outputs")
-        variables = folder / "variables" / "variables"
-        restored = variables.with_name("variables.index").is_file()
-        restore = meta.saver_def.restore_op_name if restored else ""
-        wanted = [*(name.split(":")[0] for name in targets), *filter(None, [restore])]
-        graph = tf.Graph()
-        with graph.as_default():
-            v1.import_graph_def(_pruned(meta.graph_def, wanted), name="")
-        session = v1.Session(graph=graph)
-        if restore:
-            session.run(restore, {meta.saver_def.filename_tensor_name: str(variables)})
+    meta = read_graph(folder)
+    if signature_name not in meta.signature_def:
+        raise PackageError(f"has no signature {signature_name} under the tag serve")
+    signature = meta.signature_def[signature_name]
+    ins = sorted(signature.inputs) if input_ids is None else input_ids
+    outs = sorted(signature.outputs) if output_ids is None else output_ids
+    sources = _chosen(signature.inputs, ins, "inputs")
+    targets = _chosen(signature.outputs, outs, "outputs")
+    variables = folder / "variables" / "variables"
+    restored = variables.with_name("variables.index").is_file()
+    restore = meta.saver_def.restore_op_name if restored else ""
+    wanted = [*(name.split(":")[0] for name in targets), *filter(None, [restore])]
+    graph = tf.Graph()
+    with graph.as_default():
+        v1.import_graph_def(_pruned(meta.graph_def, wanted), name="")
+    session = v1.Session(graph=graph)
+    if restore:
+        session.run(restore, {meta.saver_def.filename_tensor_name: str(variables)})
 
     def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         if len(arrays) != len(sources):
@@ -94,7 +145,7 @@ def load_saved_model(
         outputs: list[NDArray[Any]] = session.run(targets, feeds)
         return outputs
 
-    return f"TensorFlow {tf.__version__}", run
+    return OpenedGraph(f"TensorFlow {tf.__version__}", sources, targets, run)
 
 
 def _chosen(tensors: Mapping[str, Any], ids: list[str], side: str) -> list[str]:

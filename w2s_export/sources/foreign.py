@@ -1,0 +1,165 @@
+"""Networks of anybody's: opened in a worker by their own framework, which stays as the witness."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+import weakref
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export import errors
+from w2s_export.errors import CheckpointError, W2SExportError, WorkerError
+from w2s_export.io.worker import Limits, worker
+
+if TYPE_CHECKING:
+    import onnx
+
+    from w2s_export.io.worker import Worker
+
+LIMITS = Limits(seconds=900, memory=24 << 30)
+_ANSWER = 0.002  # seconds between two looks for an answer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForeignNetwork:
+    """A foreign network in the house's form."""
+
+    graph: onnx.ModelProto
+    architecture: str
+    channels_in: int
+    channels_out: int
+    scale: int
+    step: int
+    minimum: int
+    fixed: tuple[int, int] | None
+    """Height and width, where the file allows no others."""
+    difference: float
+    """Largest difference from the original that was seen, as a part of the result's range."""
+    left_aside: tuple[str, ...]
+    """What else the file holds."""
+    witness: Witness
+
+
+class Witness:
+    """The framework the weights came from, running them in its worker: float32 NCHW in and out."""
+
+    def __init__(self, kind: str, path: Path, options: dict[str, Any]) -> None:
+        """Start it.
+
+        Raises:
+            CheckpointError: the file is refused; says why.
+        """
+        self.name = kind
+        self._count = 0
+        with ExitStack() as stack:
+            temporary = stack.enter_context(
+                tempfile.TemporaryDirectory(
+                    prefix="w2s-export-foreign-", ignore_cleanup_errors=True
+                )
+            )
+            self._folder = Path(temporary)
+            beside = path.parent if kind == "onnx_network" else path
+            arguments = [str(self._folder), kind, str(path.absolute()), json.dumps(options)]
+            program = f"{__package__}.foreign_program"
+            self._worker: Worker = stack.enter_context(
+                worker(program, arguments, self._folder, LIMITS, reads=[beside])
+            )
+            self.opened = self._opened()
+            self.name = str(self.opened["runtime"])
+            self.close = weakref.finalize(self, stack.pop_all().close)
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Restore: (N, C, H, W) → (N, C', scale·H, scale·W).
+
+        Raises:
+            CheckpointError: the framework refuses the image, or the worker ended.
+        """
+        self._count += 1
+        number = self._count
+        np.save(self._folder / f"in-{number}.npy", np.ascontiguousarray(batch, np.float32))
+        self._worker.clock_from_now()
+        self._worker.tell(str(number).encode())
+        made = self._answer(f"out-{number}.npy", f"out-{number}.json")
+        try:
+            if made.suffix == ".json":
+                reason = json.loads(made.read_bytes())["refused"]
+                raise CheckpointError(f"{self.name} cannot run it: {reason}")
+            output: NDArray[np.float32] = np.load(made, allow_pickle=False)
+            return output
+        finally:
+            made.unlink()
+            (self._folder / f"in-{number}.npy").unlink()
+
+    def graph(self) -> onnx.ModelProto:
+        """The lowered network."""
+        import onnx
+
+        return onnx.load_model_from_string((self._folder / "network.onnx").read_bytes())
+
+    def _opened(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._answer("opened.json").read_bytes())
+        if "refused" in found:
+            kind = getattr(errors, str(found["class"]), CheckpointError)
+            raise (kind if issubclass(kind, W2SExportError) else CheckpointError)(found["refused"])
+        return found
+
+    def _answer(self, *names: str) -> Path:
+        """Wait for a file.
+
+        Raises:
+            CheckpointError: the worker ended without one.
+        """
+        paths = [self._folder / name for name in names]
+        while True:
+            ended = self._worker.ended
+            found = next((path for path in paths if path.exists()), None)
+            if found is not None:
+                return found
+            if ended:
+                try:
+                    self._worker.wait()
+                    reason = "ended without an answer"
+                except WorkerError as error:
+                    reason = str(error)
+                raise CheckpointError(f"its framework {reason}")
+            time.sleep(_ANSWER)
+
+
+def open_foreign(
+    kind: str, path: Path, *, dynamic: bool = False, signature: str | None = None
+) -> ForeignNetwork:
+    """Open a file in its framework and bring its network into the house's form.
+
+    Args:
+        kind: module of this package that opens it: `onnx_network`, `keras_network`,
+            `saved_model_network` or `torch_network`.
+        path: the file or folder.
+        dynamic: let go of sizes that the file fixes.
+        signature: of a SavedModel.
+
+    Raises:
+        CheckpointError: no image-to-image network that can be exported; says why.
+        MissingExtraError: its framework is not installed.
+    """
+    witness = Witness(kind, path, {"dynamic": dynamic, "signature": signature})
+    told = witness.opened
+    return ForeignNetwork(
+        graph=witness.graph(),
+        architecture=told["architecture"],
+        channels_in=told["channels_in"],
+        channels_out=told["channels_out"],
+        scale=told["scale"],
+        step=told["step"],
+        minimum=told["minimum"],
+        fixed=None if told["fixed"] is None else (told["fixed"][0], told["fixed"][1]),
+        difference=told["difference"],
+        left_aside=tuple(told["left_aside"]),
+        witness=witness,
+    )

@@ -1,0 +1,203 @@
+"""The worker that opens a foreign network, lowers it, and runs the original on demand.
+
+    foreign_program FOLDER KIND FILE OPTIONS
+
+It writes FOLDER/opened.json (and network.onnx), then waits for numbers on its standard input: N
+means run in-N.npy and write out-N.npy, or out-N.json with the reason why not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.errors import CheckpointError, W2SExportError
+from w2s_export.graph.layout import NCHW_TO_NHWC, NHWC_TO_NCHW
+from w2s_export.graph.lower import Lowered, lower
+from w2s_export.shown import shown
+from w2s_export.sources.original import Original
+
+TOLERANCE = 1e-4
+"""Largest difference between a lowered network and its original, as a part of the result's range.
+Seen: 0 to 1e-6; 3e-4 and more where a conversion was wrong."""
+
+_BASES = (16, 32, 48, 56, 60, 64, 120, 128, 192, 240, 256)
+
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def main(arguments: list[str]) -> None:
+    """Open, lower, measure, then serve."""
+    folder, kind, file, options = Path(arguments[0]), *arguments[1:]
+    try:
+        chosen = json.loads(options)
+        opener = import_module(f"{__package__}.{kind}")
+        original: Original = opener.open_original(Path(file), chosen)
+        lowered = _lowered(original, bool(chosen.get("dynamic")))
+        witness, again = _witness(original, lowered), _session(lowered)
+        measured = _measured(witness, again, lowered, original.step)
+        (folder / "network.onnx").write_bytes(lowered.graph.SerializeToString())
+        result: dict[str, Any] = {
+            "runtime": original.runtime,
+            "architecture": original.architecture,
+            "left_aside": list(original.left_aside),
+            "channels_in": lowered.channels_in,
+            "channels_out": lowered.channels_out,
+            "scale": lowered.scale,
+            **measured,
+        }
+    except W2SExportError as error:
+        result = {"refused": str(error), "class": type(error).__name__}
+    _put(folder / "opened.json", json.dumps(result).encode())
+    if "refused" in result:
+        return
+    for line in sys.stdin.buffer:
+        number = line.strip().decode()
+        try:
+            output = witness(np.load(folder / f"in-{number}.npy", allow_pickle=False))
+            with (folder / "writing").open("wb") as stream:
+                np.save(stream, np.ascontiguousarray(output))
+            (folder / "writing").replace(folder / f"out-{number}.npy")
+        except Exception as error:  # whatever a framework raises: the file or the image is at fault
+            _put(folder / f"out-{number}.json", json.dumps({"refused": shown(error)}).encode())
+
+
+def _put(path: Path, content: bytes) -> None:
+    beside = path.with_name("writing")
+    beside.write_bytes(content)
+    beside.replace(path)
+
+
+def _lowered(original: Original, dynamic: bool) -> Lowered:
+    """Lower, and lower again with the batch freed where two images come out otherwise than one.
+
+    Raises:
+        CheckpointError: it cannot be lowered, or it takes one image at a time.
+    """
+    reason: CheckpointError | None = None
+    for one_image in (False, True):
+        try:
+            lowered = lower(original.model, dynamic=dynamic, one_image=one_image)
+        except CheckpointError as error:
+            reason = reason or error
+            continue
+        if _batches_agree(_session(lowered), lowered):
+            return lowered
+        reason = CheckpointError(
+            "mixes the images of a batch, or takes one at a time; export it with a dynamic batch"
+        )
+    raise reason or AssertionError
+
+
+def _batches_agree(run: Run, lowered: Lowered) -> bool:
+    """Whether two images together give what each gives alone; None of both counts as yes."""
+    squares = ((side, side) for side in _BASES)
+    size = lowered.fixed or next(
+        (size for size in squares if _attempt(run, _image(lowered, 1, *size)) is not None), None
+    )
+    if size is None:
+        return True  # `_measured` says what is wrong
+    images = _image(lowered, 2, *size)
+    together = _attempt(run, images)
+    apart = [_attempt(run, images[place : place + 1]) for place in (0, 1)]
+    if together is None or apart[0] is None or apart[1] is None:
+        return False
+    return _difference(together, np.concatenate([apart[0], apart[1]])) <= TOLERANCE
+
+
+def _image(lowered: Lowered, count: int, height: int, width: int) -> NDArray[np.float32]:
+    generator = np.random.default_rng(height * 4096 + width)
+    shape = (count, lowered.channels_in, height, width)
+    return generator.random(shape, dtype=np.float32)
+
+
+def _session(lowered: Lowered) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.enable_mem_pattern = False
+    session = onnxruntime.InferenceSession(
+        lowered.graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        output: NDArray[np.float32] = session.run(None, {"input": batch})[0]
+        return output
+
+    return run
+
+
+def _witness(original: Original, lowered: Lowered) -> Run:
+    """The original on NCHW."""
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        given = batch.transpose(NCHW_TO_NHWC) if lowered.channels_last else batch
+        output = np.asarray(original.run(np.ascontiguousarray(given)), np.float32)
+        return output.transpose(NHWC_TO_NCHW) if lowered.channels_last_out else output
+
+    return run
+
+
+def _attempt(run: Run, batch: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    with suppress(Exception):  # runtimes raise errors of any class for sizes that do not fit
+        return run(batch)
+    return None
+
+
+def _difference(output: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    if output.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(output - expected).max() / (np.ptp(expected) or 1.0))
+
+
+def _measured(witness: Run, run: Run, lowered: Lowered, least_step: int) -> dict[str, Any]:
+    """Step and minimum by running; and how far the lowered network is from the original.
+
+    Raises:
+        CheckpointError: no size that both compute, or the results differ.
+    """
+    if lowered.fixed is not None:
+        worst = _compared(witness, run, lowered, lowered.fixed)
+        return {"step": 0, "minimum": 0, "fixed": list(lowered.fixed), "difference": worst}
+
+    def fits(height: int, width: int) -> bool:
+        image = _image(lowered, 1, height, width)
+        output = _attempt(run, image)
+        scale = lowered.scale
+        return output is not None and output.shape[2:] == (scale * height, scale * width)
+
+    base = next((side for side in _BASES if side % least_step == 0 and fits(side, side)), None)
+    if base is None:
+        raise CheckpointError("computes no image of 16 to 256 pixels, square and of even sides")
+    step = least_step
+    for divisor in range(least_step, base + 1, least_step):
+        if base % divisor == 0 and fits(base, base + divisor) and fits(base + divisor, base):
+            step = divisor
+            break
+    minimum = next((side for side in range(step, base + 1, step) if fits(side, side)), base)
+    sizes = dict.fromkeys(((minimum, minimum + step), (base + step, base)))
+    worst = max(_compared(witness, run, lowered, size) for size in sizes)
+    return {"step": step, "minimum": minimum, "fixed": None, "difference": worst}
+
+
+def _compared(witness: Run, run: Run, lowered: Lowered, size: tuple[int, int]) -> float:
+    image = _image(lowered, 1, *size)
+    expected = witness(image)
+    difference = _difference(run(image), expected)
+    if not np.isfinite(expected).all():
+        raise CheckpointError("makes NaN or infinity of an image of 0…1; its training diverged")
+    if not difference <= TOLERANCE:
+        raise CheckpointError(
+            f"gives another result once converted to ONNX: {difference:.1e} of its range on "
+            f"{size[0]}×{size[1]} pixels, at most {TOLERANCE:.0e} is allowed"
+        )
+    return difference

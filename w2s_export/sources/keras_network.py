@@ -1,0 +1,201 @@
+"""Whole Keras models, `.keras` and `.h5`: loaded by Keras in safe mode, converted by tf2onnx.
+
+What a file says of its layers is read before Keras sees it: layers that hold code, or classes that
+are not Keras's own, are refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.errors import CheckpointError
+from w2s_export.shown import shown
+from w2s_export.sources.original import Options, Original
+from w2s_export.sources.stored import check_size
+
+if TYPE_CHECKING:
+    import onnx
+
+_CODE = {
+    "Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer",
+    "ExportArchive", "TensorFlowOpLayer", "TFOpLambda", "SlicingOpLambda",
+}  # fmt: skip
+_ADVICE = (
+    "save the network as a SavedModel where it was made (Keras 2: model.save('FOLDER'); Keras 3: "
+    "model.export('FOLDER')) and give that folder"
+)
+
+
+def open_original(path: Path, options: Options) -> Original:
+    """Open a whole model.
+
+    Raises:
+        CheckpointError: weights alone, code in it, classes of others, or refused by Keras.
+    """
+    _check_layers(_configuration(path))
+    import keras
+    import tensorflow as tf
+
+    try:
+        model = keras.saving.load_model(_named(path), compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises errors of any class for what it cannot build
+        raise CheckpointError(
+            f"Keras {keras.__version__} does not load it ({shown(_first_line(error))}); {_ADVICE}"
+        ) from None
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise CheckpointError(
+            f"has {len(model.inputs)} inputs and {len(model.outputs)} outputs; only a network of "
+            "one image in and one image out becomes a package that Fiji runs"
+        )
+    shape = tuple(model.inputs[0].shape)
+    if options.get("dynamic") and len(shape) == 4:
+        model = _freed(keras, model, shape)
+    converted = _converted(model, tuple(model.inputs[0].shape))
+
+    def run(batch: NDArray[np.float32]) -> NDArray[Any]:
+        return np.asarray(model(tf.constant(batch), training=False))
+
+    kind = f"Keras network '{shown(model.name)}', {model.count_params():,} parameters"
+    return Original(converted, f"Keras {keras.__version__}", run, kind)
+
+
+def _named(path: Path) -> Path:
+    """The file under a name that Keras tells its kind by, in the working directory."""
+    suffix = ".keras" if zipfile.is_zipfile(path) else ".h5"
+    if path.suffix == suffix:
+        return path
+    link = Path(f"network{suffix}")
+    link.symlink_to(path.absolute())
+    return link
+
+
+def _configuration(path: Path) -> Any:
+    """What the file says of its layers."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            check_size(archive.getinfo("config.json").file_size * 16, "its configuration")
+            return json.loads(archive.read("config.json"))
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        text = file.attrs.get("model_config")
+    if text is None:
+        raise CheckpointError(
+            "holds the weights of a Keras network without the network; save the whole model "
+            "(model.save('network.keras'))"
+        )
+    return json.loads(text)
+
+
+def _check_layers(configuration: Any) -> None:
+    """Refuse layers that hold code, and classes that Keras does not have.
+
+    Raises:
+        CheckpointError: names the class.
+    """
+    for entry in _classes(configuration):
+        name, module = str(entry.get("class_name")), entry.get("module")
+        if name in _CODE or name.endswith("OpLambda"):
+            raise CheckpointError(
+                f"has a {shown(name)} layer, which holds code; code of a file is never run. "
+                f"Build the network without it, or {_ADVICE}"
+            )
+        package = str(module or "keras").split(".")[0]
+        if package not in ("keras", "builtins", "tensorflow", "tf_keras"):
+            raise CheckpointError(
+                f"has a {shown(name)} of {shown(str(module))}, a class that Keras does not have; "
+                f"{_ADVICE}"
+            )
+
+
+def _classes(value: Any) -> Iterator[dict[str, Any]]:
+    waiting = [value]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, dict):
+            if "class_name" in found:
+                yield found
+            waiting.extend(found.values())
+        elif isinstance(found, list):
+            waiting.extend(found)
+
+
+def _freed(keras: Any, model: Any, shape: tuple[Any, ...]) -> Any:
+    """The same network on images of any size, where its layers allow it."""
+    first = str(keras.config.image_data_format()) == "channels_first"
+    free = (shape[1], None, None) if first else (None, None, shape[3])
+    try:
+        made = keras.models.clone_model(model, input_tensors=keras.Input(free))
+        made.set_weights(model.get_weights())
+    except Exception as error:
+        raise CheckpointError(
+            f"cannot be freed from its size {shape[1:3]} ({shown(_first_line(error))}); export it "
+            "without --dynamic"
+        ) from None
+    return made
+
+
+def _converted(model: Any, shape: tuple[Any, ...]) -> onnx.ModelProto:
+    import tensorflow as tf
+
+    traced = tf.function(lambda image: model(image, training=False))
+    with _resizing_by_graph():
+        return to_onnx_function(traced, [tf.TensorSpec((None, *shape[1:]), tf.float32)])
+
+
+def to_onnx_function(traced: Any, signature: list[Any]) -> onnx.ModelProto:
+    """What tf2onnx makes of a TensorFlow function.
+
+    Raises:
+        CheckpointError: an operation that it cannot convert, by name.
+    """
+    import logging
+
+    import tf2onnx
+
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    try:
+        return tf2onnx.convert.from_function(traced, signature, opset=17)[0]
+    except Exception as error:
+        raise CheckpointError(
+            f"tf2onnx {tf2onnx.__version__} cannot convert it: {shown(_first_line(error))}"
+        ) from None
+
+
+class _resizing_by_graph:  # noqa: N801 - a context, read like a function
+    """Let UpSampling2D resize by TensorFlow's own operation while the network is traced.
+
+    Keras 3's own code compares sizes in Python, which a traced size refuses, and repeats rows and
+    columns one after the other.
+    """
+
+    def __enter__(self) -> None:
+        import keras
+        import tensorflow as tf
+
+        def resize(_: Any, x: Any, height: int, width: int, data_format: str, **how: Any) -> Any:
+            if data_format == "channels_first":
+                x = tf.transpose(x, (0, 2, 3, 1))
+            size = tf.shape(x)[1:3] * tf.constant((height, width))
+            x = tf.image.resize(x, size, method=how.get("interpolation", "nearest"))
+            return tf.transpose(x, (0, 3, 1, 2)) if data_format == "channels_first" else x
+
+        self._kept = keras.layers.UpSampling2D._resize_images
+        keras.layers.UpSampling2D._resize_images = resize
+
+    def __exit__(self, *_: object) -> None:
+        import keras
+
+        keras.layers.UpSampling2D._resize_images = self._kept
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

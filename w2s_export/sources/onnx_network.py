@@ -1,0 +1,133 @@
+"""ONNX files of anybody: read whole and bounded, run by ONNX Runtime as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.errors import CheckpointError
+from w2s_export.shown import shown
+from w2s_export.sources.original import Options, Original
+from w2s_export.sources.stored import check_size
+
+if TYPE_CHECKING:
+    import onnx
+
+_TYPES: dict[str, type] = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
+
+
+def open_original(path: Path, options: Options) -> Original:
+    """Open an `.onnx` file.
+
+    Raises:
+        CheckpointError: damaged, too large, with weights outside its folder, or refused by ONNX
+            Runtime.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    check_size(path.stat().st_size, "its bytes")
+    try:
+        model = onnx.load_model_from_string(path.read_bytes())
+    except (DecodeError, ValueError) as error:
+        raise CheckpointError(f"is no ONNX file, or a truncated one ({error})") from None
+    _bring_in(model, path.parent)
+    producer = f" by {shown(model.producer_name)}" if model.producer_name else ""
+    name, run = run_onnx(model)
+    count = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
+    return Original(model, name, run, f"ONNX network{producer}, {count:,} numbers")
+
+
+def run_onnx(model: onnx.ModelProto) -> tuple[str, Any]:
+    """ONNX Runtime on a model as it is: its name, and what runs a batch.
+
+    Raises:
+        CheckpointError: ONNX Runtime refuses it.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    name = f"ONNX Runtime {onnxruntime.__version__}"
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime's errors share no other class
+        raise CheckpointError(f"{name} refuses it: {shown(error)}") from None
+    inputs = session.get_inputs()
+    kind = _TYPES.get(inputs[0].type, np.float32) if inputs else np.float32
+
+    def run(batch: NDArray[np.float32]) -> NDArray[Any]:
+        result: NDArray[Any] = session.run(None, {inputs[0].name: batch.astype(kind)})[0]
+        return result
+
+    return name, run
+
+
+def _bring_in(model: onnx.ModelProto, folder: Path) -> None:
+    """Read what the tensors keep in files beside it.
+
+    Raises:
+        CheckpointError: a place outside the folder, more than a tensor holds, or missing bytes.
+    """
+    from onnx import TensorProto
+
+    total = 0
+    for tensor in _tensors(model):
+        if tensor.data_location != TensorProto.EXTERNAL:
+            continue
+        size = int(np.prod(tensor.dims)) * _width(tensor)
+        total += size
+        check_size(total, "its external tensors")
+        tensor.raw_data = _external(tensor, folder, size)
+        del tensor.external_data[:]
+        tensor.data_location = TensorProto.DEFAULT
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    if model.graph.sparse_initializer:
+        raise CheckpointError("holds sparse tensors, which are not read")
+    yield from model.graph.initializer
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        for node in nodes:
+            for item in node.attribute:
+                if item.HasField("t"):
+                    yield item.t
+
+
+def _width(tensor: onnx.TensorProto) -> int:
+    from onnx import helper
+
+    return int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def _external(tensor: onnx.TensorProto, folder: Path, size: int) -> bytes:
+    keys = [entry.key for entry in tensor.external_data]
+    stated = {entry.key: entry.value for entry in tensor.external_data}
+    place = PurePosixPath(stated.get("location", "").replace("\\", "/"))
+    if len(keys) != len(stated) or not place.name or place.is_absolute() or ".." in place.parts:
+        raise CheckpointError(
+            f"keeps '{shown(tensor.name)}' in '{shown(str(place))}', which is no file beside it"
+        )
+    file = (folder / place).resolve()
+    if not file.is_relative_to(folder.resolve()) or not file.is_file():
+        raise CheckpointError(
+            f"keeps weights in '{shown(str(place))}', which does not lie beside it; put it there"
+        )
+    try:
+        offset, length = int(stated.get("offset", 0)), int(stated.get("length", size))
+    except ValueError:
+        raise CheckpointError(f"states no number where '{shown(tensor.name)}' lies") from None
+    if length != size or offset < 0:
+        raise CheckpointError(f"states {length} bytes for '{shown(tensor.name)}', it has {size}")
+    with file.open("rb") as stream:
+        stream.seek(offset)
+        data = stream.read(size)
+    if len(data) != size:
+        raise CheckpointError(f"'{shown(str(place))}' is truncated; fetch it again")
+    return data

@@ -1,0 +1,34 @@
+"""A network of anybody's, opened by its own framework."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import onnx
+
+Options = Mapping[str, Any]
+"""What the user chose: `dynamic`, `signature`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What a framework makes of a file. It lives in the worker that opened it."""
+
+    model: onnx.ModelProto
+    """The network as the framework's exporter writes it, with all weights in it."""
+    runtime: str
+    """The framework and its version: the witness."""
+    run: Callable[[NDArray[np.float32]], NDArray[Any]]
+    """Runs the network in its framework; axes as in `model`."""
+    architecture: str
+    """What it is, for people."""
+    step: int = 1
+    """Sizes must be multiples of it, as far as the framework says."""
+    left_aside: tuple[str, ...] = ()
+    """What else the file holds."""

@@ -1,0 +1,94 @@
+"""SavedModels of anybody, of TensorFlow 1 and 2: converted by tf2onnx, run cut down and checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.errors import CheckpointError, PackageError
+from w2s_export.runtime.saved_model import SIGNATURE, saved_model_folder
+from w2s_export.runtime.saved_model_graph import open_graph, read_graph
+from w2s_export.shown import shown
+from w2s_export.sources.original import Options, Original
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def open_original(path: Path, options: Options) -> Original:
+    """Open a folder or a zip.
+
+    Raises:
+        CheckpointError: damaged, no such signature, operations that are not run or not converted.
+    """
+    import tensorflow as tf
+
+    with saved_model_folder(path) as given:
+        folder = _root(given)
+        try:
+            signature = _signature(folder, options.get("signature"))
+            opened = open_graph(folder, signature)
+        except PackageError as error:
+            raise CheckpointError(str(error)) from None
+        if len(opened.sources) != 1 or len(opened.targets) != 1:
+            raise CheckpointError(
+                f"its signature '{shown(signature)}' has {len(opened.sources)} inputs and "
+                f"{len(opened.targets)} outputs; only one image in and one image out become a "
+                "package that Fiji runs"
+            )
+        converted = _converted(folder, signature)
+
+    def run(batch: NDArray[np.float32]) -> NDArray[Any]:
+        return np.asarray(opened.run([batch])[0])
+
+    count = sum(int(np.prod(tensor.dims)) for tensor in converted.graph.initializer)
+    return Original(
+        converted, f"TensorFlow {tf.__version__}", run, f"TensorFlow network, {count:,} numbers"
+    )
+
+
+def _root(folder: Path) -> Path:
+    """The folder of the graph: zips often hold it one level down."""
+    found = [folder, *(child for child in sorted(folder.iterdir()) if child.is_dir())]
+    roots = [place for place in found if (place / "saved_model.pb").is_file()]
+    if not roots:
+        raise CheckpointError("has no saved_model.pb; give the whole folder, or its zip")
+    return roots[0]
+
+
+def _signature(folder: Path, chosen: str | None) -> str:
+    names = sorted(read_graph(folder).signature_def)
+    names = [name for name in names if not name.startswith("__saved_model")]
+    if chosen is not None and chosen not in names:
+        raise CheckpointError(
+            f"has no signature '{shown(chosen)}'; it has {shown(', '.join(names) or 'none')}"
+        )
+    if chosen is None and SIGNATURE not in names and len(names) != 1:
+        raise CheckpointError(
+            f"has the signatures {shown(', '.join(names) or 'none')}; choose one with --signature"
+        )
+    return chosen or (SIGNATURE if SIGNATURE in names else names[0])
+
+
+def _converted(folder: Path, signature: str) -> onnx.ModelProto:
+    import logging
+
+    import tf2onnx
+    from tf2onnx import tf_loader
+
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    try:
+        graph, inputs, outputs, *_ = tf_loader.from_saved_model(
+            str(folder), None, None, tag="serve", signatures=[signature]
+        )
+        model: onnx.ModelProto = tf2onnx.convert.from_graph_def(
+            graph, input_names=list(inputs), output_names=list(outputs), opset=17
+        )[0]
+    except Exception as error:
+        raise CheckpointError(
+            f"tf2onnx {tf2onnx.__version__} cannot convert it: {shown(str(error).splitlines()[0])}"
+        ) from None
+    return model
