@@ -1,7 +1,10 @@
-"""Opens the engine that restores."""
+"""The engines that restore, and which of them this machine has."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -10,32 +13,101 @@ from w2s_export.runtime.onnx_runtime import OnnxOptions, OnnxRuntime
 from w2s_export.runtime.openvino import OpenVinoRuntime
 from w2s_export.runtime.protocol import Runtime
 
-Engine = Literal["auto", "cpu", "cuda", "openvino"]
+Engine = Literal["auto", "cpu", "openvino", "cuda", "tensorrt", "coreml", "directml"]
+Precision = Literal[32, 16]
 
 
-def open_engine(engine: Engine, onnx: Path, threads: int | None = None) -> Runtime:
-    """A session that restores batches; `auto` takes CUDA where ONNX Runtime has it, else the CPU.
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An engine that could run a network, not opened yet."""
+
+    engine: str
+    """As `--engine` names it; `cpu-fast` for ONNX Runtime with the Winograd graph."""
+    open: Callable[[], Runtime]
+    opening: float
+    """Seconds that opening it may take and one run more than the next: no more are risked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Provider:
+    name: str
+    """ONNX Runtime's name of it."""
+    install: str
+    opening: float
+
+
+_PROVIDERS: dict[str, _Provider] = {
+    "cuda": _Provider(
+        "CUDAExecutionProvider", "NVIDIA's driver and `python -m pip install onnxruntime-gpu`", 5
+    ),
+    "tensorrt": _Provider(
+        "TensorrtExecutionProvider",
+        "NVIDIA's driver and `python -m pip install onnxruntime-gpu tensorrt`",
+        120,  # it compiles the network
+    ),
+    "coreml": _Provider(
+        "CoreMLExecutionProvider", "a Mac and `python -m pip install onnxruntime`", 10
+    ),
+    "directml": _Provider(
+        "DmlExecutionProvider", "Windows and `python -m pip install onnxruntime-directml`", 5
+    ),
+}
+
+
+def open_engine(
+    engine: Engine, onnx: Path, threads: int | None = None, precision: Precision = 32
+) -> Runtime:
+    """A session that restores batches; `auto` takes the first in the table below.
+
+    With 16 bit: float16 on a GPU, bfloat16 by OpenVINO; `runtime.precision` says how to check it.
+    The fastest float32 engine is found by `runtime.trial`.
 
     Raises:
-        ConfigError: CUDA asked for where there is none.
-        MissingExtraError: OpenVINO asked for and not installed.
+        ConfigError: the engine is not there, or has no 16-bit arithmetic.
+        MissingExtraError: OpenVINO is not installed.
         PackageError: the engine refuses the file.
     """
+    if engine == "auto":
+        gpus = [name for name in ("cuda", "directml") if _is_there(_PROVIDERS[name])]
+        if precision == 16:
+            return _open(gpus[0] if gpus else "openvino", onnx, threads, precision)
+        return _open("cpu", onnx, threads, precision)
+    return _open(engine, onnx, threads, precision)
+
+
+def candidates(onnx: Path, threads: int | None = None) -> Iterator[Candidate]:
+    """The float32 engines of this machine besides ONNX Runtime on the CPU, quick to open first."""
+
+    def opener(engine: str) -> Callable[[], Runtime]:
+        return lambda: _open(engine, onnx, threads, 32)
+
+    if find_spec("openvino") is not None:
+        yield Candidate("openvino", opener("openvino"), 1)
+    for engine, provider in _PROVIDERS.items():
+        if _is_there(provider):
+            yield Candidate(engine, opener(engine), provider.opening)
+
+
+def _open(engine: str, onnx: Path, threads: int | None, precision: Precision) -> Runtime:
     if engine == "openvino":
-        return OpenVinoRuntime(onnx, threads)
-    provider = "CUDAExecutionProvider" if _use_cuda(engine) else "CPUExecutionProvider"
-    return OnnxRuntime(onnx, OnnxOptions(threads, provider))
-
-
-def _use_cuda(engine: Engine) -> bool:
+        return OpenVinoRuntime(onnx, threads, precision)
     if engine == "cpu":
-        return False
+        if precision == 16:
+            raise ConfigError(
+                "--precision 16: ONNX Runtime has no 16-bit arithmetic on a CPU; use --engine "
+                "openvino or a GPU"
+            )
+        return OnnxRuntime(onnx, OnnxOptions(threads))
+    provider = _PROVIDERS[engine]
+    if not _is_there(provider):
+        raise ConfigError(
+            f"--engine {engine}: this ONNX Runtime has no {provider.name}; it needs "
+            f"{provider.install}, or use --engine auto"
+        )
+    return OnnxRuntime(onnx, OnnxOptions(threads, provider.name, half=precision == 16))
+
+
+def _is_there(provider: _Provider) -> bool:
     import onnxruntime
 
-    there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if engine == "cuda" and not there:
-        raise ConfigError(
-            "--engine cuda: this ONNX Runtime has no CUDA; replace it with "
-            "`python -m pip install onnxruntime-gpu`, or use --engine cpu"
-        )
-    return there
+    return provider.name in onnxruntime.get_available_providers()

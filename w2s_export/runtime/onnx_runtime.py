@@ -9,9 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.errors import PackageError
+from w2s_export.errors import ConfigError, PackageError
 from w2s_export.runtime.protocol import cannot_run, refused
 from w2s_export.runtime.threads import usable_cores
+
+CPU = "CPUExecutionProvider"
+
+_PROVIDER_OPTIONS: dict[str, dict[str, Any]] = {
+    "CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": 0},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +26,10 @@ class OnnxOptions:
 
     threads: int | None = None
     """None: the cores this process may use."""
-    provider: str = "CPUExecutionProvider"
+    provider: str = CPU
     """What computes; operations it has not are computed on the CPU."""
+    half: bool = False
+    """float16 arithmetic, of a GPU: the file is rewritten for it, its input and output stay."""
 
 
 class OnnxRuntime:
@@ -43,6 +51,7 @@ class OnnxRuntime:
         options: how to run it.
 
     Raises:
+        ConfigError: the provider cannot start on this machine.
         PackageError: ONNX Runtime refuses the file, or it has not one input.
     """
 
@@ -50,22 +59,25 @@ class OnnxRuntime:
         import onnxruntime
 
         self.name = f"ONNX Runtime {onnxruntime.__version__}"
-        if options.provider != "CPUExecutionProvider":
-            self.name += f" ({options.provider.removesuffix('ExecutionProvider')})"
+        if options.provider != CPU:
+            device = options.provider.removesuffix("ExecutionProvider")
+            self.name += f" ({device}, float16)" if options.half else f" ({device})"
         session = onnxruntime.SessionOptions()
         session.log_severity_level = 3  # errors alone
         session.enable_mem_pattern = False
         session.intra_op_num_threads = options.threads or usable_cores()
-        providers = dict.fromkeys((options.provider, "CPUExecutionProvider"))
+        providers = dict.fromkeys((options.provider, CPU))
         try:
             self._session = onnxruntime.InferenceSession(
-                str(path),
+                in_half(path) if options.half else str(path),
                 session,
                 providers=[(name, _PROVIDER_OPTIONS.get(name, {})) for name in providers],
                 disabled_optimizers=["ConstantFolding"],
             )
         except Exception as error:  # ONNX Runtime's errors share no other class
             raise refused(path, self.name, error) from None
+        if options.provider not in self._session.get_providers():  # it fell back to the CPU
+            raise ConfigError(f"{self.name} cannot start: a driver or library of it is missing")
         if len(inputs := self._session.get_inputs()) != 1:
             raise PackageError(f"{path}: has {len(inputs)} inputs, a restoration model has one")
         self._input = inputs[0].name
@@ -86,6 +98,18 @@ class OnnxRuntime:
         return output
 
 
-_PROVIDER_OPTIONS: dict[str, dict[str, Any]] = {
-    "CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC"}
-}
+def in_half(path: Path) -> bytes:
+    """The file with float16 weights and arithmetic; its input and output stay float32.
+
+    Raises:
+        PackageError: not an ONNX file.
+    """
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    try:
+        half = convert_float_to_float16(onnx.load(path), keep_io_types=True)
+    except Exception as error:
+        raise refused(path, "the conversion to float16", error) from None
+    content: bytes = half.SerializeToString()
+    return content

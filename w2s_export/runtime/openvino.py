@@ -1,45 +1,58 @@
-"""OpenVINO: another engine for the same ONNX file, on the CPU."""
+"""OpenVINO: another engine for the same ONNX file, on the CPU, with 32-bit or 16-bit arithmetic."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.errors import MissingExtraError
+from w2s_export.errors import ConfigError, MissingExtraError
 from w2s_export.runtime.protocol import cannot_run, refused
 from w2s_export.runtime.threads import usable_cores
 
+_TELEMETRY = "openvino_telemetry"
+
 
 class OpenVinoRuntime:
-    """An ONNX file in OpenVINO, with float32 arithmetic.
+    """An ONNX file in OpenVINO.
 
     Args:
         path: the file.
         threads: None for the cores this process may use.
+        precision: 32 for float32 arithmetic; 16 for bfloat16, on processors that multiply it.
 
     Raises:
+        ConfigError: 16 bit on a processor without it.
         MissingExtraError: OpenVINO is not installed.
         PackageError: OpenVINO refuses the file.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        try:
-            import openvino
-        except ImportError:
-            raise MissingExtraError(
-                "--engine openvino needs OpenVINO: python -m pip install 'w2s-export[openvino]'"
-            ) from None
+    def __init__(
+        self, path: Path, threads: int | None = None, precision: Literal[32, 16] = 32
+    ) -> None:
+        openvino = _import_without_telemetry()
+        core = openvino.Core()
         self.name = f"OpenVINO {openvino.__version__.split('-')[0]}"
+        if precision == 16:
+            self.name += " (bfloat16)"
+            if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+                raise ConfigError(
+                    "--precision 16: this processor has neither AMX nor AVX512-BF16, without which "
+                    "16 bits are no faster; restore without it"
+                )
         options = {
             "INFERENCE_NUM_THREADS": threads or usable_cores(),
-            "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 on the processors that have it
+            # Said always: by itself OpenVINO takes bfloat16 on the processors that have it.
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == 16 else "f32",
             "PERFORMANCE_HINT": "LATENCY",
         }
         try:
-            self._model = openvino.Core().compile_model(str(path), "CPU", options)
-        except Exception as error:
+            self._model = core.compile_model(str(path), "CPU", options)
+            self._single = self._model.input(0).partial_shape[0].to_string() == "1"
+        except Exception as error:  # OpenVINO's errors are RuntimeError, and not all of them
             raise refused(path, self.name, error) from None
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -48,8 +61,33 @@ class OpenVinoRuntime:
         Raises:
             EngineError: OpenVINO fails, for lack of memory for example.
         """
+        if self._single and len(batch) > 1:
+            return np.concatenate([self(image[np.newaxis]) for image in batch])
         try:
             output: NDArray[np.float32] = self._model(batch)[0]
         except Exception as error:
             raise cannot_run(self.name, batch, error) from None
         return output
+
+
+def _import_without_telemetry() -> Any:
+    """The module. Its import sends an event to Google Analytics unless this package is missing.
+
+    So it is missing for as long as the import takes; OpenVINO then takes its own stand-in.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+    """
+    hidden = _TELEMETRY not in sys.modules
+    if hidden:
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    except ImportError:
+        raise MissingExtraError(
+            "--engine openvino needs OpenVINO: python -m pip install openvino"
+        ) from None
+    finally:
+        if hidden:
+            del sys.modules[_TELEMETRY]
+    return openvino

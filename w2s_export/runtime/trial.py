@@ -1,0 +1,209 @@
+"""Finds the fastest engine on the first tile of a job, and remembers it.
+
+The first tile is restored by ONNX Runtime, which tells how long the job will take. A fiftieth of
+that may be spent on timing the other engines, on as large a part of the tile as fits. What an
+engine makes of the part must be what ONNX Runtime makes of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.data.busiest import busiest_part
+from w2s_export.errors import W2SExportError
+from w2s_export.runtime.choose import Candidate
+from w2s_export.runtime.protocol import Runtime
+from w2s_export.runtime.remembered import Key, recall, remember
+
+SHARE = 0.02
+"""Part of the job's time that may go into timing engines."""
+TOLERANCE = 1e-4
+"""Largest difference between engines that count as the same image, part of the output's range.
+Measured: OpenVINO 1.0e-6, the Winograd graph 4.3e-7; a layer in 16 bits leaves 1e-3 and more."""
+REFERENCE = "cpu"
+_RUNS = 3
+_SIDES = (512, 256, 128, 64)
+_HOPELESS = 1.5
+"""An engine this much slower than the fastest in its first run is not run again."""
+
+
+@dataclass(slots=True)
+class Choice:
+    """Which engine restores, and why."""
+
+    engine: str
+    name: str
+    reason: str
+    """`fastest`, `remembered`, `only` (no other is there) or `short` (no time to try others)."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Fastest run of each engine on the part."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why an engine was not taken whatever its speed."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "engine": self.engine,
+            "name": self.name,
+            "reason": self.reason,
+            "seconds": {engine: round(spent, 4) for engine, spent in self.seconds.items()},
+            "refused": self.refused,
+        }
+
+    def __str__(self) -> str:
+        """One sentence for people."""
+        reasons = {
+            "fastest": "the fastest here",
+            "remembered": "the fastest here in an earlier run",
+            "only": "no other engine is installed",
+            "short": "the job is too short to try others",
+        }
+        times = ", ".join(f"{engine} {spent:.2g} s" for engine, spent in self.seconds.items())
+        text = f"{self.name}, {reasons[self.reason]}" + (f" ({times})" if times else "")
+        return "; ".join([text, *(f"{engine} {why}" for engine, why in self.refused.items())])
+
+
+class AutoRuntime:
+    """A runtime that becomes the fastest one once it has seen a tile.
+
+    Args:
+        reference: ONNX Runtime on the CPU; restores the first tile, and all where no other wins.
+        candidates: the others.
+        pixels: input pixels of the whole job, halos aside; 0 where unknown: nothing is timed.
+        key: tells this network, by its fingerprint, and the threads from others; None to remember
+            nothing.
+        clock: seconds, for tests.
+    """
+
+    def __init__(
+        self,
+        reference: Runtime,
+        candidates: Sequence[Candidate],
+        *,
+        pixels: int,
+        key: Key | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._candidates = {candidate.engine: candidate for candidate in candidates}
+        self._reference, self._pixels, self._key, self._clock = reference, pixels, key, clock
+        self._runtime: Runtime | None = None
+        self.choice = Choice(REFERENCE, reference.name, "short" if candidates else "only")
+
+    @property
+    def name(self) -> str:
+        """Of the engine that restores."""
+        return self.choice.name
+
+    def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Restore: (N, C, H, W) → (N, C', scale·H, scale·W)."""
+        if self._runtime is not None:
+            return self._runtime(batch)
+        self._runtime = self._reference
+        if not self._candidates or self._recall(batch):
+            return self._runtime(batch)
+        seconds, restored = self._timed(self._reference, batch)
+        size = batch[0, 0].size
+        self._try(batch, seconds, SHARE * seconds * self._pixels / size)
+        return restored
+
+    def _recall(self, batch: NDArray[np.float32]) -> bool:
+        """Take the engine that an earlier run found; whether there was one."""
+        engine = recall(self._key.of(batch.shape, self._candidates)) if self._key else None
+        if engine == REFERENCE:
+            self._take(engine, self._reference, "remembered")
+            return True
+        if engine not in self._candidates:
+            return False
+        try:
+            runtime = self._candidates[engine].open()
+        except W2SExportError:  # no longer there, or not enough memory: try what is
+            return False
+        self._take(engine, runtime, "remembered")
+        return True
+
+    def _try(self, batch: NDArray[np.float32], seconds: float, budget: float) -> None:
+        """Time the engines that fit into the budget, on a part of the batch, and take the best."""
+        chosen = [c for c in self._candidates.values() if 2 * c.opening < budget]
+        opening = sum(candidate.opening for candidate in chosen)
+        runs = _RUNS * (len(chosen) + 1)
+        per_pixel = seconds / batch[0, 0].size
+        part = next(
+            (
+                part
+                for part in (_part(batch, side) for side in _SIDES)
+                if opening + runs * per_pixel * part[0, 0].size < budget
+            ),
+            None,
+        )
+        if not chosen or part is None:
+            return
+        end = self._clock() + budget
+        try:
+            expected = self._reference(part)
+        except W2SExportError:  # a part is not always a size that the network takes
+            return
+        runtimes = {REFERENCE: self._reference}
+        for candidate in chosen:
+            if (runtime := self._admitted(candidate, part, expected)) is not None:
+                runtimes[candidate.engine] = runtime
+        best = dict.fromkeys(runtimes, np.inf)
+        for _ in range(_RUNS - 1):
+            for engine, runtime in runtimes.items():
+                fastest = min(best.values())
+                if self._clock() > end or best[engine] > _HOPELESS * fastest < np.inf:
+                    continue
+                best[engine] = min(best[engine], self._timed(runtime, part)[0])
+        self.choice.seconds = {engine: float(s) for engine, s in best.items() if s < np.inf}
+        if len(self.choice.seconds) < len(runtimes):  # out of time: nothing to rely on
+            return
+        engine = min(best, key=lambda name: best[name])
+        self._take(engine, runtimes[engine], "fastest" if len(runtimes) > 1 else "only")
+        if self._key:
+            remember(self._key.of(batch.shape, self._candidates), engine)
+
+    def _admitted(
+        self, candidate: Candidate, part: NDArray[np.float32], expected: NDArray[np.float32]
+    ) -> Runtime | None:
+        """The engine, opened, if it restores the part as ONNX Runtime does."""
+        refused = self.choice.refused
+        try:
+            runtime = candidate.open()
+            result = runtime(part)
+        except W2SExportError as error:
+            refused[candidate.engine] = f"cannot run: {error}"
+            return None
+        if result.shape != expected.shape:
+            refused[candidate.engine] = f"gives {result.shape} instead of {expected.shape}"
+            return None
+        extent = float(np.ptp(expected)) or 1.0
+        difference = float(np.abs(result - expected).max()) / extent
+        if not difference <= TOLERANCE:
+            refused[candidate.engine] = (
+                f"differs from ONNX Runtime by {difference:.1e} of the range and is not used"
+            )
+            return None
+        return runtime
+
+    def _take(self, engine: str, runtime: Runtime, reason: str) -> None:
+        self._runtime = runtime
+        self.choice.engine, self.choice.name, self.choice.reason = engine, runtime.name, reason
+
+    def _timed(
+        self, runtime: Runtime, batch: NDArray[np.float32]
+    ) -> tuple[float, NDArray[np.float32]]:
+        begun = self._clock()
+        restored = runtime(batch)
+        return self._clock() - begun, restored
+
+
+def _part(batch: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    """The busiest part of the first image of the batch, at most `side` pixels high and wide."""
+    height, width = (min(side, size) for size in batch.shape[2:])
+    y, x = busiest_part(batch[0], height, width)
+    return np.ascontiguousarray(batch[:1, :, y : y + height, x : x + width])
