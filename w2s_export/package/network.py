@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ _CROP = (61, 93)
 CPU_FAST_TOLERANCE = 1e-4
 """Of the output's range. A network of 6 trained blocks measured 8.5e-6, small ones 1e-6; a wrong
 border or tap gives 1e-2 and more."""
+_FEATURES_THAT_PAY = 64
+"""Of a network, below which its fast graph is hardly faster than the direct one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +49,17 @@ class PackagedNetwork:
         """
         package = open_package(self.path)
         entry = _attached(package) if self.cpu_fast else package.rdf["weights"]["onnx"]
-        target = folder / ONNX
-        if package.sizes.get(entry["source"], 0) > _LARGEST_ONNX:
-            raise PackageError(f"{self.path}: its ONNX file is larger than {_LARGEST_ONNX} bytes")
-        target.write_bytes(package.read(entry["source"], _LARGEST_ONNX))
-        if sha256_of(target) != entry.get("sha256"):
-            raise PackageError(
-                f"{self.path}: '{entry['source']}' is not the file whose SHA-256 its rdf states; "
-                "fetch or write the package again"
-            )
+        target = _unpacked(package, entry, folder / ONNX)
         halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model.config.scale)
         network = Network(self.model, target, halo, minimum)
-        return network.by_cpu_fast(target) if self.cpu_fast else network
+        return network.by_cpu_fast(target) if self.cpu_fast else self._with_fast(package, network)
+
+    def _with_fast(self, package: OpenedPackage, network: Network) -> Network:
+        """The network that may be restored by the fast graph too: the package's, or one made."""
+        fast = network.onnx.with_name(CPU_FAST)
+        if package.rdf["config"]["w2s_export"].get("cpu_fast") is not None:
+            return replace(network, fast=lambda: _unpacked(package, _attached(package), fast))
+        return _with_made(network, self.path, fast)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,10 @@ class BareWeights:
             W2SExportError: the weights cannot be converted.
         """
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            return process.submit(_convert, self, folder).result()
+            network = process.submit(_convert, self, folder).result()
+        if self.cpu_fast or self.path.suffix != ".npz":  # others would load a framework here
+            return network
+        return _with_made(network, self.path, folder / CPU_FAST)
 
 
 def read_package(path: Path, *, cpu_fast: bool = False) -> PackagedNetwork:
@@ -152,6 +156,35 @@ def _attached(package: OpenedPackage) -> Mapping[str, str]:
             "without --cpu-fast"
         )
     return entry
+
+
+def _unpacked(package: OpenedPackage, entry: Mapping[str, Any], target: Path) -> Path:
+    """Write one of a package's ONNX files.
+
+    Raises:
+        PackageError: too large, or not the file whose hash the rdf states.
+    """
+    if package.sizes.get(entry["source"], 0) > _LARGEST_ONNX:
+        raise PackageError(f"{package.path}: its ONNX file is larger than {_LARGEST_ONNX} bytes")
+    target.write_bytes(package.read(entry["source"], _LARGEST_ONNX))
+    if sha256_of(target) != entry.get("sha256"):
+        raise PackageError(
+            f"{package.path}: '{entry['source']}' is not the file whose SHA-256 its rdf states; "
+            "fetch or write the package again"
+        )
+    return target
+
+
+def _with_made(network: Network, weights: Path, fast: Path) -> Network:
+    """The network, with the fast graph made of its weights when it is wanted, if that may pay."""
+    from w2s_export.graph.cpu_fast import to_cpu_fast
+
+    def made() -> Path:
+        checkpoint = load_checkpoint(weights, scale=network.scale)
+        return to_cpu_fast(checkpoint.config, checkpoint.weights, fast).path
+
+    pays = network.model.config.nf >= _FEATURES_THAT_PAY
+    return replace(network, fast=made) if pays else network
 
 
 def _model(path: Path, checkpoint: Checkpoint, how: Normalisation | None) -> Model:

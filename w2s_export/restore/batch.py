@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,18 @@ from w2s_export.errors import (
     OutputError,
     W2SExportError,
 )
-from w2s_export.io.files import sha256_of
+from w2s_export.restore.engines import open_engines
 from w2s_export.restore.image import Options, Plan, Restored, plans, record_of, restore_to_tiff
 from w2s_export.restore.inputs import Input
 from w2s_export.restore.network import Model, Network
 from w2s_export.restore.output import claimed
-from w2s_export.restore.record import Record, identity, recorded
-from w2s_export.restore.zarr_job import Mapper, in_this_process, restore_to_zarr, session
+from w2s_export.restore.pipeline import in_order
+from w2s_export.restore.record import identity, recorded
+from w2s_export.restore.zarr_job import Mapper, restore_to_zarr
 
-logger = logging.getLogger(__name__)
+_SMALL = 1 << 22
+"""Input pixels of images that are read and written beside each other; larger ones one by one, the
+tiles of each beside each other."""
 
 
 class Status(Enum):
@@ -148,7 +152,9 @@ def restore_files(
                 reason = f"cannot be written: {error.strerror}; set TMPDIR to a folder with space"
                 raise OutputError(f"{folder}: {reason}") from None
             with _mapper(distribution) as mapper:
-                _restore_all(todo, network, options, mapper, (progress, conclude), identify)
+                run = _Run(todo, network, options, mapper, progress, identify)
+                for outcome in run.outcomes():
+                    conclude(outcome)
     order = {image.path: number for number, image in enumerate(images)}
     return sorted(outcomes, key=lambda o: (order[o.image.path], o.image.series))
 
@@ -195,62 +201,90 @@ def _apart(found: list[Plan], conclude: Conclude) -> Iterator[Plan]:
 
 def _mapper(distribution: Distribution) -> Any:
     if not distribution:
-        return nullcontext(in_this_process)
+        return nullcontext()
     from w2s_export.restore.cluster import mapped_over
 
     return mapped_over(distribution.workers, distribution.scheduler)
 
 
-def _restore_all(
-    todo: list[Plan],
-    network: Network,
-    options: Options,
-    mapper: Mapper,
-    told: tuple[Callable[[Progress], None], Conclude],
-    identify: Callable[[Path], str],
-) -> None:
-    progress, conclude = told
-    total, done = sum(planned.pixels for planned in todo), 0
-    for number, planned in enumerate(todo, 1):
-        image, begun, before = planned.image, time.perf_counter(), done
+class _Run:
+    """The images of one run: small ones a few at once, for the engine's threads to be busy."""
 
-        def step(pixels: int, image: Input = image, number: int = number) -> None:
-            nonlocal done
-            done += pixels
-            progress(Progress(image.path, number, len(todo), done, total))
+    def __init__(
+        self,
+        todo: list[Plan],
+        network: Network,
+        options: Options,
+        mapper: Mapper | None,
+        progress: Callable[[Progress], None],
+        identify: Callable[[Path], str],
+    ) -> None:
+        if options.engine != "cpu":
+            network = network.for_other_engines(options.memory)
+        self._network, self._options, self._mapper = network, options, mapper
+        self._todo, self._progress, self._identify = todo, progress, identify
+        self._total, self._done = sum(planned.pixels for planned in todo), 0
+        self._counting = threading.Lock()
+        self._engines = open_engines(
+            network,
+            options.engine,
+            options.threads,
+            options.precision,
+            options.memory,
+            0 if mapper else self._total,
+        )
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """What became of each image, in their order."""
+
+        def is_small(numbered: tuple[int, Plan]) -> bool:
+            return numbered[1].pixels <= _SMALL and self._mapper is None
+
+        for small, images in groupby(enumerate(self._todo, 1), is_small):
+            if small:
+                for _, outcome in in_order(self._outcome, images, self._engines.stop):
+                    yield outcome
+            else:
+                yield from map(self._outcome, images)
+
+    def _outcome(self, numbered: tuple[int, Plan]) -> Outcome:
+        number, planned = numbered
+        image, begun, told = planned.image, time.perf_counter(), 0
+
+        def step(pixels: int) -> None:
+            nonlocal told
+            told += pixels
+            with self._counting:
+                self._done += pixels
+                files, done = len(self._todo), self._done
+                self._progress(Progress(image.path, number, files, done, self._total))
 
         try:
-            record = record_of(planned, network.model, options, identify)
-            restored = _restore(planned, network, options, mapper, step, record)
+            restored = self._restore(planned, step)
         except (ConfigError, MissingExtraError):  # the same for every image
             raise
         except W2SExportError as error:
-            conclude(Outcome(image, Status.failed, planned.target, _named(error, image)))
+            reason = _named(error, image)
         except OSError as error:
             reason = f"{image.label}: cannot be read: {error.strerror or error}"
-            conclude(Outcome(image, Status.failed, planned.target, reason))
         except MemoryError:
             reason = f"{image.label}: does not fit in memory; allow less with --memory, or crop it"
-            conclude(Outcome(image, Status.failed, planned.target, reason))
         else:
             spent = round(time.perf_counter() - begun, 3)
-            conclude(Outcome(image, Status.restored, planned.target, "", restored, spent))
-        done = before + planned.pixels
+            return Outcome(image, Status.restored, planned.target, "", restored, spent)
+        with self._counting:
+            self._done += planned.pixels - told
+        return Outcome(image, Status.failed, planned.target, reason)
 
-
-def _restore(
-    planned: Plan,
-    network: Network,
-    options: Options,
-    mapper: Mapper,
-    step: Callable[[int], None],
-    record: Record,
-) -> Restored:
-    with claimed(planned.target) as part:
-        if planned.format == "ome-zarr":
-            return restore_to_zarr(planned, part, network, options, record, step, mapper)
-        runtime = session(network.onnx, sha256_of(network.onnx), options.engine, options.threads)
-        return restore_to_tiff(planned, part, network, runtime, options, record, step)
+    def _restore(self, planned: Plan, step: Callable[[int], None]) -> Restored:
+        network, engines, options = self._network, self._engines, self._options
+        record = record_of(planned, network.model, options, self._identify)
+        with claimed(planned.target) as part:
+            if planned.format == "ome-zarr":
+                return restore_to_zarr(
+                    planned, part, network, engines, options, record, step, self._mapper
+                )
+            return restore_to_tiff(planned, part, network, engines, options, record, step)
 
 
 def _is_finished(

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from w2s_export.errors import ConfigError, MissingExtraError
-from w2s_export.restore.zarr_job import Mapper, Tile, TileJob, restore_one
+from w2s_export.errors import ConfigError, MissingExtraError, OutputError
+from w2s_export.io.files import sha256_of
+from w2s_export.restore.engines import open_engines
+from w2s_export.restore.tiles import Tile
+from w2s_export.restore.zarr_job import Mapper, TileJob, restore_one
+from w2s_export.runtime.protocol import Runtime
 from w2s_export.runtime.threads import usable_cores
 
 if TYPE_CHECKING:
     import distributed
+
+_opening = threading.Lock()
+_sessions: dict[tuple[object, ...], Runtime] = {}
 
 _CONNECT_SECONDS = 30
 _RETRIES = 2
@@ -74,4 +82,26 @@ def _on_worker(job: TileJob, tile: Tile, threads: int | None) -> int:
     """Restore a tile with as many threads as the worker was given."""
     from distributed import get_worker
 
-    return restore_one(job, tile, threads or get_worker().state.nthreads)
+    chosen = job.options.threads or threads or get_worker().state.nthreads
+    return restore_one(job, tile, _session(job, chosen))
+
+
+def _session(job: TileJob, threads: int) -> Runtime:
+    """The one session of this worker, for its threads one after the other.
+
+    Raises:
+        OutputError: the file is not the one that was sent.
+    """
+    network, options = job.network, job.options
+    key = (network.onnx, job.network_sha256, options.engine, threads, options.precision)
+    with _opening:
+        if key not in _sessions:
+            if sha256_of(network.onnx) != job.network_sha256:
+                raise OutputError(
+                    f"{network.onnx}: has been changed since the run began; start it again"
+                )
+            _sessions.clear()
+            _sessions[key] = open_engines(
+                network, options.engine, threads, options.precision, options.memory, 0
+            ).runtime
+        return _sessions[key]

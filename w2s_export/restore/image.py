@@ -6,14 +6,14 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.errors import ConfigError, ImageError, OutputError
+from w2s_export.errors import ImageError, OutputError
 from w2s_export.io.images import open_source, opened
 from w2s_export.io.source import ColourPlanes, Source
+from w2s_export.restore.engines import Engines
 from w2s_export.restore.fields import (
     Counts,
     Field,
@@ -26,7 +26,7 @@ from w2s_export.restore.fields import (
 )
 from w2s_export.restore.inputs import Format, Input
 from w2s_export.restore.intensities import blank, in_counts, input_range, look_of
-from w2s_export.restore.memory import SMALLEST_TILE, even_tiles, largest_tile
+from w2s_export.restore.memory import SMALLEST_TILE
 from w2s_export.restore.network import Model, Network
 from w2s_export.restore.output import (
     LARGEST_IMAGEJ,
@@ -37,13 +37,15 @@ from w2s_export.restore.output import (
     require_space,
     unwritten,
 )
+from w2s_export.restore.pipeline import SharedSource, in_order
 from w2s_export.restore.record import Record, identity
 from w2s_export.restore.scaling import scaling_of
-from w2s_export.restore.tiling import Span, restore_tile, spans
-from w2s_export.runtime.choose import Engine
-
-if TYPE_CHECKING:
-    from w2s_export.runtime.protocol import Runtime
+from w2s_export.restore.tiles import Tile, fields_of, tile_of, tiles_of
+from w2s_export.restore.tiling import Span, restore_tile
+from w2s_export.runtime.choose import Engine, Precision
+from w2s_export.runtime.precision import PrecisionError
+from w2s_export.runtime.protocol import Runtime
+from w2s_export.runtime.trial import Choice
 
 _ENDINGS = {"tiff": ".tif", "ome-tiff": ".ome.tif", "ome-zarr": ".ome.zarr"}
 
@@ -63,6 +65,8 @@ class Options:
     """Bytes one process may take."""
     engine: Engine = "auto"
     threads: int | None = None
+    precision: Precision = 32
+    """Bits of the arithmetic."""
     missing_chunks: bool = False
     keep_intensity: bool = False
     """Map the answer back through the range of the input: detector counts, not about 0 to 1."""
@@ -86,6 +90,10 @@ class Restored:
     """Values outside the range of 16 bits."""
     left: tuple[str, ...] = ()
     """What the input holds besides pixels, and the result does not."""
+    choice: Choice | None = None
+    """The engine that restored it; None where other processes did."""
+    error: PrecisionError | None = None
+    """Of 16-bit arithmetic."""
 
     @property
     def bad(self) -> tuple[str, ...]:
@@ -184,6 +192,7 @@ def record_of(
         series=plan.image.series,
         keep_intensity=options.keep_intensity,
         per_colour=options.per_colour,
+        precision=options.precision,
     )
 
 
@@ -212,47 +221,11 @@ def output_layout(
     )
 
 
-def tile_of(source: Source, network: Network, budget: int, unit: int) -> tuple[int, int]:
-    """Height and width of equal tiles that restore within the budget.
-
-    Raises:
-        ImageError: the image is smaller than the network's minimum, or cannot be read in parts.
-        ConfigError: the budget is too small for any tile.
-    """
-    layout = source.layout
-    if min(layout.height, layout.width) < network.minimum:
-        raise ImageError(
-            f"is {layout.height}×{layout.width} pixels; the smallest this network restores is "
-            f"{network.minimum}×{network.minimum}"
-        )
-    itemsize = layout.dtype.itemsize * network.model.config.in_nc
-    try:
-        largest = largest_tile(network, budget, layout, itemsize, unit)
-    except ConfigError:
-        largest_tile(network, budget, replace(layout, block=(1, 1)), itemsize, unit)
-        rows, columns = layout.block  # without them it would do: it is this image
-        raise ImageError(
-            f"is compressed in parts of {rows}×{columns} pixels, which do not fit into --memory "
-            f"{budget / 1e6:.0f}MB; save it uncompressed or in smaller tiles, or allow more"
-        ) from None
-    return even_tiles(layout.height, largest, unit), even_tiles(layout.width, largest, unit)
-
-
-def tiles_of(
-    source: Source, network: Network, tile: tuple[int, int]
-) -> Iterator[tuple[Span, Span]]:
-    """The tiles of one plane, row by row."""
-    cut = {"halo": network.halo, "step": network.step}
-    for rows in spans(source.layout.height, tile=tile[0], **cut):
-        for columns in spans(source.layout.width, tile=tile[1], **cut):
-            yield rows, columns
-
-
 def restore_to_tiff(
     plan: Plan,
     part: Path,
     network: Network,
-    runtime: Runtime,
+    engines: Engines,
     options: Options,
     record: Record,
     step: Step,
@@ -263,7 +236,7 @@ def restore_to_tiff(
         plan: the image.
         part: file to write to, moved to the plan's target when it is complete.
         network: how to feed the runtime.
-        runtime: restores tiles.
+        engines: restore tiles.
         options: of the run.
         record: what the result says about its making.
         step: told of every tile.
@@ -273,7 +246,8 @@ def restore_to_tiff(
         OutputError: the file cannot be written. Nothing of it is left, in either case.
     """
     model, target = network.model, plan.target
-    with open_image(plan.image, model, options) as source:
+    with open_image(plan.image, model, options) as opened_source:
+        source = SharedSource(opened_source)
         images = places(source, model)
         layout = output_layout(source, images, model, options, record)
         if plan.format == "tiff" and layout.nbytes > LARGEST_IMAGEJ:
@@ -284,22 +258,28 @@ def restore_to_tiff(
         tile = tile_of(source, network, options.memory, SMALLEST_TILE)
         require_space(target, layout.nbytes)
         found = ranges(source, images, model.normalisation, options.percentiles_over)
-        layout = dressed(layout, source, images, found, model, options)
+        error = engines.error_on(fields_of(source, images, found, model), network)
+        record = replace(record, error=error)
+        layout = replace(dressed(layout, source, images, found, model, options), record=record)
         clipped = 0
         with _tiff(part, target, layout, ome=plan.format == "ome-tiff") as file:
-            for place, counts in zip(images, found, strict=True):
-                for rows, columns in tiles_of(source, network, tile):
-                    values = answer(
-                        runtime, source, place, counts, (rows, columns), network, options
-                    )
-                    stored, outside = layout.scaling.encode(values)
-                    clipped += outside
-                    y, x = (span.target(network.scale).start for span in (rows, columns))
-                    channel = (place.c or 0) * model.config.out_nc
-                    file.write(place.t, place.z, channel, y, x, stored)
-                    step((rows.stop - rows.start) * (columns.stop - columns.start))
+
+            def restore(tile: Tile) -> int:
+                """Clipped values of a tile, once it is written."""
+                place, cut = tile.place, (tile.rows, tile.columns)
+                values = answer(engines.runtime, source, place, tile.counts, cut, network, options)
+                stored, outside = layout.scaling.encode(values)
+                y, x = (span.target(network.scale).start for span in cut)
+                file.write(place.t, place.z, (place.c or 0) * model.config.out_nc, y, x, stored)
+                return outside
+
+            everything = tiles_of(source, network, tile, images, found)
+            for done, outside in in_order(restore, everything, engines.stop):
+                clipped += outside
+                step(done.pixels)
     left = (*layout.appearance.left, *unwritten(layout.appearance, plan.format))
-    return Restored(target, layout.shape, tile, tuple(found), clipped, left)
+    choice = engines.choice
+    return Restored(target, layout.shape, tile, tuple(found), clipped, left, choice, error)
 
 
 def dressed(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from w2s_export.config import GeneratorConfig, Normalisation
 
+_FAST_MEMORY = 1.9
+"""Working memory of the fast graph, relative to the direct one."""
+_FAST_LEAST = 4 << 30
+"""Bytes for the process below which the fast graph is not tried."""
 _BLOCK = 16
 """ONNX Runtime pads channels to the width of a vector register: 8 or 16 floats."""
 
@@ -35,6 +40,8 @@ class Network:
     """Smallest height and width, input pixels."""
     memory_factor: float = 1.0
     """Working memory of the ONNX file, relative to the direct graph of `convert.onnx`."""
+    fast: Callable[[], Path] | None = None
+    """Gives the same network as the graph of `graph.cpu_fast`, where there may be one."""
 
     def by_cpu_fast(self, onnx: Path) -> Network:
         """The same network by the graph of `convert.cpu_fast`.
@@ -43,7 +50,17 @@ class Network:
         (default model 3966 bytes a pixel, 64 features 7808, ×4 22303, unshuffled 7724, ×1 2400).
         Smaller tiles are not faster: the gain over the direct graph is the same from 128² to 256².
         """
-        return replace(self, onnx=onnx, memory_factor=1.9)
+        return replace(self, onnx=onnx, memory_factor=_FAST_MEMORY)
+
+    def for_other_engines(self, memory: int) -> Network:
+        """The network with room for the engines that are tried besides ONNX Runtime.
+
+        OpenVINO takes 1.08 to 1.15 of `bytes_per_pixel`, measured at 512² and 160². Where memory is
+        short, larger tiles are worth more than the fast graph.
+        """
+        if self.fast is None or memory < _FAST_LEAST:
+            return replace(self, fast=None, memory_factor=max(self.memory_factor, 1.2))
+        return replace(self, memory_factor=_FAST_MEMORY)
 
     @property
     def scale(self) -> int:

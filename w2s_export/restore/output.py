@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -136,6 +137,8 @@ def require_space(target: Path, nbytes: int) -> None:
 class TiffOutput:
     """A plain TIFF written tile by tile: the header first, then each row of a tile in its place.
 
+    Threads may write tiles at the same time.
+
     ImageJ's format where it fits, OME BigTIFF otherwise or on request.
     """
 
@@ -163,6 +166,7 @@ class TiffOutput:
         )
         self._start = place[0]
         self._stream = part.open("r+b", buffering=0)
+        self._lock = threading.Lock()
 
     def write(self, t: int, z: int, c: int, y: int, x: int, block: NDArray[Any]) -> None:
         """Write part of consecutive channels: block (channels, h, w) at (y, x)."""
@@ -170,9 +174,13 @@ class TiffOutput:
         stored = np.ascontiguousarray(block, self._dtype)
         for channel, plane in enumerate(stored, c):
             first = ((t * slices + z) * channels + channel) * height + y
-            for row, pixels in enumerate(plane, first):
-                self._stream.seek(self._start + (row * width + x) * self._dtype.itemsize)
-                self._stream.write(pixels.tobytes())
+            lines = plane if plane.shape[1] < width else plane.reshape(1, -1)
+            with self._lock:
+                for row, pixels in enumerate(lines, first):
+                    self._stream.seek(self._start + (row * width + x) * self._dtype.itemsize)
+                    left = memoryview(pixels.tobytes())
+                    while left:  # a full disk takes a part, then fails
+                        left = left[self._stream.write(left) :]
 
     def synchronise(self) -> None:
         """Have everything on the disk before the file takes its place."""

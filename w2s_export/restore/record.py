@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_export.io.files import sha256_of
+from w2s_export.runtime.precision import PrecisionError
 
 KEY = "w2s_export"
 """Name of the record: in ImageJ's Info and OME's Description it opens the line, in Zarr it is the
@@ -35,14 +36,19 @@ class Record:
     """Which image of the input, counted from 0."""
     keep_intensity: bool = False
     per_colour: bool = False
+    precision: int = 32
+    """Bits of the arithmetic."""
+    error: PrecisionError | None = None
+    """Of 16 bits, measured on this image; no part of what tells records apart."""
 
     def as_text(self) -> str:
-        """One line, for a header."""
-        return f"{KEY}: {json.dumps(asdict(self), sort_keys=True)}"
+        """One line, for a header, after one for the error of 16 bits."""
+        error = f"precision_error: {json.dumps(self.error.as_dict())}\n" if self.error else ""
+        return f"{error}{KEY}: {json.dumps(self.as_dict(), sort_keys=True)}"
 
     def as_dict(self) -> dict[str, Any]:
         """For attributes of a Zarr."""
-        return asdict(self)
+        return {key: value for key, value in asdict(self).items() if key != "error"}
 
 
 def recorded(path: Path) -> dict[str, Any] | None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import shutil
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from w2s_export.errors import OutputError
 from w2s_export.io.files import sha256_of
 from w2s_export.restore import zarr_output
-from w2s_export.restore.fields import Counts, Place, places, ranges
+from w2s_export.restore.engines import Engines
+from w2s_export.restore.fields import places, ranges
 from w2s_export.restore.image import (
     Options,
     Plan,
@@ -23,21 +22,16 @@ from w2s_export.restore.image import (
     dressed,
     open_image,
     output_layout,
-    tile_of,
-    tiles_of,
 )
 from w2s_export.restore.inputs import Input
 from w2s_export.restore.network import Network
 from w2s_export.restore.output import OutputLayout, discard, publish, require_space, unwritten
+from w2s_export.restore.pipeline import in_order
 from w2s_export.restore.record import Record
-from w2s_export.restore.tiling import Span
-from w2s_export.runtime.choose import Engine, open_engine
-
-if TYPE_CHECKING:
-    from w2s_export.runtime.protocol import Runtime
+from w2s_export.restore.tiles import Tile, fields_of, tile_of, tiles_of
+from w2s_export.runtime.protocol import Runtime
 
 ONNX = "network.onnx"
-_one_at_a_time = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,44 +49,20 @@ class TileJob:
     layout: OutputLayout
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """One tile of one plane."""
-
-    place: Place
-    counts: Counts
-    rows: Span
-    columns: Span
-
-    @property
-    def pixels(self) -> int:
-        """Input pixels it restores."""
-        return (self.rows.stop - self.rows.start) * (self.columns.stop - self.columns.start)
-
-
 Mapper = Callable[[TileJob, list[Tile]], Iterable[tuple[Tile, int]]]
 """Restores tiles, here or elsewhere; gives each with its clipped values as it is finished."""
 
 
-def in_this_process(job: TileJob, tiles: list[Tile]) -> Iterator[tuple[Tile, int]]:
-    """One after the other."""
-    for tile in tiles:
-        yield tile, restore_one(job, tile)
-
-
-def restore_one(job: TileJob, tile: Tile, threads: int | None = None) -> int:
+def restore_one(job: TileJob, tile: Tile, runtime: Runtime) -> int:
     """Restore a tile and write its chunks; how many values were clipped.
 
     Doing it twice changes nothing.
     """
     model, scale = job.network.model, job.network.scale
-    runtime = session(
-        job.network.onnx, job.network_sha256, job.options.engine, job.options.threads or threads
-    )
     place = tile.place
     cut, options = (tile.rows, tile.columns), job.options
     # Missing chunks were looked for once, at the start.
-    with open_image(job.image, model, options, missing_chunks=True) as source, _one_at_a_time:
+    with open_image(job.image, model, options, missing_chunks=True) as source:
         values = answer(runtime, source, place, tile.counts, cut, job.network, options)
     stored, clipped = job.layout.scaling.encode(values)
     level = zarr_output.array(job.part)
@@ -106,37 +76,27 @@ def restore_one(job: TileJob, tile: Tile, threads: int | None = None) -> int:
     return clipped
 
 
-@lru_cache(maxsize=1)
-def session(onnx: Path, sha256: str, engine: Engine, threads: int | None) -> Runtime:
-    """The one session of this process.
-
-    Raises:
-        OutputError: the file is not the one that was sent.
-    """
-    if sha256_of(onnx) != sha256:
-        raise OutputError(f"{onnx}: has been changed since the run began; start it again")
-    return open_engine(engine, onnx, threads)
-
-
 def restore_to_zarr(
     plan: Plan,
     part: Path,
     network: Network,
+    engines: Engines,
     options: Options,
     record: Record,
     step: Step,
-    mapper: Mapper = in_this_process,
+    mapper: Mapper | None = None,
 ) -> Restored:
     """Restore one file to OME-Zarr, or what an interrupted run has left of it to do.
 
     Args:
         plan: the image.
         part: folder to write to, moved to the plan's target when it is complete.
-        network: restores.
+        network: how to feed the engines.
+        engines: restore the tiles, unless the mapper does.
         options: of the run.
         record: what the result says about its making.
         step: told of every tile.
-        mapper: restores the tiles.
+        mapper: restores the tiles in other processes.
 
     Raises:
         ImageError: the image cannot be restored; nothing of it is left.
@@ -150,35 +110,33 @@ def restore_to_zarr(
             layout = output_layout(source, images, model, options, record)
             unit = max(1, zarr_output.CHUNK // network.scale)
             tile = tile_of(source, network, options.memory, unit)
-            notes = {"record": record.as_dict(), "tile": tile, "halo": network.halo}
+            notes: dict[str, Any] = {"record": record.as_dict(), "tile": tile, "halo": network.halo}
             found = zarr_output.ranges_of(part, notes)
             new = found is None
             if found is None:
                 require_space(plan.target, layout.nbytes * 4 // 3)
                 found = ranges(source, images, model.normalisation, options.percentiles_over)
             layout = dressed(layout, source, images, found, model, options)
+            precision = engines.error_on(fields_of(source, images, found, model), network)
             if new:
+                if precision is not None:
+                    notes["precision_error"] = precision.as_dict()
                 notes["ranges"] = zarr_output.notes_of(found)
                 zarr_output.prepare(part, layout, notes)
-            cut = list(tiles_of(source, network, tile))
-        everything = [
-            Tile(place, counts, rows, columns)
-            for place, counts in zip(images, found, strict=True)
-            for rows, columns in cut
-        ]
+            everything = list(tiles_of(source, network, tile, images, found))
         sent = network
-        if mapper is not in_this_process:  # the workers see the output, not our temporary folder
+        if mapper is not None:  # the workers see the output, not our temporary folder
             shutil.copyfile(network.onnx, part / ONNX)
-            sent = replace(network, onnx=part.absolute() / ONNX)
+            sent = replace(network, onnx=part.absolute() / ONNX, fast=None)
         job = TileJob(
             part=part.absolute(),
             image=replace(plan.image, path=plan.image.path.absolute()),
             network=sent,
-            network_sha256=sha256_of(network.onnx),
+            network_sha256=sha256_of(network.onnx) if mapper else "",
             options=options,
             layout=layout,
         )
-        clipped = _restore_missing(job, everything, step, mapper)
+        clipped = _restore_missing(job, everything, step, mapper or _here(engines))
         for _ in zarr_output.write_pyramid(part, layout):
             pass
         (part / ONNX).unlink(missing_ok=True)
@@ -192,7 +150,15 @@ def restore_to_zarr(
         discard(part)
         raise
     left = (*layout.appearance.left, *unwritten(layout.appearance, "ome-zarr"))
-    return Restored(plan.target, layout.shape, tile, tuple(found), clipped, left)
+    choice = None if mapper else engines.choice
+    return Restored(plan.target, layout.shape, tile, tuple(found), clipped, left, choice, precision)
+
+
+def _here(engines: Engines) -> Mapper:
+    """In this process, reading and writing beside computing."""
+    return lambda job, tiles: in_order(
+        lambda tile: restore_one(job, tile, engines.runtime), tiles, engines.stop
+    )
 
 
 def _restore_missing(job: TileJob, tiles: list[Tile], step: Step, mapper: Mapper) -> int:

@@ -43,6 +43,8 @@ def ranges_of(part: Path, notes: dict[str, Any]) -> list[Counts] | None:
     """The percentile ranges that an interrupted run of the same notes found; None without one."""
     found = _notes(part)
     stored = found.pop("ranges", None) if isinstance(found, dict) else None
+    if stored is not None:
+        found.pop("precision_error", None)
     if stored is None or found != json.loads(json.dumps(notes)):
         return None
     return [

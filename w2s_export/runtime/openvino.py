@@ -33,7 +33,7 @@ class OpenVinoRuntime:
     def __init__(
         self, path: Path, threads: int | None = None, precision: Literal[32, 16] = 32
     ) -> None:
-        openvino = _import_without_telemetry()
+        openvino = import_without_telemetry()
         core = openvino.Core()
         self.name = f"OpenVINO {openvino.__version__.split('-')[0]}"
         if precision == 16:
@@ -70,7 +70,7 @@ class OpenVinoRuntime:
         return output
 
 
-def _import_without_telemetry() -> Any:
+def import_without_telemetry() -> Any:
     """The module. Its import sends an event to Google Analytics unless this package is missing.
 
     So it is missing for as long as the import takes; OpenVINO then takes its own stand-in.

@@ -14,8 +14,10 @@ from w2s_export.errors import PackageError, W2SExportError
 class Runtime(Protocol):
     """Something that restores a batch."""
 
-    name: str
-    """Program and version, e.g. `ONNX Runtime 1.32.0`."""
+    @property
+    def name(self) -> str:
+        """Program and version, e.g. `ONNX Runtime 1.32.0`."""
+        ...
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Restore: (N, C, H, W) normalised float32 → (N, C', scale·H, scale·W)."""

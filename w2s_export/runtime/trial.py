@@ -28,7 +28,7 @@ TOLERANCE = 1e-4
 Measured: OpenVINO 1.0e-6, the Winograd graph 4.3e-7; a layer in 16 bits leaves 1e-3 and more."""
 REFERENCE = "cpu"
 _RUNS = 3
-_SIDES = (512, 256, 128, 64)
+_SIDES = (256, 128, 64)
 _HOPELESS = 1.5
 """An engine this much slower than the fastest in its first run is not run again."""
 
@@ -40,7 +40,8 @@ class Choice:
     engine: str
     name: str
     reason: str
-    """`fastest`, `remembered`, `only` (no other is there) or `short` (no time to try others)."""
+    """`fastest`, `remembered`, `only` (no other is there), `short` (no time to try others) or
+    `asked`."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Fastest run of each engine on the part."""
     refused: dict[str, str] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class Choice:
             "remembered": "the fastest here in an earlier run",
             "only": "no other engine is installed",
             "short": "the job is too short to try others",
+            "asked": "as asked for",
         }
         times = ", ".join(f"{engine} {spent:.2g} s" for engine, spent in self.seconds.items())
         text = f"{self.name}, {reasons[self.reason]}" + (f" ({times})" if times else "")
@@ -155,8 +157,8 @@ class AutoRuntime:
         best = dict.fromkeys(runtimes, np.inf)
         for _ in range(_RUNS - 1):
             for engine, runtime in runtimes.items():
-                fastest = min(best.values())
-                if self._clock() > end or best[engine] > _HOPELESS * fastest < np.inf:
+                hopeless = np.inf > best[engine] > _HOPELESS * min(best.values())
+                if hopeless or self._clock() > end:
                     continue
                 best[engine] = min(best[engine], self._timed(runtime, part)[0])
         self.choice.seconds = {engine: float(s) for engine, s in best.items() if s < np.inf}

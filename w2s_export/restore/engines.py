@@ -1,0 +1,139 @@
+"""What restores the tiles of a run, and how far 16-bit arithmetic is from float32 on its images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.data.busiest import busiest_part
+from w2s_export.io.files import sha256_of
+from w2s_export.restore.fields import NormalisedField
+from w2s_export.restore.network import Network
+from w2s_export.restore.pipeline import SerialRuntime
+from w2s_export.restore.tiling import restore_tiled
+from w2s_export.runtime.choose import Candidate, Engine, Precision, candidates, open_engine
+from w2s_export.runtime.onnx_runtime import OnnxOptions, OnnxRuntime
+from w2s_export.runtime.precision import PrecisionError, PrecisionRefusedError, precision_error
+from w2s_export.runtime.protocol import Runtime
+from w2s_export.runtime.remembered import Key
+from w2s_export.runtime.threads import usable_cores
+from w2s_export.runtime.trial import AutoRuntime, Choice
+
+_SHARE = 0.02
+"""Part of an image that is compared: float32 takes up to four times as long as 16 bits there."""
+_SIDES = (64, 256)
+"""Smallest and largest side of the part, input pixels."""
+_LEAST_MEMORY = 2 << 30
+"""Bytes for two engines at once, in a trial."""
+_PLACES = 3
+"""Places along each axis, and planes, among which the busiest part is compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """What restores the tiles of a run in this process."""
+
+    runtime: SerialRuntime
+    float32: SerialRuntime | None
+    """What 16-bit results are compared with; None where the run is float32."""
+    asked: Engine
+
+    @property
+    def choice(self) -> Choice:
+        """Which engine restores, and why."""
+        runtime = self.runtime.runtime
+        if isinstance(runtime, AutoRuntime):
+            return runtime.choice
+        return Choice(self.asked, runtime.name, "asked")
+
+    def stop(self) -> None:
+        """Compute nothing more."""
+        self.runtime.stop()
+
+    def error_on(
+        self, fields: Sequence[NormalisedField], network: Network
+    ) -> PrecisionError | None:
+        """How far the run's arithmetic is from float32, on the busiest part of an image.
+
+        Args:
+            fields: the image's planes.
+            network: how to feed the runtimes.
+
+        Returns:
+            None where the run is float32.
+
+        Raises:
+            PrecisionRefusedError: too far.
+        """
+        if self.float32 is None:
+            return None
+        part = _part_to_compare(fields)
+        how = {"scale": network.scale, "halo": 0, "tile": max(part.shape[1:]), "step": network.step}
+        result, expected = (
+            restore_tiled(runtime, part, **how) for runtime in (self.runtime, self.float32)
+        )
+        error = precision_error(result, expected)
+        if not error.allowed:
+            raise PrecisionRefusedError(
+                f"--precision 16: {self.runtime.name} is {error}, too far; restore without it"
+            )
+        return error
+
+
+def open_engines(
+    network: Network,
+    engine: Engine,
+    threads: int | None,
+    precision: Precision,
+    memory: int,
+    pixels: int,
+) -> Engines:
+    """Open what restores a run.
+
+    Args:
+        network: its files.
+        engine: as asked for.
+        threads: as asked for.
+        precision: of the arithmetic, bits.
+        memory: bytes the process may take; other engines are not tried where it is little.
+        pixels: input pixels of the whole run; 0 to time nothing.
+
+    Raises:
+        ConfigError: the engine is not there, or has no 16-bit arithmetic.
+        MissingExtraError: its library is not installed.
+        PackageError: it refuses the file.
+    """
+    if precision == 16:
+        half = open_engine(engine, network.onnx, threads, 16)
+        direct = OnnxRuntime(network.onnx, OnnxOptions(threads))
+        return Engines(SerialRuntime(half), SerialRuntime(direct), engine)
+    runtime: Runtime = open_engine("cpu" if engine == "auto" else engine, network.onnx, threads)
+    if engine == "auto":
+        key = Key(sha256_of(network.onnx), threads or usable_cores())
+        tried = memory >= _LEAST_MEMORY
+        others = [*candidates(network.onnx, threads), *_fast(network, threads)] if tried else []
+        runtime = AutoRuntime(runtime, others, pixels=pixels, key=key)
+    return Engines(SerialRuntime(runtime), None, engine)
+
+
+def _fast(network: Network, threads: int | None) -> list[Candidate]:
+    """ONNX Runtime with the Winograd graph, where there is one."""
+    if (make := network.fast) is None:
+        return []
+    return [Candidate("cpu-fast", lambda: OnnxRuntime(make(), OnnxOptions(threads)), 2)]
+
+
+def _part_to_compare(fields: Sequence[NormalisedField]) -> NDArray[np.float32]:
+    _, height, width = fields[0].shape
+    side = round((_SHARE * height * width * len(fields)) ** 0.5)
+    side = min(max(side, _SIDES[0]), _SIDES[1])
+    height, width = min(height, side), min(width, side)
+    planes = {0, len(fields) // 2, len(fields) - 1}
+    parts = []
+    for plane in sorted(planes):
+        y, x = busiest_part(fields[plane], height, width, most=_PLACES)
+        parts.append(fields[plane][:, y : y + height, x : x + width])
+    return max(parts, key=lambda part: float(part.var()))
