@@ -100,8 +100,13 @@ public class JdllJudge {
       outputs.add(planned);
       if (small) {
         long[] whole = tiles.getOutputImageSize(name);
-        FloatType type = Cast.unchecked(CommonUtils.getImgLib2DataType(output.getDataType()));
-        results.add(Tensor.buildBlankTensor(name, output.getAxesOrder(), whole, type));
+        results.add(
+            Cast.unchecked( // of whatever type is described
+                Tensor.buildBlankTensor(
+                    name,
+                    output.getAxesOrder(),
+                    whole,
+                    Cast.unchecked(CommonUtils.getImgLib2DataType(output.getDataType())))));
       }
     }
     answer.add("outputs", outputs);
