@@ -15,15 +15,13 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests import factories
 from tests.imagej import JAR, needs_imagej
 from tests.inputs import checkpoint
-from w2s_export.formats.artifact import OnnxArtifact, SavedModelArtifact
-from w2s_export.io.files import sha256_of
+from w2s_export.network import HaloMeasurement
 from w2s_export.package.archive import write_packages
-from w2s_export.rdf.description import Description, Sample
-from w2s_export.rdf.metadata import default_metadata
-from w2s_export.restore.halo import HaloMeasurement
-from w2s_export.sources.load import load_checkpoint
+from w2s_export.rdf.description import Sample
+from w2s_export.sources.load import load_network
 
 pytestmark = needs_imagej
 
@@ -71,22 +69,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A package, unzipped as its README says."""
     folder = tmp_path_factory.mktemp("model")
     pixels = np.arange(40 * 48, dtype=np.uint16).reshape(1, 40, 48)
-    weights = folder / "weights"
-    weights.write_bytes(b"not needed")
-    loaded = load_checkpoint(checkpoint(folder / "weights.npz"))
-    packages = write_packages(
-        Description(
-            name="tiny model",
-            metadata=default_metadata(loaded),
-            checkpoint=loaded,
-            onnx=OnnxArtifact(weights, sha256_of(weights), 17, 8),
-            saved_model=SavedModelArtifact(weights, sha256_of(weights), "2.7.0"),
-            sample=Sample(pixels, np.zeros((1, 80, 96), np.float32), 0.08, ""),
-            halo=HaloMeasurement(14, 29, 1e-4, ()),
-            parity=(),
-        ),
-        folder,
+    network = load_network(checkpoint(folder / "weights.npz"))
+    description = factories.description(
+        network,
+        factories.any_artifacts(folder / "weights"),
+        Sample(pixels, np.zeros((1, 80, 96), np.float32), 0.08, ""),
+        name="tiny model",
+        halo=HaloMeasurement(14, 29, 1e-4, ()),
     )
+    packages = write_packages(description, folder)
     with zipfile.ZipFile(packages.deepimagej) as archive:
         archive.extractall(folder / "tiny model")  # ours
     return folder / "tiny model"

@@ -20,6 +20,10 @@ class StageClock:
         self._current = (stage, time.perf_counter())
         self._announce(stage)
 
+    def say(self, step: str) -> None:
+        """Announce a step inside the present stage."""
+        self._announce(step)
+
     def finish(self) -> dict[str, float]:
         """End the last stage; seconds by stage, in order."""
         self._close()

@@ -55,3 +55,11 @@ class MissingExtraError(W2SExportError):
 
 class WorkerError(W2SExportError):
     """A process of its own that was stopped at a limit, or crashed."""
+
+
+class UnsupportedOperationError(W2SExportError):
+    """A graph with operators that a format cannot hold."""
+
+
+class ConversionError(RuntimeError):
+    """A conversion that broke its own promise: a bug of ours or of a converter, not of the user."""

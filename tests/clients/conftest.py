@@ -9,21 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import factories
 from tests.clients.running import ONNX, SAVED_MODEL
 from w2s_export.data.normalise import normalise
 from w2s_export.export import default_weights
-from w2s_export.formats.onnx import to_onnx
-from w2s_export.formats.saved_model import to_saved_model
-from w2s_export.networks.rrdbnet import build_generator, set_weights
+from w2s_export.formats.saved_model import FILE as SAVED_MODEL_FILE
+from w2s_export.network import HaloMeasurement
 from w2s_export.package.archive import write_packages
 from w2s_export.package.sample import read_sample
-from w2s_export.rdf.description import SAVED_MODEL as SAVED_MODEL_FILE
-from w2s_export.rdf.description import Description, Sample
-from w2s_export.rdf.metadata import default_metadata
+from w2s_export.rdf.description import Sample
 from w2s_export.resources import DEFAULT_MODEL, asset
-from w2s_export.restore.halo import HaloMeasurement
-from w2s_export.runtime.keras import KerasRuntime
-from w2s_export.sources.npz_checkpoint import load_own
+from w2s_export.sources.load import load_network
 
 HALO = 14
 SIZES = ((1, 29, 29), (1, 64, 48), (2, 31, 37), (1, 131, 97), (1, 192, 160))
@@ -55,23 +51,18 @@ class Exported:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """The default, as `w2s-export` writes it but for the measurements."""
     folder = tmp_path_factory.mktemp("exported")
-    checkpoint = load_own(default_weights())
-    model = build_generator(checkpoint.config)
-    set_weights(model, checkpoint.config, checkpoint.weights)
-    run = KerasRuntime(model)
-    sample = read_sample(asset(f"models/{DEFAULT_MODEL}/sample_input.tif"), checkpoint.config)
-    sample = sample.cut(checkpoint.config)
-    restored = run(normalise(sample.pixels, checkpoint.normalisation)[np.newaxis])[0]
+    network = load_network(default_weights())
+    run = network.reference()
+    sample = read_sample(asset(f"models/{DEFAULT_MODEL}/sample_input.tif"), network.channels_in)
+    sample = sample.cut(network)
+    restored = run(normalise(sample.pixels, network.normalisation)[np.newaxis])[0]
     (folder / "work").mkdir()
-    description = Description(
+    description = factories.description(
+        network,
+        factories.written(network, folder / "work"),
+        Sample(sample.pixels, restored, sample.pixel_size_um, sample.name),
         name=DEFAULT_MODEL,
-        metadata=default_metadata(checkpoint),
-        checkpoint=checkpoint,
-        onnx=to_onnx(model, checkpoint.config, folder / "work" / "weights.onnx"),
-        saved_model=to_saved_model(model, checkpoint.config, folder / "work" / "weights.zip"),
-        sample=Sample(sample.pixels, restored, sample.pixel_size_um, sample.name),
         halo=HaloMeasurement(HALO, 2 * HALO + 1, 1e-4, ()),
-        parity=(),
     )
     packages = write_packages(description, folder)
     files = {}
@@ -90,7 +81,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
         return {
             case: np.stack(
                 [
-                    normalise(np.pad(image, widths, mode="symmetric"), checkpoint.normalisation)
+                    normalise(np.pad(image, widths, mode="symmetric"), network.normalisation)
                     for image in batch
                 ]
             )

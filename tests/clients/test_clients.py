@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests import factories
 from tests.clients.conftest import Exported, Source
 from tests.clients.environments import (
     CORE,
@@ -25,12 +26,8 @@ from tests.clients.environments import (
 )
 from tests.clients.running import ONNX, PIPELINE, SAVED_MODEL, largest_difference, run
 from w2s_export.config import GeneratorConfig
-from w2s_export.formats.onnx import to_onnx
-from w2s_export.formats.saved_model import to_saved_model
 from w2s_export.networks.layout import tensor_shapes
-from w2s_export.networks.rrdbnet import build_generator, set_weights
 from w2s_export.rdf.stated import SAVED_MODEL as SAVED_MODEL_KEY
-from w2s_export.runtime.keras import KerasRuntime
 
 AT_HAND = version("bioimageio.core")
 pytestmark = needs_environments
@@ -100,8 +97,7 @@ def family(name: str, folder: Path) -> Source:
         name: rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape).astype(np.float32)
         for name, shape in tensor_shapes(config).items()
     }
-    model = build_generator(config)
-    set_weights(model, config, weights)
+    network = factories.network(config, weights=weights)
     step = config.pixel_unshuffle
     batches = {
         f"{n}x{height}x{width}": rng.normal(
@@ -111,12 +107,10 @@ def family(name: str, folder: Path) -> Source:
     }
     inputs = folder / "inputs.npz"
     np.savez(inputs, **batches)
-    run = KerasRuntime(model)
+    run = network.reference()
+    made = {item.format: item.path for item in factories.written(network, folder)}
     return Source(
-        files={
-            ONNX: to_onnx(model, config, folder / "weights.onnx").path,
-            SAVED_MODEL: to_saved_model(model, config, folder / "weights.zip").path,
-        },
+        files={ONNX: made["onnx"], SAVED_MODEL: made["tensorflow_saved_model_bundle"]},
         inputs=inputs,
         expected={case: run(batch) for case, batch in batches.items()},
     )

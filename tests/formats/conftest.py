@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from tests import factories
 from w2s_export.config import GeneratorConfig
+from w2s_export.formats import onnx, saved_model
+from w2s_export.formats.artifact import Artifact
+from w2s_export.network import Network
 
 SMALL = {"nf": 8, "gc": 4, "nb": 1}
 FAMILY = {
@@ -32,24 +35,10 @@ class Converted:
 
     name: str
     config: GeneratorConfig
+    network: Network
     model: Any
-    onnx: Any
-    saved_model: Any
-
-
-def lively_generator(config: GeneratorConfig) -> Any:
-    """A generator whose every weight matters: initial ones are tiny and its biases zero."""
-    from w2s_export.networks.layout import tensor_shapes
-    from w2s_export.networks.rrdbnet import build_generator, set_weights
-
-    rng = np.random.default_rng(7)
-    weights = {
-        name: rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape).astype(np.float32)
-        for name, shape in tensor_shapes(config).items()
-    }
-    model = build_generator(config)
-    set_weights(model, config, weights)
-    return model
+    onnx: Artifact
+    saved_model: Artifact
 
 
 @pytest.fixture(scope="session", params=list(FAMILY))
@@ -63,15 +52,17 @@ def plain(tmp_path_factory: Any) -> Converted:
 
 
 def convert(name: str, folder: Path) -> Converted:
-    from w2s_export.formats.onnx import to_onnx
-    from w2s_export.formats.saved_model import to_saved_model
+    from w2s_export.networks.rrdbnet import build_generator, set_weights
 
     config = FAMILY[name]
-    model = lively_generator(config)
+    network = factories.network(config)
+    model = build_generator(config)
+    set_weights(model, config, factories.lively_weights(config))
     return Converted(
         name=name,
         config=config,
+        network=network,
         model=model,
-        onnx=to_onnx(model, config, folder / "weights.onnx"),
-        saved_model=to_saved_model(model, config, folder / "weights.zip"),
+        onnx=onnx.write(network, folder / "weights.onnx"),
+        saved_model=saved_model.write(network, folder / "weights.zip"),
     )

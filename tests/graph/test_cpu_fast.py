@@ -12,14 +12,12 @@ SIZES = [(3, 2), (17, 29), (45, 131)]  # less than a tile, odd, more than a bloc
 
 
 def test_is_the_same_network_at_any_size(converted: Any, tmp_path: Path) -> None:
-    from w2s_export.graph.cpu_fast import to_cpu_fast
-    from w2s_export.networks.rrdbnet import get_weights
+    from w2s_export.formats import cpu_fast
     from w2s_export.runtime.onnx_runtime import OnnxOptions, OnnxRuntime
 
     config = converted.config
-    weights = get_weights(converted.model, config)
     two = OnnxOptions(threads=2)
-    fast = OnnxRuntime(to_cpu_fast(config, weights, tmp_path / "fast.onnx").path, two)
+    fast = OnnxRuntime(cpu_fast.write(converted.network, tmp_path / "fast.onnx").path, two)
     direct = OnnxRuntime(converted.onnx.path, two)
     rng = np.random.default_rng(0)
     for height, width in SIZES:
@@ -33,11 +31,9 @@ def test_is_the_same_network_at_any_size(converted: Any, tmp_path: Path) -> None
 def test_same_weights_same_bytes_that_old_runtimes_read(plain: Any, tmp_path: Path) -> None:
     import onnx
 
-    from w2s_export.graph.cpu_fast import to_cpu_fast
-    from w2s_export.networks.rrdbnet import get_weights
+    from w2s_export.formats import cpu_fast
 
-    weights = get_weights(plain.model, plain.config)
-    first, second = (to_cpu_fast(plain.config, weights, tmp_path / name) for name in "ab")
+    first, second = (cpu_fast.write(plain.network, tmp_path / name) for name in "ab")
     assert first.sha256 == second.sha256
     proto = onnx.load(first.path)
     assert (proto.ir_version, [o.version for o in proto.opset_import]) == (8, [17])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests import factories
 from w2s_export.config import GeneratorConfig
 from w2s_export.graph.facts import Facts, read_facts
 from w2s_export.graph.tracing import GraphError
@@ -184,15 +185,10 @@ FAMILY = [
 
 
 @pytest.mark.parametrize(("config", "radius"), FAMILY, ids=str)
-def test_the_family(config: GeneratorConfig, radius: int, tmp_path: Path) -> None:
-    import onnx
-
-    from w2s_export.formats.onnx import to_onnx
+def test_the_family(config: GeneratorConfig, radius: int) -> None:
     from w2s_export.networks.layout import multiplications
-    from w2s_export.networks.rrdbnet import build_generator
 
-    made = to_onnx(build_generator(config), config, tmp_path / "m.onnx")
-    facts = read_facts(onnx.load(made.path))
+    facts = factories.network(config).facts
     assert (facts.scale, facts.step) == (config.scale, config.pixel_unshuffle)
     assert facts.receptive_radius == radius
     assert facts.multiplications == multiplications(config)
@@ -211,13 +207,7 @@ MEASURED = [
 def test_working_memory_is_what_was_measured_or_more(
     config: GeneratorConfig, measured: int, tmp_path: Path
 ) -> None:
-    import onnx
-
-    from w2s_export.formats.onnx import to_onnx
-    from w2s_export.networks.rrdbnet import build_generator
-
-    made = to_onnx(build_generator(config), config, tmp_path / "m.onnx")
-    assert 1 <= read_facts(onnx.load(made.path)).bytes_per_pixel / measured <= 1.4
+    assert 1 <= factories.network(config).facts.bytes_per_pixel / measured <= 1.4
 
 
 def _squeeze_and_excite(writer: GraphWriter) -> None:

@@ -5,15 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests import factories
 from w2s_export.config import GeneratorConfig, Normalisation, PercentileNormalisation, Provenance
-from w2s_export.formats.artifact import OnnxArtifact, SavedModelArtifact
-from w2s_export.io.files import sha256_of
 from w2s_export.metrics.parity import Parity
+from w2s_export.network import HaloMeasurement
 from w2s_export.package.archive import write_packages
 from w2s_export.rdf.description import Description, Sample
 from w2s_export.rdf.metadata import Metadata, default_metadata
-from w2s_export.restore.halo import HaloMeasurement
-from w2s_export.sources.checkpoint import Checkpoint
 
 Describe = Callable[..., Description]
 
@@ -33,8 +31,7 @@ PROVENANCE = Provenance(
 @pytest.fixture(scope="session")
 def describe(tmp_path_factory: pytest.TempPathFactory) -> Describe:
     """Builds descriptions whose weights are any bytes: nothing here runs the network."""
-    weights = tmp_path_factory.mktemp("any") / "weights"
-    weights.write_bytes(b"any bytes")
+    artifacts = factories.any_artifacts(tmp_path_factory.mktemp("any") / "weights")
 
     def build(
         config: GeneratorConfig = TINY,
@@ -52,15 +49,13 @@ def describe(tmp_path_factory: pytest.TempPathFactory) -> Describe:
         image = rng.integers(0, 200, (config.in_nc, height, width)).astype(dtype)
         size = (config.out_nc, config.scale * height, config.scale * width)
         restored = rng.normal(0, 1, size).astype(np.float32)
-        checkpoint = Checkpoint(config, {}, how, provenance)
+        net = factories.network(config, how, provenance)
         step = config.pixel_unshuffle
-        return Description(
-            name="tiny test model",
-            metadata=default_metadata(checkpoint, given),
-            checkpoint=checkpoint,
-            onnx=OnnxArtifact(weights, sha256_of(weights), opset=17, ir_version=8),
-            saved_model=SavedModelArtifact(weights, sha256_of(weights), "2.21.0"),
-            sample=Sample(image, restored, pixel_size_um, "field 10"),
+        return factories.description(
+            net,
+            artifacts,
+            Sample(image, restored, pixel_size_um, "field 10"),
+            metadata=default_metadata(net, given),
             halo=HaloMeasurement(
                 halo, -(-(2 * halo + 1) // step) * step, 1e-4, ((0, 0.25), (3, 1e-3), (6, 8e-5))
             ),
@@ -87,26 +82,9 @@ def good_zip(description: Description, tmp_path_factory: pytest.TempPathFactory)
 def real_description(tmp_path_factory: pytest.TempPathFactory) -> Description:
     """A small network with random weights, really converted."""
     from w2s_export.data.normalise import normalise
-    from w2s_export.formats.onnx import to_onnx
-    from w2s_export.formats.saved_model import to_saved_model
-    from w2s_export.networks.rrdbnet import build_generator
-    from w2s_export.runtime.keras import KerasRuntime
 
-    folder = tmp_path_factory.mktemp("weights")
-    model = build_generator(TINY, seed=3)
-    for variable in model.weights:  # as freshly initialised, the output is nearly zero
-        variable.assign(variable * 5 + 0.02)
-    how = PERCENTILES
+    net = factories.network(TINY, PERCENTILES, PROVENANCE)
     image = np.random.default_rng(2).integers(90, 900, (1, 37, 53)).astype(np.uint16)
-    checkpoint = Checkpoint(TINY, {}, how, PROVENANCE)
-    restored = KerasRuntime(model)(normalise(image, how)[np.newaxis])[0]
-    return Description(
-        name="tiny test model",
-        metadata=default_metadata(checkpoint),
-        checkpoint=checkpoint,
-        onnx=to_onnx(model, TINY, folder / "weights.onnx"),
-        saved_model=to_saved_model(model, TINY, folder / "weights.zip"),
-        sample=Sample(image, restored, 0.0626, "noise"),
-        halo=HaloMeasurement(6, 13, 1e-4, ()),
-        parity=(),
-    )
+    restored = net.reference()(normalise(image, PERCENTILES)[np.newaxis])[0]
+    artifacts = factories.written(net, tmp_path_factory.mktemp("weights"))
+    return factories.description(net, artifacts, Sample(image, restored, 0.0626, "noise"))

@@ -51,12 +51,9 @@ def test_the_same_model_gives_the_same_bytes_anywhere_and_anytime(
 ) -> None:
     first = write_packages(description, tmp_path / "one")
     moved = tmp_path / "elsewhere"
-    shutil.copy(description.onnx.path, moved)
-    other = replace(
-        description,
-        onnx=replace(description.onnx, path=moved),
-        saved_model=replace(description.saved_model, path=moved),
-    )
+    shutil.copy(description.artifacts[0].path, moved)
+    elsewhere = tuple(replace(artifact, path=moved) for artifact in description.artifacts)
+    other = replace(description, artifacts=elsewhere)
     later = time.time() + 1e8
     monkeypatch.setattr(time, "time", lambda: later)
     monkeypatch.setenv("TZ", "Pacific/Auckland")
@@ -124,7 +121,8 @@ def test_types_imagej_lacks_become_what_the_network_sees(
 def test_changed_weights_are_refused_and_leave_nothing(
     description: Description, tmp_path: Path
 ) -> None:
-    stale = replace(description, onnx=replace(description.onnx, sha256="0" * 64))
+    first, *others = description.artifacts
+    stale = replace(description, artifacts=(replace(first, sha256="0" * 64), *others))
     with pytest.raises(PackageError, match="is not the file that was converted"):
         write_packages(stale, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from w2s_export.config import GeneratorConfig, Provenance
+from tests import factories
+from w2s_export.config import Provenance
 from w2s_export.errors import ConfigError
+from w2s_export.network import Network
 from w2s_export.rdf.metadata import Metadata, check_name, default_metadata, read_metadata
-from w2s_export.sources.checkpoint import Checkpoint
 
 COMPLETE = """
 name: my model (2x)
@@ -36,8 +37,8 @@ notes: Nothing else.
 """
 
 
-def checkpoint(**origin: str) -> Checkpoint:
-    return Checkpoint(GeneratorConfig(), {}, provenance=Provenance(**origin))
+def network(**origin: str) -> Network:
+    return factories.network(provenance=Provenance(**origin))
 
 
 def write(folder: Path, text: str) -> Path:
@@ -118,7 +119,7 @@ def test_names_the_zoo_refuses(name: str, word: str) -> None:
 
 def test_defaults_cite_what_the_network_and_its_data_stand_on() -> None:
     metadata = default_metadata(
-        checkpoint(data="BioSR (Qiao & Li 2020)", license="CC-BY-4.0", name="a model")
+        network(data="BioSR (Qiao & Li 2020)", license="CC-BY-4.0", name="a model")
     )
     assert [entry.doi for entry in metadata.cite] == [
         "10.48550/arXiv.2003.05961",
@@ -132,19 +133,19 @@ def test_defaults_cite_what_the_network_and_its_data_stand_on() -> None:
 
 
 def test_other_data_are_not_credited_to_biosr() -> None:
-    dois = {entry.doi for entry in default_metadata(checkpoint(data="my own pairs")).cite}
+    dois = {entry.doi for entry in default_metadata(network(data="my own pairs")).cite}
     assert "10.6084/m9.figshare.13264793" not in dois
 
 
 def test_no_licence_is_invented() -> None:
-    assert default_metadata(checkpoint()).license is None
+    assert default_metadata(network()).license is None
 
 
 def test_what_the_user_wrote_wins_but_the_data_stay_cited() -> None:
     given = Metadata.model_validate(
         {"cite": [{"text": "Mine.", "doi": "10.1000/mine"}], "license": "MIT", "tags": ["mine"]}
     )
-    metadata = default_metadata(checkpoint(data="BioSR", license="CC-BY-4.0"), given)
+    metadata = default_metadata(network(data="BioSR", license="CC-BY-4.0"), given)
     assert [entry.doi for entry in metadata.cite] == [
         "10.1000/mine",
         "10.6084/m9.figshare.13264793",
@@ -155,7 +156,7 @@ def test_what_the_user_wrote_wins_but_the_data_stay_cited() -> None:
 
 def test_a_provenance_the_zoo_refuses_is_named() -> None:
     with pytest.raises(ConfigError, match=r"provenance of the checkpoint.*'license'"):
-        default_metadata(checkpoint(license="free for all"))
+        default_metadata(network(license="free for all"))
 
 
 def test_our_name_rule_is_the_specifications() -> None:

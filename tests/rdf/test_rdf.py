@@ -42,8 +42,8 @@ def identify(config: GeneratorConfig) -> str:
 def rdfs(description: Description) -> tuple[dict[str, Any], dict[str, Any]]:
     """Both, as a YAML reader sees them."""
     names = [value for key, value in vars(files).items() if key.isupper() and key != "RDF"]
-    hashes = dict.fromkeys(names, description.onnx.sha256)
-    if description.checkpoint.normalisation is None:
+    hashes = dict.fromkeys([*names, *description.weights], description.artifacts[0].sha256)
+    if description.network.normalisation is None:
         del hashes[files.PREPROCESSING]
     new, old = (
         yaml.safe_load(yaml.safe_dump(rdf(description, hashes))) for rdf in (rdf_05, rdf_04)
@@ -197,7 +197,7 @@ def test_rules_of_both(description: Description, index: int) -> None:
     assert sum("parent" not in entry for entry in weights.values()) == 1
     assert weights["onnx"]["opset_version"] == 17
     for entry in weights.values():
-        assert entry["sha256"] == description.onnx.sha256
+        assert entry["sha256"] == description.artifact("onnx").sha256
     for step in rdf["inputs"][0]["preprocessing"]:
         assert step.get("id", step.get("name")) in {"scale_range", "scale_linear"}  # J has those
 
@@ -219,4 +219,4 @@ def test_the_generator_can_be_rebuilt_from_the_rdf(description: Description) -> 
         kept = rdf["config"]["w2s_export"]
         assert GeneratorConfig.model_validate(kept["generator"]) == TINY
         assert kept["normalisation"]["kind"] == "percentile"
-        assert Provenance.model_validate(kept["provenance"]) == description.checkpoint.provenance
+        assert Provenance.model_validate(kept["provenance"]) == description.network.provenance

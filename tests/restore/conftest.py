@@ -10,17 +10,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from w2s_export.config import GeneratorConfig, Normalisation, PercentileNormalisation, Provenance
-from w2s_export.formats.artifact import SavedModelArtifact
-from w2s_export.io.files import sha256_of
+from tests import factories
+from w2s_export.config import Normalisation, Provenance
+from w2s_export.formats import onnx as onnx_format
+from w2s_export.network import HaloMeasurement
 from w2s_export.package.archive import Packages, write_packages
 from w2s_export.rdf.description import Description, Sample
-from w2s_export.rdf.metadata import default_metadata
-from w2s_export.restore.halo import HaloMeasurement
-from w2s_export.restore.network import Model, Network
-from w2s_export.sources.checkpoint import Checkpoint
+from w2s_export.restore.network import Model, ReadyNetwork
 
-MakeNetwork = Callable[..., Network]
+MakeNetwork = Callable[..., ReadyNetwork]
 
 
 @pytest.fixture(scope="session")
@@ -64,10 +62,9 @@ def box_onnx(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], Path]:
 
 @pytest.fixture(scope="session")
 def box_network(box_onnx: Callable[[int], Path]) -> MakeNetwork:
-    def make(how: Normalisation | None = None, channels: int = 1, minimum: int = 3) -> Network:
-        config = GeneratorConfig(nf=4, gc=2, nb=1, in_nc=channels)
-        model = Model("box", config, how, "f" * 64)
-        return Network(model, box_onnx(channels), halo=1, minimum=minimum)
+    def make(how: Normalisation | None = None, channels: int = 1, minimum: int = 3) -> ReadyNetwork:
+        model = Model("box", channels, 1, 2, 1, 1165.0, how, "f" * 64)
+        return ReadyNetwork(model, box_onnx(channels), halo=1, minimum=minimum)
 
     return make
 
@@ -89,32 +86,16 @@ def packages(description: Description, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def description(tmp_path_factory: pytest.TempPathFactory) -> Description:
-    from w2s_export.formats.onnx import to_onnx
-    from w2s_export.networks.rrdbnet import build_generator, get_weights
-
+    net = factories.network(factories.TINY, factories.PERCENTILES, Provenance(name="tiny model"))
     folder = tmp_path_factory.mktemp("weights")
-    config = GeneratorConfig(nf=8, gc=4, nb=1)
-    model = build_generator(config, seed=3)
-    for variable in model.weights:  # as freshly initialised, the output is nearly zero
-        variable.assign(variable * 5 + 0.02)
-    other = folder / "any"
-    other.write_bytes(b"any bytes")
-    origin = Provenance(name="tiny model")
-    weights = get_weights(model, config)
-    checkpoint = Checkpoint(config, weights, PercentileNormalisation(), origin)
+    written = onnx_format.write(net, folder / onnx_format.FILE)
+    other = next(a for a in factories.any_artifacts(folder / "any") if a.format != written.format)
     rng = np.random.default_rng(0)
-    return Description(
-        name="tiny model",
-        metadata=default_metadata(checkpoint),
-        checkpoint=checkpoint,
-        onnx=to_onnx(model, config, folder / "weights.onnx"),
-        saved_model=SavedModelArtifact(other, sha256_of(other), "2.21.0"),
-        sample=Sample(
-            rng.integers(0, 200, (1, 48, 64)).astype(np.uint16),
-            rng.random((1, 96, 128)).astype(np.float32),
-            0.0626,
-            "noise",
-        ),
-        halo=HaloMeasurement(7, 15, 1e-4, ()),
-        parity=(),
+    sample = Sample(
+        rng.integers(0, 200, (1, 48, 64)).astype(np.uint16),
+        rng.random((1, 96, 128)).astype(np.float32),
+        0.0626,
+        "noise",
     )
+    halo = HaloMeasurement(7, 15, 1e-4, ())
+    return factories.description(net, (written, other), sample, name="tiny model", halo=halo)

@@ -22,12 +22,11 @@ FILE = "cpu_fast.onnx"
 
 @pytest.fixture(scope="module")
 def fast(description: Description, tmp_path_factory: pytest.TempPathFactory) -> Packages:
-    from w2s_export.graph.cpu_fast import to_cpu_fast
+    from w2s_export.formats import cpu_fast
 
     folder = tmp_path_factory.mktemp("fast")
-    of = description.checkpoint
-    graph = to_cpu_fast(of.config, of.weights, folder / "any.onnx")
-    return write_packages(replace(description, cpu_fast=graph), folder)
+    graph = cpu_fast.write(description.network, folder / "any.onnx")
+    return write_packages(replace(description, artifacts=(*description.artifacts, graph)), folder)
 
 
 def restored(folder: Path, pixels: np.ndarray, *arguments: str) -> np.ndarray:
@@ -86,16 +85,16 @@ def test_weights_are_converted_and_compared(
 
 
 def test_a_graph_that_differs_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from w2s_export.formats.artifact import ConversionError
+    from w2s_export.errors import ConversionError
     from w2s_export.graph import winograd
-    from w2s_export.package.network import _convert, read_weights
+    from w2s_export.package.network import read_weights
 
     bare = read_weights(checkpoint(tmp_path / "w.npz"), cpu_fast=True)
     monkeypatch.setattr(
         "w2s_export.graph.cpu_fast.output_matrix", lambda: 1.001 * winograd.output_matrix()
     )
     with pytest.raises(ConversionError, match="restore without --cpu-fast"):
-        _convert(bare, tmp_path)  # type: ignore[arg-type]
+        bare.open(tmp_path)
 
 
 def test_another_graph_than_the_stated_one_is_refused(

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.factories import network
 from w2s_export.config import GeneratorConfig
 from w2s_export.errors import ImageError
 from w2s_export.restore.halo import (
     MoreImageNeededError,
     four_tiles,
     measure_halo,
-    receptive_radius,
 )
 from w2s_export.restore.tiling import restore_tiled
 
@@ -33,7 +33,8 @@ class Rows:
         return result.astype(np.float32).repeat(self.scale, 2).repeat(self.scale, 3)
 
 
-SMALL = GeneratorConfig(nf=8, gc=4, nb=1)  # radius 18
+SMALL = network(GeneratorConfig(nf=8, gc=4, nb=1))  # radius 18
+LARGER = network(GeneratorConfig(nf=8, gc=4, nb=3))
 noise = np.random.default_rng(5).random((1, 90, 110), np.float32)
 
 
@@ -65,7 +66,7 @@ def test_seams_are_what_tiles_show():
 
 def test_the_square_grows_until_a_halo_is_enough():
     far = Rows(*[1.0] * 41)
-    measured = measure_halo(far, noise, GeneratorConfig(nb=3))
+    measured = measure_halo(far, noise, LARGER)
     assert measured.halo == 40
     assert far.sizes[:6] == [64, 48, 48, 128, 96, 96]  # a square and its two cuts, then doubled
 
@@ -76,7 +77,7 @@ def test_the_radius_is_the_upper_bound():
 
 @pytest.mark.parametrize(("radius", "halo", "minimum"), [(3, 4, 12), (4, 4, 12), (5, 8, 20)])
 def test_halo_and_minimum_are_multiples_of_the_step(radius, halo, minimum):
-    config = GeneratorConfig(nf=8, gc=4, nb=1, scale=1, pixel_unshuffle=4)
+    config = network(GeneratorConfig(nf=8, gc=4, nb=1, scale=1, pixel_unshuffle=4))
     measured = measure_halo(Rows(*[1.0] * (radius + 1), scale=1), noise, config)
     assert (measured.halo, measured.minimum) == (halo, minimum)
 
@@ -95,7 +96,7 @@ def test_a_small_image_is_mirrored():
     ids=["enough", "less_than_two_halos", "less_than_a_square"],
 )
 def test_a_part_too_small_asks_for_more(radius, side, pixels):
-    far, config = Rows(*[1.0] * (radius + 1)), GeneratorConfig(nb=3)
+    far, config = Rows(*[1.0] * (radius + 1)), LARGER
     part = np.random.default_rng(5).random((1, side, side + 9), np.float32)
     if pixels is None:
         assert measure_halo(far, part, config, part=True).minimum == 41
@@ -148,12 +149,13 @@ def test_receptive_radius_is_where_an_impulse_ends(config, radius):
     # in whole steps: tiles start on the network's grid
     assert step * (middle // step - first // step) == radius
     assert step * (last // step - middle // step) == radius
-    assert receptive_radius(config) == radius
+    assert network(config).facts.receptive_radius == radius
 
 
 def test_receptive_radius_of_the_default():
     # 23 blocks of 15 convolutions, conv_first, conv_body, and two at twice the resolution
-    assert receptive_radius(GeneratorConfig()) == 23 * 15 + 2 + 1
+    tall = GeneratorConfig(nf=8, gc=4)
+    assert network(tall).facts.receptive_radius == 23 * 15 + 2 + 1
 
 
 def test_the_whole_image_decides_not_only_its_busiest_square():

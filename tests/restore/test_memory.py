@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from w2s_export.config import GeneratorConfig
 from w2s_export.errors import ConfigError
 from w2s_export.io.source import Layout
 from w2s_export.restore import memory
 from w2s_export.restore.memory import even_tiles, free_bytes, largest_tile, parse_bytes
-from w2s_export.restore.network import Model, Network
+from w2s_export.restore.network import Model, ReadyNetwork
 
 
 @pytest.mark.parametrize(
@@ -48,16 +47,16 @@ def test_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.fixture
-def network(box_onnx: Callable[[int], Path]) -> Network:
-    config = GeneratorConfig(nf=32, gc=16, nb=3)
-    return Network(Model("default", config, None, ""), box_onnx(1), halo=13, minimum=27)
+def network(box_onnx: Callable[[int], Path]) -> ReadyNetwork:
+    model = Model("default", 1, 1, 2, 1, 2330.0, None, "")
+    return ReadyNetwork(model, box_onnx(1), halo=13, minimum=27)
 
 
 def layout(size: int, block: tuple[int, int] | None = None) -> Layout:
     return Layout((1, 1, 1), 1, size, size, np.dtype("u2"), block or (1, size))
 
 
-def test_more_memory_larger_tiles_up_to_where_they_save_nothing(network: Network) -> None:
+def test_more_memory_larger_tiles_up_to_where_they_save_nothing(network: ReadyNetwork) -> None:
     def side(megabytes: int, size: int = 20000) -> int:
         return largest_tile(network, megabytes * 10**6, layout(size), 2, 64)
 
@@ -72,7 +71,7 @@ def test_more_memory_larger_tiles_up_to_where_they_save_nothing(network: Network
         side(100)
 
 
-def test_blocks_that_are_decoded_whole_count(network: Network) -> None:
+def test_blocks_that_are_decoded_whole_count(network: ReadyNetwork) -> None:
     free = largest_tile(network, 10**9, layout(10000), 2, 64)
     assert largest_tile(network, 10**9, layout(10000, (5000, 10000)), 2, 64) < free
 

@@ -17,7 +17,7 @@ from w2s_export.errors import ConfigError
 from w2s_export.restore.batch import Distribution, Outcome, Status, restore_files
 from w2s_export.restore.image import Options
 from w2s_export.restore.inputs import find
-from w2s_export.restore.network import Network
+from w2s_export.restore.network import ReadyNetwork
 
 PERCENTILES = PercentileNormalisation(low=1, high=99.8)
 RNG = np.random.default_rng(0)
@@ -35,7 +35,7 @@ def _small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def restore(
-    network: Network, inputs: list[Path] | Path, output: Path, **options: object
+    network: ReadyNetwork, inputs: list[Path] | Path, output: Path, **options: object
 ) -> list[Outcome]:
     given = [str(path) for path in (inputs if isinstance(inputs, list) else [inputs])]
     chosen = Options(**{"engine": "cpu", "threads": 1, **options})  # type: ignore[arg-type]
@@ -197,7 +197,7 @@ def test_nothing_is_opened_when_all_is_finished(box_network: MakeNetwork, tmp_pa
     network, output = box_network(PERCENTILES), tmp_path / "o"
     restore(network, tmp_path / "a.tif", output)
 
-    def never(_: Path) -> Network:
+    def never(_: Path) -> ReadyNetwork:
         raise AssertionError
 
     found = find([str(tmp_path / "a.tif")], output)
@@ -370,7 +370,7 @@ def test_an_output_over_its_input_is_refused(box_network: MakeNetwork, tmp_path:
 def test_workers_write_zarr_alone(box_network: MakeNetwork, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", STACK[0, 0, 0])
     network, found = box_network(), find([str(tmp_path / "a.tif")], tmp_path / "o")
-    opened: Callable[[Path], Network] = lambda _: network  # noqa: E731
+    opened: Callable[[Path], ReadyNetwork] = lambda _: network  # noqa: E731
     with pytest.raises(ConfigError, match="--format ome-zarr"):
         restore_files(
             found.images, tmp_path / "o", network.model, opened, SMALL,

@@ -17,7 +17,7 @@ from w2s_export.restore import zarr_job, zarr_output
 from w2s_export.restore.batch import Outcome, Status, restore_files
 from w2s_export.restore.image import Options
 from w2s_export.restore.inputs import find
-from w2s_export.restore.network import Network
+from w2s_export.restore.network import ReadyNetwork
 from w2s_export.restore.tiles import Tile
 from w2s_export.runtime.protocol import Runtime
 
@@ -42,7 +42,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "s.ome.zarr"
 
 
-def restore(network: Network, path: Path, output: Path, **options: object) -> Outcome:
+def restore(network: ReadyNetwork, path: Path, output: Path, **options: object) -> Outcome:
     chosen = Options(**{"engine": "cpu", "threads": 1, **options})  # type: ignore[arg-type]
     found = find([str(path)], output)
     (outcome,) = restore_files(found.images, output, network.model, lambda _: network, chosen)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
+from tests import factories
 from w2s_export.config import (
     FixedRangeNormalisation,
     GeneratorConfig,
@@ -20,7 +21,9 @@ from w2s_export.config import (
     Provenance,
 )
 from w2s_export.errors import CheckpointError, CheckpointMismatchError
-from w2s_export.sources.checkpoint import Checkpoint
+from w2s_export.formats import onnx
+from w2s_export.network import HaloMeasurement
+from w2s_export.networks.layout import tensor_shapes
 from w2s_export.sources.load import load_checkpoint
 
 ONE = {"nf": 8, "gc": 4, "nb": 1}
@@ -38,22 +41,20 @@ PROVENANCE = Provenance(name="tiny test model", license="CC-BY-4.0", scores={"ps
 @dataclass(frozen=True)
 class Written:
     config: GeneratorConfig
-    model: Any
+    weights: dict[str, np.ndarray]
     artifact: Any
 
 
 @pytest.fixture(scope="module", params=FAMILY)
 def written(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Written:
-    from w2s_export.formats.onnx import to_onnx
-    from w2s_export.networks.rrdbnet import build_generator
-
     config = FAMILY[request.param]
-    model = build_generator(config)
     rng = np.random.default_rng(6)
-    for variable in model.weights:
-        variable.assign(rng.normal(0, 0.15, variable.shape))
+    weights = {
+        name: rng.normal(0, 0.15, shape).astype(np.float32)
+        for name, shape in tensor_shapes(config).items()
+    }
     path = tmp_path_factory.mktemp("onnx") / "net.onnx"
-    return Written(config, model, to_onnx(model, config, path))
+    return Written(config, weights, onnx.write(factories.network(config, weights=weights), path))
 
 
 def test_onnx_gives_back_its_generator(written: Written, reference: Any) -> None:
@@ -73,34 +74,24 @@ def test_onnx_gives_back_its_generator(written: Written, reference: Any) -> None
 def test_package_gives_back_its_checkpoint(
     which: str, written: Written, tmp_path: Path, reference: Any
 ) -> None:
-    from w2s_export.formats.artifact import SavedModelArtifact
-    from w2s_export.io.files import sha256_of
-    from w2s_export.networks.rrdbnet import get_weights
     from w2s_export.package.archive import write_packages
-    from w2s_export.rdf.description import Description, Sample
-    from w2s_export.rdf.metadata import default_metadata
-    from w2s_export.restore.halo import HaloMeasurement
+    from w2s_export.rdf.description import Sample
 
     config = written.config
     how = FixedRangeNormalisation(low=10, high=300) if config.in_nc == 3 else None
     how = PercentileNormalisation(low=1, high=99) if config.scale == 2 else how
-    checkpoint = Checkpoint(config, get_weights(written.model, config), how, PROVENANCE)
+    network = factories.network(config, how, PROVENANCE, written.weights)
     image = np.random.default_rng(0).integers(0, 99, (config.in_nc, 24, 32)).astype(np.uint16)
     restored = np.random.default_rng(1).random(
         (config.out_nc, 24 * config.scale, 32 * config.scale), np.float32
     )
-    unread = tmp_path / "saved_model.zip"
-    unread.write_bytes(b"not read")
+    other = factories.any_artifacts(tmp_path / "unread")[0]
     packages = write_packages(
-        Description(
-            name="tiny test model",
-            metadata=default_metadata(checkpoint),
-            checkpoint=checkpoint,
-            onnx=written.artifact,
-            saved_model=SavedModelArtifact(unread, sha256_of(unread), "2.21.0"),
-            sample=Sample(image, restored, None, "noise"),
+        factories.description(
+            network,
+            (written.artifact, other),
+            Sample(image, restored, None, "noise"),
             halo=HaloMeasurement(2, 6, 1e-4, ()),
-            parity=(),
         ),
         tmp_path,
     )
@@ -109,17 +100,13 @@ def test_package_gives_back_its_checkpoint(
     assert found.normalisation == how
     assert found.provenance == PROVENANCE
     assert found.source_format == "package"
-    for name, value in checkpoint.weights.items():
+    for name, value in written.weights.items():
         np.testing.assert_array_equal(found.weights[name], value, err_msg=name)
 
 
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
-    from w2s_export.formats.onnx import to_onnx
-    from w2s_export.networks.rrdbnet import build_generator
-
-    config = FAMILY["plain_x2"]
-    to_onnx(build_generator(config), config, tmp_path / "net.onnx")
+    onnx.write(factories.network(FAMILY["plain_x2"]), tmp_path / "net.onnx")
     return tmp_path / "net.onnx"
 
 

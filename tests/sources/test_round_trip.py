@@ -15,13 +15,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests import factories
 from w2s_export.config import GeneratorConfig
-from w2s_export.formats.artifact import OnnxArtifact, SavedModelArtifact
-from w2s_export.io.files import sha256_of
+from w2s_export.formats import onnx
+from w2s_export.network import HaloMeasurement, Network
 from w2s_export.package.archive import write_packages
-from w2s_export.rdf.description import Description, Sample
-from w2s_export.rdf.metadata import default_metadata
-from w2s_export.restore.halo import HaloMeasurement
+from w2s_export.rdf.description import Sample
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.load import load_checkpoint
 from w2s_export.sources.npz_checkpoint import save_checkpoint
@@ -100,7 +99,6 @@ def write_all(config: GeneratorConfig, state: dict[str, Any], folder: Path) -> N
     import tensorflow as tf
     from safetensors.numpy import save_file
 
-    from w2s_export.formats.onnx import to_onnx
     from w2s_export.networks.rrdbnet import build_generator, set_weights
 
     tensors = {key: torch.from_numpy(value) for key, value in state.items()}
@@ -121,7 +119,7 @@ def write_all(config: GeneratorConfig, state: dict[str, Any], folder: Path) -> N
     set_weights(model, config, weights)
     model.save_weights(folder / "net.weights.h5")
     model.save(folder / "net.keras")
-    write_package(config, weights, to_onnx(model, config, folder / "net.onnx"), folder)
+    write_package(factories.network(config, weights=weights), folder)
     # As w2s-tensorflow's SavedModel: the variables listed in the order data flows.
     saved_model = folder / "RRDB_GAN"
     variables = [tf.Variable(value) for value in weights.values()]
@@ -139,29 +137,22 @@ def write_all(config: GeneratorConfig, state: dict[str, Any], folder: Path) -> N
                 file[layer][name] = weights[f"{layer}/{part}"]
 
 
-def write_package(
-    config: GeneratorConfig, weights: dict[str, Any], onnx: OnnxArtifact, folder: Path
-) -> None:
-    """`bioimageio.zip` and `deepimagej.zip`, around the ONNX file."""
-    unread = folder / "unread.zip"
-    unread.write_bytes(b"not read")
-    checkpoint = Checkpoint(config, weights)
-    step = config.pixel_unshuffle
-    image = np.arange(config.in_nc * 64, dtype=np.uint16).reshape(config.in_nc, 8, 8)
-    restored = np.zeros((config.out_nc, 8 * config.scale, 8 * config.scale), np.float32)
-    packages = write_packages(
-        Description(
-            name="a random member",
-            metadata=default_metadata(checkpoint),
-            checkpoint=checkpoint,
-            onnx=onnx,
-            saved_model=SavedModelArtifact(unread, sha256_of(unread), "2.21.0"),
-            sample=Sample(image, restored + np.arange(restored.shape[-1]), None, "a ramp"),
-            halo=HaloMeasurement(0, step, 1e-4, ()),
-            parity=(),
-        ),
-        folder,
+def write_package(network: Network, folder: Path) -> None:
+    """`net.onnx`, and `bioimageio.zip` and `deepimagej.zip` around it."""
+    written = onnx.write(network, folder / "net.onnx")
+    other = next(a for a in factories.any_artifacts(folder / "any") if a.format != written.format)
+    image = np.arange(network.channels_in * 64, dtype=np.uint16)
+    image = image.reshape(network.channels_in, 8, 8)
+    side = 8 * network.scale
+    restored = np.zeros((network.channels_out, side, side), np.float32)
+    description = factories.description(
+        network,
+        (written, other),
+        Sample(image, restored + np.arange(side), None, "a ramp"),
+        name="a random member",
+        halo=HaloMeasurement(0, network.step, 1e-4, ()),
     )
+    packages = write_packages(description, folder)
     packages.bioimageio.rename(folder / "bioimageio.zip")
     packages.deepimagej.rename(folder / "deepimagej.zip")
 

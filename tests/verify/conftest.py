@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import yaml
 
+from tests import factories
 from w2s_export.config import GeneratorConfig, PercentileNormalisation
 from w2s_export.data.normalise import normalise
 from w2s_export.package.archive import Packages, write_packages
 from w2s_export.rdf.description import Description, Sample
 from w2s_export.rdf.metadata import Metadata, default_metadata
 from w2s_export.restore.halo import measure_halo
-from w2s_export.sources.checkpoint import Checkpoint
 
 METADATA = Metadata.model_validate(
     {
@@ -56,37 +56,29 @@ def other(tmp_path_factory) -> Good:
 
 
 def export(folder: Path, seed: int) -> Good:
-    from w2s_export.formats.onnx import to_onnx
-    from w2s_export.formats.saved_model import to_saved_model
-    from w2s_export.networks.rrdbnet import build_generator, get_weights, set_weights
+    from w2s_export.formats.registry import format_of
+    from w2s_export.networks.rrdbnet import build_generator, get_weights
     from w2s_export.runtime.caching import CachingRuntime
-    from w2s_export.runtime.keras import KerasRuntime
-    from w2s_export.runtime.onnx_runtime import OnnxRuntime
-    from w2s_export.runtime.saved_model import SavedModelRuntime
 
     config = GeneratorConfig(nf=8, gc=4, nb=1)
-    model = build_generator(config, seed)
     # initial kernels are a tenth of He's; at half of He's the network looks a few pixels far
-    weights = {name: 5 * value for name, value in get_weights(model, config).items()}
-    set_weights(model, config, weights)
-    checkpoint = Checkpoint(config, weights, PercentileNormalisation(low=1.0, high=99.0))
+    initial = get_weights(build_generator(config, seed), config)
+    weights = {name: 5 * value for name, value in initial.items()}
+    network = factories.network(config, PercentileNormalisation(low=1.0, high=99.0), None, weights)
     image = cells(np.random.default_rng(7))
-    source = KerasRuntime(model)
-    normalised = normalise(image, checkpoint.normalisation)
-    description = Description(
+    source = network.reference()
+    normalised = normalise(image, network.normalisation)
+    description = factories.description(
+        network,
+        factories.written(network, folder),
+        Sample(image, source(normalised[np.newaxis])[0], 0.1, "cells"),
         name="good-model",
-        metadata=default_metadata(checkpoint, METADATA),
-        checkpoint=checkpoint,
-        onnx=to_onnx(model, config, folder / "weights.onnx"),
-        saved_model=to_saved_model(model, config, folder / "weights.zip"),
-        sample=Sample(image, source(normalised[np.newaxis])[0], 0.1, "cells"),
-        halo=measure_halo(source, normalised, config),
-        parity=(),
+        metadata=default_metadata(network, METADATA),
+        halo=measure_halo(source, normalised, network),
     )
-    onnx, saved_model = description.onnx, description.saved_model
     loaded = {
-        onnx.sha256: CachingRuntime(OnnxRuntime(onnx.path)),
-        saved_model.sha256: CachingRuntime(SavedModelRuntime(saved_model.path)),
+        artifact.sha256: CachingRuntime(format_of(artifact.format).load(artifact.path))
+        for artifact in description.artifacts
     }
     for runtime in loaded.values():
         runtime(normalised[np.newaxis])

@@ -14,15 +14,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import convolve
 
+from tests import factories
 from w2s_export.errors import PackageError
 from w2s_export.export import default_weights
-from w2s_export.formats.artifact import OnnxArtifact, SavedModelArtifact
-from w2s_export.rdf.description import Description, Sample
-from w2s_export.rdf.metadata import default_metadata
+from w2s_export.network import HaloMeasurement
+from w2s_export.rdf.description import Sample
 from w2s_export.rdf.v04 import rdf_04
 from w2s_export.rdf.v05 import rdf_05
-from w2s_export.restore.halo import HaloMeasurement
-from w2s_export.sources.npz_checkpoint import load_own
+from w2s_export.sources.load import load_network
 from w2s_export.verify.clients.jdll import normalise_as_jdll, plan, restore
 from w2s_export.verify.clients.jdll_axes import Failure, JdllError
 
@@ -31,18 +30,13 @@ HALO, MINIMUM = 14, 29  # of the default model, measured; the enlargement is 2
 
 def default_rdfs(tmp: Any) -> dict[str, dict[str, Any]]:
     """Both descriptions of the default model; the weights in them are any bytes."""
-    checkpoint = load_own(default_weights())
-    weights = tmp / "weights"
-    weights.write_bytes(b"any")
-    description = Description(
+    network = load_network(default_weights())
+    description = factories.description(
+        network,
+        factories.any_artifacts(tmp / "weights"),
+        Sample(np.zeros((1, 64, 64)), np.zeros((1, 128, 128), np.float32), None, ""),
         name="the-default",
-        metadata=default_metadata(checkpoint),
-        checkpoint=checkpoint,
-        onnx=OnnxArtifact(weights, "", opset=17, ir_version=8),
-        saved_model=SavedModelArtifact(weights, "", "2.21.0"),
-        sample=Sample(np.zeros((1, 64, 64)), np.zeros((1, 128, 128), np.float32), None, ""),
         halo=HaloMeasurement(HALO, MINIMUM, 1e-4, ()),
-        parity=(),
     )
     hashes = defaultdict(str)
     return {"0.4": rdf_04(description, hashes), "0.5": rdf_05(description, hashes)}
@@ -376,7 +370,7 @@ def test_percentiles_are_values_of_the_image() -> None:
 def test_its_normalisation_is_near_numpys(defaults: dict[str, Any], version: str) -> None:
     # Seen: nearest rank is within 5e-4 of numpy.
     image = np.random.default_rng(0).poisson(40, (1, 1, 256, 256)).astype(np.uint16)
-    how = load_own(default_weights()).normalisation
+    how = load_network(default_weights()).normalisation
     low, high = np.percentile(image, [how.low, how.high])
     difference = normalise_as_jdll(image, defaults[version]) - (image - low) / (high - low + 1e-6)
     assert abs(difference).max() < 5e-4

@@ -78,7 +78,7 @@ def of_another_image(good, other):
 
 
 def weights_of_another_model(good, other):
-    return exchange("weights.onnx", other.description.onnx.path.read_bytes())
+    return exchange("weights.onnx", other.description.artifact("onnx").path.read_bytes())
 
 
 def another_normalisation(good, other):

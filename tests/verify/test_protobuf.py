@@ -12,7 +12,7 @@ from w2s_export.verify.protobuf import WireError, read_onnx, read_saved_model
 def test_onnx_header_is_what_the_library_reads(good):
     import onnx
 
-    path = good.description.onnx.path
+    path = good.description.artifact("onnx").path
     model = onnx.load(path)
     header = read_onnx(path.read_bytes())
     assert header.ir_version == model.ir_version
@@ -46,7 +46,9 @@ def test_onnx_weights_are_no_inputs():
 def test_saved_model_header_is_what_tensorflow_reads(good):
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
-    with zipfile.ZipFile(good.description.saved_model.path) as archive:
+    with zipfile.ZipFile(
+        good.description.artifact("tensorflow_saved_model_bundle").path
+    ) as archive:
         data = archive.read("saved_model.pb")
     (graph,) = SavedModel.FromString(data).meta_graphs
     header = read_saved_model(data)
@@ -92,6 +94,6 @@ def test_no_bytes_make_it_stumble(data):
 
 
 def test_a_truncated_file_is_refused(good):
-    data = good.description.onnx.path.read_bytes()
+    data = good.description.artifact("onnx").path.read_bytes()
     with pytest.raises(WireError, match="truncated"):
         read_onnx(data[: len(data) // 2])

@@ -70,7 +70,7 @@ def edit_onnx(edit: Callable[[Any], None]) -> Callable[[Any], Change]:
     def change(good) -> Change:
         import onnx
 
-        model = onnx.load(good.description.onnx.path)
+        model = onnx.load(good.description.artifact("onnx").path)
         edit(model)
         return exchange(ONNX, model.SerializeToString())
 
@@ -114,7 +114,9 @@ def rezip(edit: Callable[[dict[str, bytes]], None]) -> Callable[[Any], Change]:
     """Edit the files inside the zipped SavedModel."""
 
     def change(good) -> Change:
-        with zipfile.ZipFile(good.description.saved_model.path) as archive:
+        with zipfile.ZipFile(
+            good.description.artifact("tensorflow_saved_model_bundle").path
+        ) as archive:
             files = {name: archive.read(name) for name in archive.namelist()}
         edit(files)
         stream = io.BytesIO()

@@ -81,11 +81,11 @@ def test_a_good_export_passes(good, tmp_path, monkeypatch):
 
 
 def other_onnx(good, other):
-    return exchange("weights.onnx", other.description.onnx.path.read_bytes())
+    return exchange("weights.onnx", other.description.artifact("onnx").path.read_bytes())
 
 
 def other_saved_model(good, other):
-    data = other.description.saved_model.path.read_bytes()
+    data = other.description.artifact("tensorflow_saved_model_bundle").path.read_bytes()
     return exchange("tensorflow_saved_model_bundle.zip", data)
 
 
@@ -179,7 +179,7 @@ def nested_saved_model(good, other):
 
     stream = io.BytesIO()
     with (
-        zipfile.ZipFile(good.description.saved_model.path) as before,
+        zipfile.ZipFile(good.description.artifact("tensorflow_saved_model_bundle").path) as before,
         zipfile.ZipFile(stream, "w") as after,
     ):
         for name in before.namelist():
@@ -248,7 +248,7 @@ def test_files_that_are_loaded_already_are_not_run_again(good, without_core):
             ran.append(batch.shape)
             return self.runtime(batch)
 
-    sha256 = good.description.onnx.sha256
+    sha256 = good.description.artifact("onnx").sha256
     loaded = {**good.loaded, sha256: CachingRuntime(Counted(good.loaded[sha256]))}
     first = verify_packages(good.packages, good.source, good.description, loaded=loaded)
     assert first.passed

@@ -134,13 +134,11 @@ def _check(pair: PairFiles, first: PairFiles, example: PairImages, scale: int) -
 
 
 def _check_network(path: Path, network: Network, scale: int, low: int, high: int) -> None:
-    config = network.config
-    if config.scale != scale:
+    known = network.network
+    if known.scale != scale:
+        raise ConfigError(f"{path}: enlarges {known.scale}×, the targets are {scale}× their inputs")
+    if (known.channels_in, known.channels_out) != (low, high):
         raise ConfigError(
-            f"{path}: enlarges {config.scale}×, the targets are {scale}× their inputs"
-        )
-    if (config.in_nc, config.out_nc) != (low, high):
-        raise ConfigError(
-            f"{path}: takes {config.in_nc} channels and gives {config.out_nc}, the pairs have "
-            f"{low} and {high}"
+            f"{path}: takes {known.channels_in} channels and gives {known.channels_out}, the "
+            f"pairs have {low} and {high}"
         )

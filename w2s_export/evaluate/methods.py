@@ -15,7 +15,7 @@ from w2s_export.errors import ConfigError
 from w2s_export.metrics.scores import bicubic
 from w2s_export.restore.halo import measure_halo
 from w2s_export.restore.tiling import restore_tiled
-from w2s_export.sources.load import load_checkpoint
+from w2s_export.sources.load import load_network
 
 BICUBIC = "bicubic"
 
@@ -56,27 +56,22 @@ class Network:
         tile: height and width that a tile restores, input pixels.
 
     Raises:
-        CheckpointError: see `load_checkpoint`.
+        CheckpointError: see `load_network`.
         ConfigError: neither the checkpoint nor the caller knows the normalisation.
     """
 
     def __init__(
         self, path: Path, name: str, normalisation: Normalisation | None, tile: int
     ) -> None:
-        from w2s_export.networks.rrdbnet import build_generator, set_weights
-        from w2s_export.runtime.keras import KerasRuntime
-
-        checkpoint = load_checkpoint(path)
-        how = checkpoint.normalisation or normalisation
+        network = load_network(path)
+        how = network.normalisation or normalisation
         if how is None:
             raise ConfigError(
                 f"{path}: does not record how its images were normalised; give --normalisation, "
                 "e.g. percentile:1:99.8"
             )
-        self.name, self.config, self._how, self._tile = name, checkpoint.config, how, tile
-        model = build_generator(checkpoint.config)
-        set_weights(model, checkpoint.config, checkpoint.weights)
-        self._runtime = KerasRuntime(model)
+        self.name, self.network, self._how, self._tile = name, network, how, tile
+        self._runtime = network.reference()
         self._halo: int | None = None
 
     def __call__(self, image: NDArray[Any]) -> NDArray[np.floating]:
@@ -84,14 +79,14 @@ class Network:
         x = normalise(image, self._how)
         if self._halo is None:
             part = x[:, :_MEASURED, :_MEASURED]
-            self._halo = measure_halo(self._runtime, part, self.config).halo
+            self._halo = measure_halo(self._runtime, part, self.network).halo
         return restore_tiled(
             self._runtime,
             x,
-            scale=self.config.scale,
+            scale=self.network.scale,
             halo=self._halo,
             tile=self._tile,
-            step=self.config.pixel_unshuffle,
+            step=self.network.step,
         )
 
 

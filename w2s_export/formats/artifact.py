@@ -1,35 +1,28 @@
-"""What a conversion hands on: a file, its hash, and the versions clients ask about."""
+"""What a format hands on: a written file and its hash."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 
-INPUT_ID = "input"
-"""Name of the input tensor in the ONNX file, the SavedModel's signature and the rdf."""
-OUTPUT_ID = "output"
-"""Name of the output tensor in the ONNX file, the SavedModel's signature and the rdf."""
-
-
-class ConversionError(RuntimeError):
-    """A conversion that broke its own promise: a bug of ours or of a converter, not of the user."""
+from w2s_export.io.files import sha256_of, write_atomically
 
 
 @dataclass(frozen=True, slots=True)
-class OnnxArtifact:
-    """A single-file ONNX model, float32 NCHW in and out."""
+class Artifact:
+    """A network written in one format, float32 NCHW in and out."""
 
+    format: str
+    """Key of the format, e.g. `onnx`."""
     path: Path
     sha256: str
-    opset: int
-    ir_version: int
 
 
-@dataclass(frozen=True, slots=True)
-class SavedModelArtifact:
-    """A zipped TensorFlow SavedModel, float32 NCHW in and out, its files at the zip's root."""
+def write_artifact(key: str, path: Path, content: bytes) -> Artifact:
+    """Write the file at once or not at all.
 
-    path: Path
-    sha256: str
-    tensorflow_version: str
-    """Version that wrote it; it loads in 1.15 and later."""
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_atomically(path, content)
+    return Artifact(key, path, sha256_of(path))

@@ -16,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
-from w2s_export.errors import ConfigError
-from w2s_export.formats.artifact import ConversionError
-from w2s_export.networks.layout import parameter_count
-from w2s_export.networks.rrdbnet import check_weights, get_weights
+from w2s_export.errors import ConfigError, ConversionError
+from w2s_export.networks.layout import check_weights, parameter_count
+from w2s_export.networks.rrdbnet import get_weights
 
 if TYPE_CHECKING:
     import keras

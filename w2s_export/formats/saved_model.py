@@ -8,48 +8,65 @@ the attribute `debug_name`.
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-from w2s_export.config import GeneratorConfig
-from w2s_export.formats.artifact import INPUT_ID, OUTPUT_ID, ConversionError, SavedModelArtifact
+from w2s_export.errors import ConversionError
+from w2s_export.formats.artifact import Artifact, write_artifact
 from w2s_export.formats.tf_graph import write_graph
-from w2s_export.io.files import sha256_of, write_atomically
+from w2s_export.graph.model import INPUT_ID, OUTPUT_ID
 from w2s_export.runtime.saved_model import GRAPH_FILE, OPERATIONS, SIGNATURE
 
 if TYPE_CHECKING:
-    import keras
     import tensorflow as tf
 
-_log = logging.getLogger(__name__)
+    from w2s_export.network import Network
+    from w2s_export.runtime.protocol import Runtime
+
+KEY = "tensorflow_saved_model_bundle"
+FILE = "tensorflow_saved_model_bundle.zip"
+TITLE = "TensorFlow SavedModel"
+
+_STATED_VERSION = {
+    # DeepImageJ 3.1's newest engine; JDLL drops a model whose TensorFlow weights state no version.
+    "0.4": "2.7.0",
+    # What conda-forge has and the zoo tests with; the file itself loads from TensorFlow 1.15 on.
+    "0.5": "2.16.1",
+}
 
 
-def to_saved_model(model: keras.Model, config: GeneratorConfig, path: Path) -> SavedModelArtifact:
-    """Write the generator as a zipped SavedModel. The same model gives the same bytes.
-
-    Args:
-        model: a generator of `networks.build_generator(config)`.
-        config: its architecture.
-        path: file to write, `.zip`.
+def write(network: Network, path: Path) -> Artifact:
+    """Write the network as a zipped SavedModel. The same network gives the same bytes.
 
     Raises:
-        CheckpointMismatchError: the weights hold NaN or infinity.
-        ConfigError: the network is too large for a single file.
         OutputError: the file cannot be written.
         ConversionError: the graph holds an operation that TensorFlow 1.15 may not know.
     """
-    import tensorflow as tf
+    from w2s_export.networks.rrdbnet import build_generator, set_weights
 
-    graph = write_graph(model, config)
+    checkpoint = network.checkpoint
+    assert checkpoint is not None  # noqa: S101 - until the graph itself is written down
+    model = build_generator(checkpoint.config)
+    set_weights(model, checkpoint.config, checkpoint.weights)
+    graph = write_graph(model, checkpoint.config)
     if extra := {operation.type for operation in graph.get_operations()} - OPERATIONS:
         raise ConversionError(f"operations {sorted(extra)} may be unknown to TensorFlow 1.15")
-    write_atomically(path, _zipped(_serialised(graph)))
-    _log.info("wrote %s: TensorFlow %s", path, tf.__version__)
-    return SavedModelArtifact(path, sha256_of(path), tf.__version__)
+    return write_artifact(KEY, path, _zipped(_serialised(graph)))
+
+
+def rdf_entry(format_version: str) -> dict[str, Any]:
+    """What an rdf's `weights` says of it beside source and hash."""
+    return {"tensorflow_version": _STATED_VERSION[format_version]}
+
+
+def load(path: Path) -> Runtime:
+    """The file in TensorFlow, as DeepImageJ's Java client loads it."""
+    from w2s_export.runtime.saved_model import SavedModelRuntime
+
+    return SavedModelRuntime(path)
 
 
 def _serialised(graph: tf.Graph) -> bytes:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
-from w2s_export.formats.artifact import INPUT_ID, OUTPUT_ID
 from w2s_export.formats.layers import Operations, finite_weights, follow
+from w2s_export.graph.model import INPUT_ID, OUTPUT_ID
 
 if TYPE_CHECKING:
     import keras

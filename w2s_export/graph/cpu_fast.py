@@ -17,17 +17,16 @@ file stays the reference, and this one serves restoration alone. It takes one im
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
-from w2s_export.formats.artifact import INPUT_ID, OUTPUT_ID, ConversionError, OnnxArtifact
-from w2s_export.formats.onnx import IR_VERSION, OPSET, described
+from w2s_export.errors import ConversionError
+from w2s_export.graph.model import INPUT_ID, OUTPUT_ID
+from w2s_export.graph.rrdbnet import Weights, rrdbnet_model
 from w2s_export.graph.tile_rows import (
     BLOCK,
     ROWS,
@@ -46,41 +45,34 @@ from w2s_export.graph.winograd import (
     phase_kernels,
 )
 from w2s_export.graph.writer import GraphWriter, integers
-from w2s_export.io.files import sha256_of, write_atomically
-from w2s_export.networks.layout import conv_name, upsampling_steps
-from w2s_export.networks.rrdbnet import check_weights
+from w2s_export.networks.layout import check_weights, conv_name, upsampling_steps
 
-Weights = Mapping[str, NDArray[np.float32]]
-
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import onnx
 
 
-def to_cpu_fast(config: GeneratorConfig, weights: Weights, path: Path) -> OnnxArtifact:
-    """Write the network as ONNX for fast inference on a CPU. The same weights give the same bytes.
+def write_cpu_fast(config: GeneratorConfig, weights: Weights) -> onnx.ModelProto:
+    """The network as an ONNX model for fast inference on a CPU. The same weights, the same bytes.
 
     Args:
         config: the architecture.
         weights: by name, as `networks.layout.tensor_shapes` names them.
-        path: file to write, `.onnx`.
 
     Raises:
         CheckpointMismatchError: the weights do not fit, or hold NaN or infinity.
-        OutputError: the file cannot be written.
-        ConversionError: the ONNX checker refuses the file.
+        ConversionError: the ONNX checker refuses the graph.
     """
     from onnx import checker
 
     check_weights(config, weights)
     writer = GraphWriter()
     _write_network(_Layers(writer, config, weights))
-    proto = described(writer, config, batch=1)
+    model = rrdbnet_model(writer, config, batch=1)
     try:
-        checker.check_model(proto, full_check=True)
+        checker.check_model(model, full_check=True)
     except Exception as error:
         raise ConversionError(f"the ONNX checker refuses the fast graph: {error}") from error
-    write_atomically(path, proto.SerializeToString(deterministic=True))
-    _log.info("wrote %s: %d nodes, opset %d", path, len(writer.nodes), OPSET)
-    return OnnxArtifact(path, sha256_of(path), OPSET, IR_VERSION)
+    return model
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,14 @@ is 3×3, stride 1, zero padded, with bias. Names follow BasicSR's RRDBNet, with 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
+from w2s_export.errors import CheckpointMismatchError
 
 
 class Conv(NamedTuple):
@@ -72,3 +76,32 @@ def multiplications(config: GeneratorConfig) -> float:
 def parameter_count(config: GeneratorConfig) -> int:
     """Number of trainable parameters: 16,621,825 for the default configuration."""
     return sum((9 * conv.inputs + 1) * conv.outputs for conv in convolutions(config))
+
+
+def check_weights(config: GeneratorConfig, weights: Mapping[str, NDArray[Any]]) -> None:
+    """Assert that `weights` fill the network of `config` exactly and are finite.
+
+    Raises:
+        CheckpointMismatchError: names the first tensor of each kind at fault.
+    """
+    shapes = tensor_shapes(config)
+    left_over = [name for name in weights if name not in shapes]
+    missing = [name for name in shapes if name not in weights]
+    wrong = [name for name in shapes if name in weights and weights[name].shape != shapes[name]]
+    faults = []
+    if left_over:
+        faults.append(f"{len(left_over)} tensors fit no layer, first '{left_over[0]}'")
+    if missing:
+        faults.append(f"{len(missing)} layers have no tensor, first '{missing[0]}'")
+    if wrong:
+        name = wrong[0]
+        faults.append(
+            f"{len(wrong)} tensors have another shape, first '{name}': "
+            f"got {weights[name].shape}, the network needs {shapes[name]}"
+        )
+    if not faults:
+        bad = [name for name in shapes if not np.isfinite(weights[name]).all()]
+        if bad:
+            faults.append(f"{len(bad)} tensors hold NaN or infinity, first '{bad[0]}'")
+    if faults:
+        raise CheckpointMismatchError("; ".join(faults))

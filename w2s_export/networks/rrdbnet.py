@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from w2s_export.config import GeneratorConfig
-from w2s_export.errors import CheckpointMismatchError
-from w2s_export.networks.layout import convolutions, tensor_shapes, upsampling_steps
+from w2s_export.networks.layout import check_weights, convolutions, upsampling_steps
 
 if TYPE_CHECKING:
     import keras
@@ -82,32 +81,3 @@ def set_weights(
         layers[conv.name].set_weights(
             [weights[f"{conv.name}/kernel"], weights[f"{conv.name}/bias"]]
         )
-
-
-def check_weights(config: GeneratorConfig, weights: Mapping[str, np.ndarray]) -> None:
-    """Assert that `weights` fill the network of `config` exactly and are finite.
-
-    Raises:
-        CheckpointMismatchError: names the first tensor of each kind at fault.
-    """
-    shapes = tensor_shapes(config)
-    left_over = [name for name in weights if name not in shapes]
-    missing = [name for name in shapes if name not in weights]
-    wrong = [name for name in shapes if name in weights and weights[name].shape != shapes[name]]
-    faults = []
-    if left_over:
-        faults.append(f"{len(left_over)} tensors fit no layer, first '{left_over[0]}'")
-    if missing:
-        faults.append(f"{len(missing)} layers have no tensor, first '{missing[0]}'")
-    if wrong:
-        name = wrong[0]
-        faults.append(
-            f"{len(wrong)} tensors have another shape, first '{name}': "
-            f"got {weights[name].shape}, the network needs {shapes[name]}"
-        )
-    if not faults:
-        bad = [name for name in shapes if not np.isfinite(weights[name]).all()]
-        if bad:
-            faults.append(f"{len(bad)} tensors hold NaN or infinity, first '{bad[0]}'")
-    if faults:
-        raise CheckpointMismatchError("; ".join(faults))

@@ -17,7 +17,7 @@ import yaml
 from numpy.typing import NDArray
 
 from w2s_export.errors import OutputError, PackageError
-from w2s_export.formats.artifact import OnnxArtifact, SavedModelArtifact
+from w2s_export.formats.artifact import Artifact
 from w2s_export.io.files import sha256_of
 from w2s_export.io.images import write_imagej_tiff
 from w2s_export.package.card import write_card
@@ -105,7 +105,7 @@ def write_zip(contents: Mapping[str, Path], target: Path) -> None:
 
 def _gather(description: Description, scratch: Path) -> dict[str, Path]:
     """Every file of a package but the rdf, by its name there."""
-    sample, normalisation = description.sample, description.checkpoint.normalisation
+    sample, normalisation = description.sample, description.network.normalisation
     texts = {
         files.README: write_card(description).encode(),
         files.COVER: draw_cover(description),
@@ -114,7 +114,7 @@ def _gather(description: Description, scratch: Path) -> dict[str, Path]:
         files.TEST_OUTPUT: _npy(sample.restored[np.newaxis]),
     }
     if normalisation is not None:
-        macro = preprocessing_macro(normalisation, description.checkpoint.config.in_nc)
+        macro = preprocessing_macro(normalisation, description.network.channels_in)
         texts[files.PREPROCESSING] = macro.encode()
     for name, data in texts.items():
         (scratch / name).write_bytes(data)
@@ -125,21 +125,15 @@ def _gather(description: Description, scratch: Path) -> dict[str, Path]:
         description.output_pixel_size_um,
     )
     named = {name: scratch / name for name in (*texts, files.SAMPLE_INPUT, files.SAMPLE_OUTPUT)}
-    return {**named, **{name: artifact.path for name, artifact in _weights(description).items()}}
+    return {**named, **{name: artifact.path for name, artifact in _written(description).items()}}
 
 
-def _weights(description: Description) -> dict[str, OnnxArtifact | SavedModelArtifact]:
-    weights: dict[str, OnnxArtifact | SavedModelArtifact] = {
-        files.ONNX: description.onnx,
-        files.SAVED_MODEL: description.saved_model,
-    }
-    if description.cpu_fast is not None:
-        weights[files.CPU_FAST] = description.cpu_fast
-    return weights
+def _written(description: Description) -> dict[str, Artifact]:
+    return {**description.weights, **description.attached}
 
 
 def _check_weights(description: Description, hashes: Mapping[str, str]) -> None:
-    for name, artifact in _weights(description).items():
+    for name, artifact in _written(description).items():
         if hashes[name] != artifact.sha256:
             raise PackageError(
                 f"{artifact.path}: is not the file that was converted (SHA-256 "

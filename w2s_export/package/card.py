@@ -5,7 +5,9 @@ from __future__ import annotations
 from string import Template
 
 from w2s_export.config import FixedRangeNormalisation
-from w2s_export.formats.artifact import OUTPUT_ID
+from w2s_export.formats import cpu_fast
+from w2s_export.formats.registry import format_of
+from w2s_export.graph.model import OUTPUT_ID
 from w2s_export.rdf import description as files
 from w2s_export.rdf.description import Description
 from w2s_export.rdf.metadata import Citation
@@ -20,7 +22,7 @@ _LIMITS = (
 )
 
 _CPU_FAST = (
-    f" The attachment `{files.CPU_FAST}` is the same network in fewer multiplications, for "
+    f" The attachment `{cpu_fast.FILE}` is the same network in fewer multiplications, for "
     "`w2s-export restore --cpu-fast`."
 )
 
@@ -29,14 +31,14 @@ def write_card(description: Description) -> str:
     """Fill the template. The same description gives the same text."""
     template = asset("bioimageio/templates/README.md").read_text(encoding="utf-8")
     metadata = description.metadata
-    normalisation = description.checkpoint.normalisation
+    normalisation = description.network.normalisation
     name = description.name
     return Template(template).substitute(
         name=name,
         description=metadata.description,
         about=_about(description),
         cover=files.COVER,
-        channels=_count(description.checkpoint.config.in_nc, "channel"),
+        channels=_count(description.network.channels_in, "channel"),
         minimum=description.minimum,
         multiples=f", multiples of {description.step}" if description.step > 1 else "",
         pixel_size=_pixel_size(description),
@@ -64,14 +66,18 @@ def write_card(description: Description) -> str:
 
 
 def _about(description: Description) -> str:
-    config = description.checkpoint.config
+    network = description.network
+    family = ", the generator of ESRGAN" if network.checkpoint is not None else ""
+    titles = [format_of(artifact.format).TITLE for artifact in description.weights.values()]
+    held = (
+        f"twice, as {' and as '.join(titles)}, with the same weights"
+        if len(titles) > 1
+        else (f"as {titles[0]}")
+    )
     return (
-        f"The network is an RRDBNet, the generator of ESRGAN: {config.nb} residual-in-residual "
-        f"dense block{'s' * (config.nb != 1)}, {config.nf} features, "
-        f"{_count(config.in_nc, 'channel')} in, "
-        f"{config.out_nc} out, {config.scale}× enlargement. The package holds it twice, as ONNX "
-        "and as TensorFlow SavedModel, with the same weights."
-        f"{_CPU_FAST * (description.cpu_fast is not None)}"
+        f"The network is {network.architecture}{family}: {_count(network.channels_in, 'channel')} "
+        f"in, {network.channels_out} out, {network.scale}× enlargement. The package holds it "
+        f"{held}.{_CPU_FAST * bool(description.attached)}"
     )
 
 
@@ -84,7 +90,7 @@ def _bracketed(value: str) -> str:
 
 
 def _pixel_size(description: Description) -> str:
-    trained = description.checkpoint.provenance.pixel_size_um
+    trained = description.network.provenance.pixel_size_um
     if trained is not None:
         return (
             f"- A pixel size near {trained:.4g} µm, as in training; rescale other images first. "
@@ -100,7 +106,7 @@ def _pixel_size(description: Description) -> str:
 
 
 def _normalisation(description: Description) -> str:
-    how = description.checkpoint.normalisation
+    how = description.network.normalisation
     if how is None:
         return "that is, the network takes them as they are"
     if isinstance(how, FixedRangeNormalisation):
@@ -120,14 +126,14 @@ def _tile(description: Description) -> str:
     for length in description.sample.image.shape[1:]:
         wanted = min(length + 2 * description.halo.halo, 3 * length)
         sides.append(wanted // description.step * description.step)
-    return ",".join(str(side) for side in (*sides, description.checkpoint.config.in_nc))
+    return ",".join(str(side) for side in (*sides, description.network.channels_in))
 
 
 def _scores(description: Description) -> str:
     # Those of the validation chose the weights, so they flatter.
     scores = {
         name: value
-        for name, value in description.checkpoint.provenance.scores.items()
+        for name, value in description.network.provenance.scores.items()
         if not name.startswith("validation_") and name != "fields"
     }
     if not scores:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from w2s_export.config import Normalisation, PercentileNormalisation
-from w2s_export.errors import PackageError
-from w2s_export.formats.artifact import ConversionError
+from w2s_export.errors import ConversionError, PackageError
+from w2s_export.formats import cpu_fast as fast_format
+from w2s_export.formats import onnx as onnx_format
 from w2s_export.io.files import sha256_of
+from w2s_export.network import Network
 from w2s_export.package.opening import OpenedPackage, open_package
 from w2s_export.package.sample import read_sample
-from w2s_export.rdf.description import CPU_FAST, ONNX
 from w2s_export.resources import DEFAULT_MODEL, asset
-from w2s_export.restore.network import Model, Network
+from w2s_export.restore.network import Model, ReadyNetwork, model_of
 from w2s_export.restore.record import identity
-from w2s_export.sources.checkpoint import Checkpoint
-from w2s_export.sources.load import load_checkpoint
+from w2s_export.sources.load import load_network
 
 _LARGEST_ONNX = 2 << 30
 _CROP = (61, 93)
@@ -38,10 +36,11 @@ class PackagedNetwork:
 
     path: Path
     model: Model
+    network: Network
     cpu_fast: bool = False
     """Restore by the fast CPU graph attached to it."""
 
-    def open(self, folder: Path) -> Network:
+    def open(self, folder: Path) -> ReadyNetwork:
         """Unpack the ONNX file into the folder.
 
         Raises:
@@ -49,22 +48,20 @@ class PackagedNetwork:
         """
         package = open_package(self.path)
         entry = _attached(package) if self.cpu_fast else package.rdf["weights"]["onnx"]
-        target = _unpacked(package, entry, folder / ONNX)
-        halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model.config.scale)
-        network = Network(self.model, target, halo, minimum)
-        return network.by_cpu_fast(target) if self.cpu_fast else self._with_fast(package, network)
-
-    def _with_fast(self, package: OpenedPackage, network: Network) -> Network:
-        """The network that may be restored by the fast graph too: the package's, or one made."""
-        fast = network.onnx.with_name(CPU_FAST)
-        if package.rdf["config"]["w2s_export"].get("cpu_fast") is not None:
-            return replace(network, fast=lambda: _unpacked(package, _attached(package), fast))
-        return _with_made(network, self.path, fast)
+        target = _unpacked(package, entry, folder / onnx_format.FILE)
+        halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model.scale)
+        ready = ReadyNetwork(self.model, target, halo, minimum)
+        if self.cpu_fast:
+            return ready.by_cpu_fast(target)
+        fast = folder / fast_format.FILE
+        if package.rdf["config"]["w2s_export"].get(fast_format.KEY) is not None:
+            return replace(ready, fast=lambda: _unpacked(package, _attached(package), fast))
+        return _with_made(ready, self.network, fast)
 
 
 @dataclass(frozen=True, slots=True)
 class BareWeights:
-    """Weights of any format: converted to ONNX, their halo measured.
+    """Weights of any format: written as ONNX, their halo measured.
 
     The halo is measured on the sample of the default model, as an export without `--sample` does:
     so it is the same whichever images are restored, and a second run continues the first. The
@@ -75,21 +72,42 @@ class BareWeights:
 
     path: Path
     model: Model
-    scale: int | None
+    network: Network
     cpu_fast: bool = False
     """Restore by the fast CPU graph, once it has been compared with the direct one."""
 
-    def open(self, folder: Path) -> Network:
-        """Convert, in a process of its own: TensorFlow's memory goes with it.
+    def open(self, folder: Path) -> ReadyNetwork:
+        """Write the files into the folder.
 
         Raises:
-            W2SExportError: the weights cannot be converted.
+            W2SExportError: the network cannot be written.
         """
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            network = process.submit(_convert, self, folder).result()
-        if self.cpu_fast or self.path.suffix != ".npz":  # others would load a framework here
-            return network
-        return _with_made(network, self.path, folder / CPU_FAST)
+        import numpy as np
+
+        from w2s_export.data.normalise import normalise
+        from w2s_export.metrics.parity import compare
+        from w2s_export.restore.halo import measure_halo
+
+        network = self.network
+        onnx = onnx_format.write(network, folder / onnx_format.FILE).path
+        file = asset(f"models/{DEFAULT_MODEL}/sample_input.tif")
+        sample = read_sample(file, network.channels_in, repeat_channels=True).cut(network)
+        image = normalise(sample.pixels, self.model.normalisation)
+        direct = onnx_format.load(onnx)
+        halo = measure_halo(direct, image, network)
+        ready = ReadyNetwork(self.model, onnx, halo.halo, halo.minimum)
+        if not self.cpu_fast:
+            return _with_made(ready, network, folder / fast_format.FILE)
+        fast = fast_format.write(network, folder / fast_format.FILE).path
+        height, width = (network.step * side for side in _CROP)
+        crop = image[np.newaxis, :, :height, :width]
+        row = compare("the fast CPU graph", "crop", direct(crop), fast_format.load(fast)(crop))
+        if not row.max_relative <= CPU_FAST_TOLERANCE:
+            raise ConversionError(
+                f"{self.path}: the fast CPU graph is {row.max_relative:.1e} of the range from the "
+                f"direct one, more than {CPU_FAST_TOLERANCE:.0e}; restore without --cpu-fast"
+            )
+        return ready.by_cpu_fast(fast)
 
 
 def read_package(path: Path, *, cpu_fast: bool = False) -> PackagedNetwork:
@@ -104,8 +122,8 @@ def read_package(path: Path, *, cpu_fast: bool = False) -> PackagedNetwork:
         PackageError: not a safe zip, or one without the fast CPU graph that is asked for.
     """
     package = open_package(path)  # checks every member before anything is read
-    checkpoint = load_checkpoint(path)
-    return _packaged(package, checkpoint, checkpoint.normalisation, cpu_fast)
+    network = load_network(path)
+    return _packaged(package, network, network.normalisation, cpu_fast)
 
 
 def read_weights(
@@ -124,23 +142,23 @@ def read_weights(
         cpu_fast: restore by the fast CPU graph.
 
     Raises:
-        CheckpointError: no weights of this family.
+        CheckpointError: no weights that this tool can use.
         PackageError: a package without the fast CPU graph that is asked for.
     """
-    checkpoint = load_checkpoint(path, scale=scale)
-    how = normalisation or checkpoint.normalisation
-    if checkpoint.source_format == "package":
-        return _packaged(open_package(path), checkpoint, how, cpu_fast)
-    model = _model(path, checkpoint, how or PercentileNormalisation())
-    return BareWeights(path, model, scale, cpu_fast)
+    network = load_network(path, scale=scale)
+    how = normalisation or network.normalisation
+    if network.source_format == "package":
+        return _packaged(open_package(path), network, how, cpu_fast)
+    model = _model(path, network, how or PercentileNormalisation())
+    return BareWeights(path, model, network, cpu_fast)
 
 
 def _packaged(
-    package: OpenedPackage, checkpoint: Checkpoint, how: Normalisation | None, cpu_fast: bool
+    package: OpenedPackage, network: Network, how: Normalisation | None, cpu_fast: bool
 ) -> PackagedNetwork:
     if cpu_fast:
         _attached(package)
-    return PackagedNetwork(package.path, _model(package.path, checkpoint, how), cpu_fast)
+    return PackagedNetwork(package.path, _model(package.path, network, how), network, cpu_fast)
 
 
 def _attached(package: OpenedPackage) -> Mapping[str, str]:
@@ -175,56 +193,17 @@ def _unpacked(package: OpenedPackage, entry: Mapping[str, Any], target: Path) ->
     return target
 
 
-def _with_made(network: Network, weights: Path, fast: Path) -> Network:
+def _with_made(ready: ReadyNetwork, network: Network, fast: Path) -> ReadyNetwork:
     """The network, with the fast graph made of its weights when it is wanted, if that may pay."""
-    from w2s_export.graph.cpu_fast import to_cpu_fast
-
-    def made() -> Path:
-        checkpoint = load_checkpoint(weights, scale=network.scale)
-        return to_cpu_fast(checkpoint.config, checkpoint.weights, fast).path
-
-    pays = network.model.config.nf >= _FEATURES_THAT_PAY
-    return replace(network, fast=made) if pays else network
+    checkpoint = network.checkpoint
+    if checkpoint is None or checkpoint.config.nf < _FEATURES_THAT_PAY:
+        return ready
+    return replace(ready, fast=lambda: fast_format.write(network, fast).path)
 
 
-def _model(path: Path, checkpoint: Checkpoint, how: Normalisation | None) -> Model:
-    name = checkpoint.provenance.name or path.name.split(".")[0]
-    return Model(name, checkpoint.config, how, identity(path))
-
-
-def _convert(bare: BareWeights, folder: Path) -> Network:
-    import numpy as np
-
-    from w2s_export.data.normalise import normalise
-    from w2s_export.formats.onnx import to_onnx
-    from w2s_export.graph.cpu_fast import to_cpu_fast
-    from w2s_export.metrics.parity import compare
-    from w2s_export.networks.rrdbnet import build_generator, set_weights
-    from w2s_export.restore.halo import measure_halo
-    from w2s_export.runtime.onnx_runtime import OnnxRuntime
-
-    checkpoint = load_checkpoint(bare.path, scale=bare.scale)
-    generator = build_generator(checkpoint.config)
-    set_weights(generator, checkpoint.config, checkpoint.weights)
-    onnx = to_onnx(generator, checkpoint.config, folder / ONNX).path
-    file = asset(f"models/{DEFAULT_MODEL}/sample_input.tif")
-    sample = read_sample(file, checkpoint.config, repeat_channels=True).cut(checkpoint.config)
-    image = normalise(sample.pixels, bare.model.normalisation)
-    direct = OnnxRuntime(onnx)
-    halo = measure_halo(direct, image, checkpoint.config)
-    network = Network(bare.model, onnx, halo.halo, halo.minimum)
-    if not bare.cpu_fast:
-        return network
-    fast = to_cpu_fast(checkpoint.config, checkpoint.weights, folder / CPU_FAST).path
-    height, width = (checkpoint.config.pixel_unshuffle * side for side in _CROP)
-    crop = image[np.newaxis, :, :height, :width]
-    row = compare("the fast CPU graph", "crop", direct(crop), OnnxRuntime(fast)(crop))
-    if not row.max_relative <= CPU_FAST_TOLERANCE:
-        raise ConversionError(
-            f"{bare.path}: the fast CPU graph is {row.max_relative:.1e} of the range from the "
-            f"direct one, more than {CPU_FAST_TOLERANCE:.0e}; restore without --cpu-fast"
-        )
-    return network.by_cpu_fast(fast)
+def _model(path: Path, network: Network, how: Normalisation | None) -> Model:
+    name = network.provenance.name or path.name.split(".")[0]
+    return model_of(network, name, how, identity(path))
 
 
 def _halo_and_minimum(path: Path, rdf: Mapping[str, Any], scale: int) -> tuple[int, int]:

@@ -6,21 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from w2s_export.config import Frozen, GeneratorConfig, parse_config
+from w2s_export.config import parse_config
 from w2s_export.errors import ConfigError, PackageError
 from w2s_export.package.opening import open_package
 from w2s_export.package.sample import RawSample, read_sample
-from w2s_export.rdf.description import SAMPLE_INPUT, Description
+from w2s_export.rdf.description import SAMPLE_INPUT
 from w2s_export.rdf.metadata import Metadata
-
-
-class Record(Frozen):
-    """`config.w2s_export.export` of the rdf."""
-
-    metadata: Metadata
-    """All that people wrote about the model, and its name."""
-    sample_name: str
-    """Where the sample image comes from."""
+from w2s_export.rdf.shared_fields import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +23,12 @@ class Recorded:
     sample: RawSample
 
 
-def record(description: Description) -> dict[str, object]:
-    """What `read_recorded` reads back, as plain values for the rdf."""
-    named = description.metadata.model_copy(update={"name": description.name})
-    kept = Record(metadata=named, sample_name=description.sample.name)
-    return kept.model_dump(mode="json", exclude_defaults=True)
-
-
-def read_recorded(path: Path, config: GeneratorConfig) -> Recorded:
+def read_recorded(path: Path, channels: int) -> Recorded:
     """Read metadata and sample of a package that `checkpoint.package` could read.
 
     Args:
         path: either zip of a package.
-        config: architecture of its network.
+        channels: of its network's input.
 
     Raises:
         PackageError: unsafe or damaged, or its record was edited into something unusable.
@@ -57,5 +42,5 @@ def read_recorded(path: Path, config: GeneratorConfig) -> Recorded:
         raise PackageError(f"{error}; give --metadata and --sample") from None
     with TemporaryDirectory(prefix="w2s-export-") as folder:
         package.extract(Path(folder), SAMPLE_INPUT)
-        sample = read_sample(Path(folder) / SAMPLE_INPUT, config)
+        sample = read_sample(Path(folder) / SAMPLE_INPUT, channels)
     return Recorded(kept.metadata, replace(sample, name=kept.sample_name))

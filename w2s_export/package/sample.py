@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.config import GeneratorConfig
 from w2s_export.errors import ImageError
 from w2s_export.io.images import read_image
-from w2s_export.networks.layout import multiplications
+
+if TYPE_CHECKING:
+    from w2s_export.network import Network
 
 logger = logging.getLogger(__name__)
 
@@ -32,16 +33,16 @@ class RawSample:
     pixel_size_um: float | None
     name: str
 
-    def cut(self, config: GeneratorConfig, least: int = 0) -> RawSample:
+    def cut(self, network: Network, least: int = 0) -> RawSample:
         """The busiest part of it, of a size worth shipping.
 
         Args:
-            config: the network's architecture: the larger it is, the smaller the part.
+            network: the larger it is, the smaller the part.
             least: height and width it should have at least, as far as the image has them.
         """
-        step = config.pixel_unshuffle
-        side = int(np.sqrt(_WORK / multiplications(config))) // 32 * 32
-        side = max(SMALLEST, min(_LARGEST, side), -(-least // 32) * 32)
+        step = network.step
+        side = int(np.sqrt(_WORK / network.facts.multiplications)) // 32 * 32
+        side = max(SMALLEST, min(_LARGEST, side), -(-max(least, network.minimum) // 32) * 32)
         _, height, width = self.pixels.shape
         h, w = (min(length, side) // step * step for length in (height, width))
         corners = [
@@ -60,7 +61,7 @@ class RawSample:
 
 def read_sample(
     path: Path,
-    config: GeneratorConfig,
+    channels: int,
     *,
     plane: int | None = None,
     repeat_channels: bool = False,
@@ -69,7 +70,7 @@ def read_sample(
 
     Args:
         path: TIFF or PNG.
-        config: the network's architecture.
+        channels: of the network's input.
         plane: which plane of a stack, counted from 0.
         repeat_channels: give a grey image to each channel of a colour network.
 
@@ -78,18 +79,16 @@ def read_sample(
             NaN or infinite pixels, constant, or smaller than 32 pixels.
     """
     image = read_image(path)
-    planes, channels, height, width = image.pixels.shape
-    if channels == 1 and repeat_channels:
-        channels = config.in_nc
-    if channels != config.in_nc:
+    planes, found, height, width = image.pixels.shape
+    if found == 1 and repeat_channels:
+        found = channels
+    if found != channels:
         advice = (
             "convert it to grey or split its channels (Fiji: Image ▸ Type ▸ 8-bit)"
-            if config.in_nc == 1
+            if channels == 1
             else "give a --sample with as many, or use --repeat-channels with a grey one"
         )
-        raise ImageError(
-            f"{path}: has {channels} channels, the network takes {config.in_nc}; {advice}"
-        )
+        raise ImageError(f"{path}: has {found} channels, the network takes {channels}; {advice}")
     if plane is None and planes > 1:
         raise ImageError(f"{path}: holds {planes} planes; choose one with --plane 0…{planes - 1}")
     if plane is not None and not 0 <= plane < planes:

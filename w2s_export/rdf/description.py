@@ -11,20 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import PackageError
+from w2s_export.formats.registry import ATTACHMENTS, WEIGHTS, Format
 from w2s_export.rdf.metadata import Metadata, check_name
-from w2s_export.sources.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
-    from w2s_export.formats.artifact import OnnxArtifact, SavedModelArtifact
+    from w2s_export.formats.artifact import Artifact
     from w2s_export.metrics.parity import Parity
-    from w2s_export.restore.halo import HaloMeasurement
+    from w2s_export.network import HaloMeasurement, Network
 
 RDF = "rdf.yaml"
 README = "README.md"
 COVER = "cover.png"
-ONNX = "weights.onnx"
-SAVED_MODEL = "tensorflow_saved_model_bundle.zip"
-CPU_FAST = "cpu_fast.onnx"
 TEST_INPUT = "test_input.npy"
 TEST_OUTPUT = "test_output.npy"
 SAMPLE_INPUT = "sample_input.tif"
@@ -63,26 +60,24 @@ class Description:
 
     name: str
     metadata: Metadata
-    checkpoint: Checkpoint
-    onnx: OnnxArtifact
-    saved_model: SavedModelArtifact
+    network: Network
+    artifacts: tuple[Artifact, ...]
+    """The network in every format that the packages hold."""
     sample: Sample
     halo: HaloMeasurement
     parity: tuple[Parity, ...]
-    cpu_fast: OnnxArtifact | None = None
-    """The same network for faster restoration on a CPU: an attachment, never the weights."""
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        config = self.checkpoint.config
+        network = self.network
         image, restored = self.sample.image, self.sample.restored
-        if image.ndim != 3 or image.shape[0] != config.in_nc:
+        if image.ndim != 3 or image.shape[0] != network.channels_in:
             raise PackageError(
                 f"sample '{self.sample.name}' is {image.shape}; the network takes "
-                f"({config.in_nc}, height, width)"
+                f"({network.channels_in}, height, width)"
             )
         height, width = image.shape[1:]
-        expected = (config.out_nc, config.scale * height, config.scale * width)
+        expected = (network.channels_out, network.scale * height, network.scale * width)
         if restored.shape != expected:
             raise PackageError(
                 f"the restored sample is {restored.shape}, the network makes {expected}"
@@ -100,14 +95,36 @@ class Description:
             )
 
     @property
+    def weights(self) -> dict[str, Artifact]:
+        """The rdf's weights by their name in the zip, the parent first."""
+        return self._written(WEIGHTS)
+
+    @property
+    def attached(self) -> dict[str, Artifact]:
+        """Formats that travel beside the weights, by their name in the zip."""
+        return self._written(ATTACHMENTS)
+
+    def artifact(self, key: str) -> Artifact:
+        """The network in the format of this key.
+
+        Raises:
+            KeyError: it was not written in it.
+        """
+        return {artifact.format: artifact for artifact in self.artifacts}[key]
+
+    def _written(self, formats: tuple[Format, ...]) -> dict[str, Artifact]:
+        made = {artifact.format: artifact for artifact in self.artifacts}
+        return {known.FILE: made[known.KEY] for known in formats if known.KEY in made}
+
+    @property
     def scale(self) -> int:
         """Output pixels per input pixel."""
-        return self.checkpoint.config.scale
+        return self.network.scale
 
     @property
     def step(self) -> int:
         """Accepted heights and widths are `minimum` plus multiples of this, input pixels."""
-        return self.checkpoint.config.pixel_unshuffle
+        return self.network.step
 
     @property
     def minimum(self) -> int:
@@ -115,7 +132,7 @@ class Description:
 
         A multiple of the step, as JDLL wants, and more than two halos, as the formats want.
         """
-        least = max(self.halo.minimum, 2 * self.halo.halo + 1)
+        least = max(self.halo.minimum, 2 * self.halo.halo + 1, self.network.minimum)
         return -(-least // self.step) * self.step
 
     @property
@@ -135,9 +152,10 @@ class Description:
         return None if size is None else size / self.scale
 
 
-def attachments(hashes: Hashes) -> list[str]:
+def attachments(description: Description, hashes: Hashes) -> list[str]:
     """Files of a package that belong to no field of the rdf's own."""
-    return [name for name in (PREPROCESSING, POSTPROCESSING, CPU_FAST) if name in hashes]
+    names = (PREPROCESSING, POSTPROCESSING, *description.attached)
+    return [name for name in names if name in hashes]
 
 
 def without_nothing(values: Mapping[str, Any]) -> dict[str, Any]:

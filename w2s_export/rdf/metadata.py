@@ -12,13 +12,15 @@ from datetime import datetime
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, StringConstraints, model_validator
 
 from w2s_export.config import Frozen, parse_config, read_yaml
 from w2s_export.errors import ConfigError
-from w2s_export.sources.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from w2s_export.network import Network
 
 NAME_CHARACTERS = string.ascii_letters + string.digits + "_+- ()"
 NAME_LENGTH = (5, 128)
@@ -209,6 +211,10 @@ REPORT = Citation(
     text="Chatton, M. Microscopy Image Restoration using Deep Learning on W2S. 2020.",
     doi="10.48550/arXiv.2004.10884",
 )
+NOT_STATED = Citation(
+    text="The publication of this network is not stated; ask its authors.",
+    url="https://bioimage.io",
+)
 BIOSR = (
     Citation(
         text="Qiao, C. and Li, D. BioSR: a biological image dataset for super-resolution "
@@ -238,6 +244,7 @@ TAGS = (
     "super-resolution",
     "esrgan",
 )
+GENERAL_TAGS = tuple(tag for tag in TAGS if tag not in ("resnet", "esrgan", "super-resolution"))
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -250,36 +257,44 @@ def read_metadata(path: Path) -> Metadata:
     return parse_config(Metadata, {} if values is None else values, str(path))
 
 
-def default_metadata(checkpoint: Checkpoint, given: Metadata | None = None) -> Metadata:
-    """Fill in what is not given, from the checkpoint's provenance and this tool's own sources.
+def default_metadata(network: Network, given: Metadata | None = None) -> Metadata:
+    """Fill in what is not given, from the network's provenance and this tool's own sources.
 
     Args:
-        checkpoint: says where the weights come from.
+        network: says what it is and where it comes from.
         given: what the user wrote; wins wherever it says something.
 
     Raises:
         ConfigError: the provenance holds something bioimage.io does not accept.
     """
     given = given or Metadata()
-    origin = checkpoint.provenance
-    config = checkpoint.config
+    origin = network.provenance
     biosr = "biosr" in f"{origin.data} {origin.attribution} {given.data}".lower()
     data_cites = BIOSR if biosr else ()
-    cite = given.cite or (W2S, ESRGAN, REPORT)
+    cite = given.cite or _family_cites(network)
     known = {citation.doi for citation in cite}
+    enlarged = f" and {network.scale}x as many pixels along each axis" if network.scale > 1 else ""
     values = {
         "name": origin.name or None,
         "description": origin.description
-        or f"Restores fluorescence-microscopy images of {config.in_nc} channel"
-        f"{'s' * (config.in_nc != 1)} with an ESRGAN generator: less noise and "
-        f"{config.scale}x as many pixels along each axis.",
+        or f"Restores fluorescence-microscopy images of {network.channels_in} channel"
+        f"{'s' * (network.channels_in != 1)} ({network.architecture}): less noise{enlarged}.",
         # The formats want an author; inventing one would be worse than saying so.
         "authors": ({"name": "Author not stated"},),
         "license": origin.license or None,
-        "tags": TAGS,
+        "tags": TAGS if network.checkpoint is not None else GENERAL_TAGS,
         "data": origin.data,
         "attribution": origin.attribution,
         **given.model_dump(exclude_defaults=True),
         "cite": (*cite, *(citation for citation in data_cites if citation.doi not in known)),
     }
     return parse_config(Metadata, values, "provenance of the checkpoint")
+
+
+def _family_cites(network: Network) -> tuple[Citation, ...]:
+    """Papers that the network descends from: the W2S report's for its own variant of ESRGAN."""
+    if network.checkpoint is None:
+        return (NOT_STATED,)
+    if network.checkpoint.config.upsampling == "plain":
+        return (W2S, ESRGAN, REPORT)
+    return (ESRGAN,)

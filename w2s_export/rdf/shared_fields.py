@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from w2s_export.package.recorded import record
+from w2s_export.config import Frozen
+from w2s_export.formats.registry import format_of
 from w2s_export.rdf import description as files
 from w2s_export.rdf.description import Description, Hashes, without_nothing
+from w2s_export.rdf.metadata import Metadata
+
+if TYPE_CHECKING:
+    from w2s_export.network import Network
 
 
 def people_and_words(description: Description) -> dict[str, Any]:
@@ -34,24 +39,61 @@ def people_and_words(description: Description) -> dict[str, Any]:
     )
 
 
+class Record(Frozen):
+    """`config.w2s_export.export` of the rdf: what exporting the package again needs."""
+
+    metadata: Metadata
+    """All that people wrote about the model, and its name."""
+    sample_name: str
+    """Where the sample image comes from."""
+
+
 def own_config(description: Description, hashes: Hashes) -> dict[str, Any]:
     """`config` of the rdf: the nickname, and what rebuilds the package from itself.
 
-    The hash of the fast CPU graph too: attachments of format 0.4 have none.
+    The hash of each attached format too: attachments of format 0.4 have none.
     """
-    checkpoint = description.checkpoint
-    how = checkpoint.normalisation
-    fast = {"source": files.CPU_FAST, "sha256": hashes.get(files.CPU_FAST)}
+    network = description.network
+    how = network.normalisation
+    named = description.metadata.model_copy(update={"name": description.name})
+    record = Record(metadata=named, sample_name=description.sample.name)
     return {
         "bioimageio": {"nickname": description.nickname},
         "w2s_export": {
-            "generator": checkpoint.config.model_dump(mode="json"),
+            **_identity(network),
             "normalisation": how.model_dump(mode="json") if how else {"kind": "none"},
-            "provenance": checkpoint.provenance.model_dump(mode="json", exclude_defaults=True),
-            "export": record(description),
-            **({"cpu_fast": fast} if files.CPU_FAST in hashes else {}),
+            "provenance": network.provenance.model_dump(mode="json", exclude_defaults=True),
+            "export": record.model_dump(mode="json", exclude_defaults=True),
+            **{
+                extra.format: {"source": name, "sha256": hashes[name]}
+                for name, extra in description.attached.items()
+            },
         },
     }
+
+
+def _identity(network: Network) -> dict[str, Any]:
+    """What the graph alone does not say: the family's configuration, or what the network is."""
+    if network.checkpoint is not None:
+        return {"generator": network.checkpoint.config.model_dump(mode="json")}
+    stated = ("architecture", "channels_in", "channels_out", "scale", "step", "minimum")
+    return {"network": {name: getattr(network, name) for name in stated}}
+
+
+def weights_entries(
+    description: Description, hashes: Hashes, format_version: str
+) -> dict[str, dict[str, Any]]:
+    """`weights` of the rdf. Exactly one entry, the first, has no parent."""
+    entries: dict[str, dict[str, Any]] = {}
+    for name, artifact in description.weights.items():
+        parent = {"parent": next(iter(entries))} if entries else {}
+        entries[artifact.format] = {
+            "source": name,
+            "sha256": hashes[name],
+            **format_of(artifact.format).rdf_entry(format_version),
+            **parent,
+        }
+    return entries
 
 
 def worth_stating(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,14 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from w2s_export.data.normalise import processing_04
-from w2s_export.formats.artifact import INPUT_ID, OUTPUT_ID
+from w2s_export.graph.model import INPUT_ID, OUTPUT_ID
 from w2s_export.rdf import description as files
 from w2s_export.rdf.description import Description, Hashes, attachments, without_nothing
-from w2s_export.rdf.shared_fields import own_config, people_and_words, worth_stating
+from w2s_export.rdf.shared_fields import (
+    own_config,
+    people_and_words,
+    weights_entries,
+    worth_stating,
+)
 
 FORMAT = "0.4.10"
-# DeepImageJ 3.1's newest engine; JDLL drops a model whose TensorFlow weights state no version.
-TENSORFLOW_VERSION = "2.7.0"
 # The format wants a date; the same content must give the same bytes, so no clock is read.
 UNKNOWN_DATE = "1980-01-01T00:00:00+00:00"
 _ANY_VALUE = [float("-inf"), float("inf")]
@@ -35,26 +38,14 @@ def rdf_04(description: Description, hashes: Hashes) -> dict[str, Any]:
             "format_version": FORMAT,
             "type": "model",
             **fields,
-            "attachments": {"files": attachments(hashes)},
+            "attachments": {"files": attachments(description, hashes)},
             "inputs": [_input(description)],
             "outputs": [_output(description)],
             "test_inputs": [files.TEST_INPUT],
             "test_outputs": [files.TEST_OUTPUT],
             "sample_inputs": [files.SAMPLE_INPUT],
             "sample_outputs": [files.SAMPLE_OUTPUT],
-            "weights": {
-                "tensorflow_saved_model_bundle": {
-                    "source": files.SAVED_MODEL,
-                    "sha256": hashes[files.SAVED_MODEL],
-                    "tensorflow_version": TENSORFLOW_VERSION,
-                },
-                "onnx": {
-                    "source": files.ONNX,
-                    "sha256": hashes[files.ONNX],
-                    "opset_version": description.onnx.opset,
-                    "parent": "tensorflow_saved_model_bundle",
-                },
-            },
+            "weights": weights_entries(description, hashes, "0.4"),
             "config": {
                 "deepimagej": _deepimagej(description, hashes),
                 **own_config(description, hashes),
@@ -65,7 +56,7 @@ def rdf_04(description: Description, hashes: Hashes) -> dict[str, Any]:
 
 def _input(description: Description) -> dict[str, Any]:
     least, step = description.minimum, description.step
-    normalisation = description.checkpoint.normalisation
+    normalisation = description.network.normalisation
     steps = [processing_04(normalisation)] if normalisation else []
     return {
         "name": INPUT_ID,
@@ -73,7 +64,7 @@ def _input(description: Description) -> dict[str, Any]:
         "data_type": "float32",
         "data_range": _ANY_VALUE,
         "shape": {
-            "min": [1, description.checkpoint.config.in_nc, least, least],
+            "min": [1, description.network.channels_in, least, least],
             "step": [0, 0, step, step],
         },
         "preprocessing": worth_stating(steps),
@@ -81,7 +72,7 @@ def _input(description: Description) -> dict[str, Any]:
 
 
 def _output(description: Description) -> dict[str, Any]:
-    config, scale = description.checkpoint.config, float(description.scale)
+    network, scale = description.network, float(description.scale)
     halo = description.output_halo
     return {
         "name": OUTPUT_ID,
@@ -90,7 +81,7 @@ def _output(description: Description) -> dict[str, Any]:
         "data_range": _ANY_VALUE,
         "shape": {
             "reference_tensor": INPUT_ID,
-            "scale": [1.0, config.out_nc / config.in_nc, scale, scale],
+            "scale": [1.0, network.channels_out / network.channels_in, scale, scale],
             "offset": [0, 0, 0, 0],
         },
         # DeepImageJ 2.1 reads the list even where there is nothing to crop.
@@ -153,8 +144,7 @@ def _pixel_size(side_um: float | None) -> dict[str, str]:
 
 
 def _memory_gb(description: Description) -> float:
-    """Rough peak for the sample: the widest layer's inputs and outputs, float32, twice over."""
-    config = description.checkpoint.config
-    _, height, width = description.sample.restored.shape
-    widest = max(2 * config.nf, config.nf + 5 * config.gc)
-    return float(max(0.1, 2 * 4 * widest * height * width / 2**30))
+    """Working memory for the sample, as ONNX Runtime takes it."""
+    _, height, width = description.sample.image.shape
+    needed = description.network.facts.bytes_per_pixel * height * width / 2**30
+    return float(max(0.1, needed))

@@ -9,14 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 from w2s_export.data.normalise import processing_05
-from w2s_export.formats.artifact import INPUT_ID, OUTPUT_ID
+from w2s_export.graph.model import INPUT_ID, OUTPUT_ID
 from w2s_export.rdf import description as files
 from w2s_export.rdf.description import Description, Hashes, attachments, without_nothing
-from w2s_export.rdf.shared_fields import own_config, people_and_words, worth_stating
+from w2s_export.rdf.shared_fields import (
+    own_config,
+    people_and_words,
+    weights_entries,
+    worth_stating,
+)
 
 FORMAT = "0.5.10"
-# What conda-forge has and the zoo tests with; the file itself loads from TensorFlow 1.15 on.
-TENSORFLOW_VERSION = "2.16.1"
 
 
 def rdf_05(description: Description, hashes: Hashes) -> dict[str, Any]:
@@ -31,28 +34,17 @@ def rdf_05(description: Description, hashes: Hashes) -> dict[str, Any]:
             "format_version": FORMAT,
             "type": "model",
             **people_and_words(description),
-            "attachments": [_file(name, hashes) for name in attachments(hashes)],
+            "attachments": [_file(name, hashes) for name in attachments(description, hashes)],
             "inputs": [_input(description, hashes)],
             "outputs": [_output(description, hashes)],
-            "weights": {
-                "tensorflow_saved_model_bundle": {
-                    **_file(files.SAVED_MODEL, hashes),
-                    "tensorflow_version": TENSORFLOW_VERSION,
-                },
-                "onnx": {
-                    **_file(files.ONNX, hashes),
-                    "opset_version": description.onnx.opset,
-                    # Exactly one entry has no parent.
-                    "parent": "tensorflow_saved_model_bundle",
-                },
-            },
+            "weights": weights_entries(description, hashes, "0.5"),
             "config": own_config(description, hashes),
         }
     )
 
 
 def _input(description: Description, hashes: Hashes) -> dict[str, Any]:
-    normalisation = description.checkpoint.normalisation
+    normalisation = description.network.normalisation
     size = {"min": description.minimum, "step": description.step}
     steps = [processing_05(normalisation)] if normalisation else []
     return {
@@ -60,7 +52,7 @@ def _input(description: Description, hashes: Hashes) -> dict[str, Any]:
         "description": "image to restore, detector counts",
         "axes": [
             {"type": "batch"},
-            _channels(description.checkpoint.config.in_nc),
+            _channels(description.network.channels_in),
             # s² here and s on the output: the specification divides one by the other and JDLL
             # multiplies by the output's, and both must come to s. No unit: it is no pixel size.
             *(
@@ -82,7 +74,7 @@ def _output(description: Description, hashes: Hashes) -> dict[str, Any]:
         "description": "restored image, in units of the normalised input",
         "axes": [
             {"type": "batch"},
-            _channels(description.checkpoint.config.out_nc),
+            _channels(description.network.channels_out),
             *(
                 {
                     "type": "space",

@@ -25,7 +25,7 @@ from w2s_export.errors import (
 from w2s_export.restore.engines import open_engines
 from w2s_export.restore.image import Options, Plan, Restored, plans, record_of, restore_to_tiff
 from w2s_export.restore.inputs import Input
-from w2s_export.restore.network import Model, Network
+from w2s_export.restore.network import Model, ReadyNetwork
 from w2s_export.restore.output import claimed
 from w2s_export.restore.pipeline import in_order
 from w2s_export.restore.record import identity, recorded
@@ -92,7 +92,7 @@ class Distribution:
 
 Conclude = Callable[[Outcome], None]
 
-OpenNetwork = Callable[[Path], Network]
+OpenNetwork = Callable[[Path], ReadyNetwork]
 """Makes the network ready to run, its files in the given folder."""
 
 
@@ -213,7 +213,7 @@ class _Run:
     def __init__(
         self,
         todo: list[Plan],
-        network: Network,
+        network: ReadyNetwork,
         options: Options,
         mapper: Mapper | None,
         progress: Callable[[Progress], None],

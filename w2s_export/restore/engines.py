@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from w2s_export.data.busiest import busiest_part
 from w2s_export.io.files import sha256_of
 from w2s_export.restore.fields import NormalisedField
-from w2s_export.restore.network import Network
+from w2s_export.restore.network import ReadyNetwork
 from w2s_export.restore.pipeline import SerialRuntime
 from w2s_export.restore.tiling import restore_tiled
 from w2s_export.runtime.choose import Candidate, Engine, Precision, candidates, open_engine
@@ -54,7 +54,7 @@ class Engines:
         self.runtime.stop()
 
     def error_on(
-        self, fields: Sequence[NormalisedField], network: Network
+        self, fields: Sequence[NormalisedField], network: ReadyNetwork
     ) -> PrecisionError | None:
         """How far the run's arithmetic is from float32, on the busiest part of an image.
 
@@ -84,7 +84,7 @@ class Engines:
 
 
 def open_engines(
-    network: Network,
+    network: ReadyNetwork,
     engine: Engine,
     threads: int | None,
     precision: Precision,
@@ -119,7 +119,7 @@ def open_engines(
     return Engines(SerialRuntime(runtime), None, engine)
 
 
-def _fast(network: Network, threads: int | None) -> list[Candidate]:
+def _fast(network: ReadyNetwork, threads: int | None) -> list[Candidate]:
     """ONNX Runtime with the Winograd graph, where there is one."""
     if (make := network.fast) is None:
         return []

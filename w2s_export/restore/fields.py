@@ -97,7 +97,7 @@ def places(source: Source, model: Model) -> list[Place]:
     Raises:
         ImageError: channels that the network does not take.
     """
-    layout, wanted = source.layout, model.config.in_nc
+    layout, wanted = source.layout, model.channels_in
     planes = [(t, z) for t in range(layout.planes[0]) for z in range(layout.planes[1])]
     if wanted == 1 and layout.samples == 1:
         return [Place(t, z, c) for t, z in planes for c in range(layout.planes[2])]

@@ -9,17 +9,17 @@ receptive field is only the upper bound: trained networks look much less far tha
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.config import GeneratorConfig
 from w2s_export.errors import ImageError
+from w2s_export.network import HaloMeasurement
 from w2s_export.restore.tiling import restore_tiled
 
 if TYPE_CHECKING:
+    from w2s_export.network import Network
     from w2s_export.runtime.protocol import Runtime
 
 logger = logging.getLogger(__name__)
@@ -42,28 +42,10 @@ class MoreImageNeededError(ImageError):
         self.pixels = pixels
 
 
-@dataclass(frozen=True, slots=True)
-class HaloMeasurement:
-    """The halo a package declares, with the measurement behind it.
-
-    `minimum` is the smallest height and width that clients should accept: the specification asks
-    for `minimum − 2·halo ≥ 1`, and it is the smallest such multiple of the network's step.
-    """
-
-    halo: int
-    """Context on each side of a tile, input pixels; a multiple of the network's step."""
-    minimum: int
-    """Smallest accepted input height and width, input pixels."""
-    tolerance: float
-    """Largest seam allowed, part of the output's range."""
-    seams: tuple[tuple[int, float], ...]
-    """(halo in input pixels, largest seam as a part of the output's range), from halo 0 up."""
-
-
 def measure_halo(
     runtime: Runtime,
     image: NDArray[np.float32],
-    config: GeneratorConfig,
+    network: Network,
     *,
     tolerance: float = SEAM_TOLERANCE,
     part: bool = False,
@@ -79,7 +61,7 @@ def measure_halo(
     Args:
         runtime: runs the network.
         image: (C, H, W), normalised.
-        config: the network's architecture.
+        network: its scale, step and how far it can look.
         tolerance: largest seam, part of the output's range.
         part: the image is part of a larger one: rather than mirror it, ask for more.
 
@@ -89,46 +71,42 @@ def measure_halo(
     """
     if image.ndim != 3 or 0 in image.shape:
         raise ImageError(f"an image to measure is (channels, height, width), got {image.shape}")
-    radius = receptive_radius(config)
-    size, side = _FIRST_SIZE, min(image.shape[1:])
+    radius = _radius(network)
+    # Tiles begin at multiples of the step, so the cut, a quarter of the square, is one too.
+    size, side = max(_FIRST_SIZE, 4 * network.step), min(image.shape[1:])
     while True:
         if part and size > max(side, _FIRST_SIZE):
             raise MoreImageNeededError(size)
-        curve = _seams(runtime, _busiest_square(image, size), config.scale)
+        curve = _seams(runtime, _busiest_square(image, size), network.scale)
         logger.debug("seams on %d pixels: %s", size, curve)
         enough = np.flatnonzero(curve <= tolerance)
         if len(enough) or size >= _LAST_SIZE or len(curve) > radius:
             break
         size *= 2
-    step = config.pixel_unshuffle
+    step = network.step
     halo = min(int(enough[0]) if len(enough) else radius, radius)
     halo = -(-halo // step) * step
-    if not part or _minimum(halo, step) <= side:
-        halo = _confirmed(runtime, image, config, halo, radius, tolerance)
-    if part and _minimum(halo, step) > side:
-        raise MoreImageNeededError(_minimum(halo, step))
+    least = network.minimum
+    if not part or _minimum(halo, step, least) <= side:
+        halo = _confirmed(runtime, image, network, halo, tolerance)
+    if part and _minimum(halo, step, least) > side:
+        raise MoreImageNeededError(_minimum(halo, step, least))
     return HaloMeasurement(
         halo=halo,
-        minimum=_minimum(halo, step),
+        minimum=_minimum(halo, step, least),
         tolerance=tolerance,
         seams=tuple((tried, float(seam)) for tried, seam in enumerate(curve)),
     )
 
 
-def receptive_radius(config: GeneratorConfig) -> int:
-    """How far an output pixel can see, input pixels: 348 for the default of 23 blocks."""
-    radius = 2  # conv_hr and conv_last, at the output's resolution
-    if config.upsampling == "conv":
-        for _ in range(config.upsampling_factor.bit_length() - 1):
-            radius = -(-(radius + 1) // 2)  # conv_up, then down to the resolution below
-    else:
-        radius = -(-radius // config.upsampling_factor)
-    trunk = 15 * config.nb + 2  # five convolutions in three dense blocks; conv_first, conv_body
-    return config.pixel_unshuffle * (radius + trunk)
+def _radius(network: Network) -> int:
+    """How far an output pixel can see, input pixels; at most what is ever measured."""
+    radius = network.facts.receptive_radius
+    return _LAST_SIZE // 2 if radius is None else radius
 
 
-def _minimum(halo: int, step: int) -> int:
-    return -(-(2 * halo + 1) // step) * step
+def _minimum(halo: int, step: int, least: int) -> int:
+    return -(-max(2 * halo + 1, least) // step) * step
 
 
 def four_tiles(
@@ -146,38 +124,33 @@ def four_tiles(
 def _confirmed(
     runtime: Runtime,
     image: NDArray[np.float32],
-    config: GeneratorConfig,
+    network: Network,
     halo: int,
-    radius: int,
     tolerance: float,
 ) -> int:
     """The smallest halo, from the given one up, whose four tiles show no more than the tolerance.
 
     Doubling, then halving: a run over a large image takes long. The theoretical radius is enough.
     """
-    step: int = config.pixel_unshuffle
+    step, radius = network.step, _radius(network)
     limit = -(-radius // step) * step
+
+    def seam(halo: int) -> float:
+        whole, tiled = four_tiles(runtime, image, scale=network.scale, halo=halo, step=step)
+        extent = float(whole.max() - whole.min())
+        largest = float(np.abs(tiled - whole).max())
+        return largest / extent if extent > 0 else largest
+
     fails, enough, stride = halo - step, halo, step
-    while enough < radius and _tile_seam(runtime, image, config, enough) > tolerance:
+    while enough < radius and seam(enough) > tolerance:
         fails, enough, stride = enough, min(enough + stride, limit), 2 * stride
     while enough - fails > step:
         middle = fails + (enough - fails) // (2 * step) * step
-        if _tile_seam(runtime, image, config, middle) > tolerance:
+        if seam(middle) > tolerance:
             fails = middle
         else:
             enough = middle
     return enough
-
-
-def _tile_seam(
-    runtime: Runtime, image: NDArray[np.float32], config: GeneratorConfig, halo: int
-) -> float:
-    whole, tiled = four_tiles(
-        runtime, image, scale=config.scale, halo=halo, step=config.pixel_unshuffle
-    )
-    extent = float(whole.max() - whole.min())
-    largest = float(np.abs(tiled - whole).max())
-    return largest / extent if extent > 0 else largest
 
 
 def _seams(runtime: Runtime, image: NDArray[np.float32], scale: int) -> NDArray[np.float64]:

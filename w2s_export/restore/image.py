@@ -27,7 +27,7 @@ from w2s_export.restore.fields import (
 from w2s_export.restore.inputs import Format, Input
 from w2s_export.restore.intensities import blank, in_counts, input_range, look_of
 from w2s_export.restore.memory import SMALLEST_TILE
-from w2s_export.restore.network import Model, Network
+from w2s_export.restore.network import Model, ReadyNetwork
 from w2s_export.restore.output import (
     LARGEST_IMAGEJ,
     OutputLayout,
@@ -150,7 +150,7 @@ def _plan(
     layout, images = source.layout, places(source, model)
     pixels = len(images) * layout.height * layout.width
     kind = options.format or ("ome-zarr" if image.path.is_dir() else "tiff")
-    nbytes = pixels * model.config.scale**2 * model.config.out_nc * np.dtype(options.dtype).itemsize
+    nbytes = pixels * model.scale**2 * model.channels_out * np.dtype(options.dtype).itemsize
     if options.format is None and kind == "tiff" and nbytes > LARGEST_IMAGEJ:
         kind = "ome-tiff"
     target = output / image.below / f"{image.stem}{_ENDINGS[kind]}"
@@ -160,7 +160,7 @@ def _plan(
 
 
 def _chosen(source: Source, options: Options, model: Model) -> Source:
-    if options.per_colour and source.layout.samples > 1 and model.config.in_nc == 1:
+    if options.per_colour and source.layout.samples > 1 and model.channels_in == 1:
         return ColourPlanes(source)
     return source
 
@@ -185,7 +185,7 @@ def record_of(
         source_sha256=identify(plan.image.path),
         network=model.name,
         network_sha256=model.fingerprint,
-        scale=model.config.scale,
+        scale=model.scale,
         normalisation=how.model_dump(mode="json") if how else None,
         percentiles_over=options.percentiles_over,
         dtype=options.dtype,
@@ -200,14 +200,14 @@ def output_layout(
     source: Source, images: list[Place], model: Model, options: Options, record: Record
 ) -> OutputLayout:
     """Shape and calibration of the result: the input's, the pixels smaller by the scale."""
-    layout, scale = source.layout, model.config.scale
+    layout, scale = source.layout, model.scale
     pixel = layout.pixel_size_um
     times, slices, _ = layout.planes
     per_plane = len(images) // (times * slices)
     return OutputLayout(
         times=times,
         slices=slices,
-        channels=per_plane * model.config.out_nc,
+        channels=per_plane * model.channels_out,
         height=scale * layout.height,
         width=scale * layout.width,
         scaling=scaling_of(
@@ -224,7 +224,7 @@ def output_layout(
 def restore_to_tiff(
     plan: Plan,
     part: Path,
-    network: Network,
+    network: ReadyNetwork,
     engines: Engines,
     options: Options,
     record: Record,
@@ -270,7 +270,7 @@ def restore_to_tiff(
                 values = answer(engines.runtime, source, place, tile.counts, cut, network, options)
                 stored, outside = layout.scaling.encode(values)
                 y, x = (span.target(network.scale).start for span in cut)
-                file.write(place.t, place.z, (place.c or 0) * model.config.out_nc, y, x, stored)
+                file.write(place.t, place.z, (place.c or 0) * model.channels_out, y, x, stored)
                 return outside
 
             everything = tiles_of(source, network, tile, images, found)
@@ -309,14 +309,14 @@ def answer(
     place: Place,
     counts: Counts,
     cut: tuple[Span, Span],
-    network: Network,
+    network: ReadyNetwork,
     options: Options,
 ) -> NDArray[np.float32]:
     """What becomes of one tile: (C', scale·h, scale·w), before it is stored."""
     model, (rows, columns) = network.model, cut
     if isinstance(counts, Unusable):
         size = [network.scale * (span.stop - span.start) for span in cut]
-        return blank((model.config.out_nc, *size), counts, keep=options.keep_intensity)
+        return blank((model.channels_out, *size), counts, keep=options.keep_intensity)
     field = NormalisedField(Field(source, place), model.normalisation, counts)
     values = restore_tile(runtime, field, rows, columns, scale=network.scale)
     if options.keep_intensity:

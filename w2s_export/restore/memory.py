@@ -7,7 +7,7 @@ from pathlib import Path
 
 from w2s_export.errors import ConfigError
 from w2s_export.io.source import Layout
-from w2s_export.restore.network import Network
+from w2s_export.restore.network import ReadyNetwork
 
 SMALLEST_TILE = 64
 LARGEST_TILE = 4096
@@ -60,7 +60,9 @@ def free_bytes() -> int:
     return max(free, 0)
 
 
-def largest_tile(network: Network, budget: int, layout: Layout, itemsize: int, unit: int) -> int:
+def largest_tile(
+    network: ReadyNetwork, budget: int, layout: Layout, itemsize: int, unit: int
+) -> int:
     """The largest side of a tile, input pixels, that restores within the budget.
 
     Beyond 64 halos a larger tile saves under 7 % of the work, and only delays progress.
@@ -94,7 +96,7 @@ def even_tiles(size: int, largest: int, unit: int) -> int:
     return -(-size // (count * unit)) * unit
 
 
-def _needed(network: Network, side: int, layout: Layout, itemsize: int) -> float:
+def _needed(network: ReadyNetwork, side: int, layout: Layout, itemsize: int) -> float:
     halo = 2 * network.halo
     rows, columns = (side + halo + block for block in layout.block)
     stored = 2 * rows * min(columns, layout.width + halo) * itemsize

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from w2s_export.config import GeneratorConfig, Normalisation
+if TYPE_CHECKING:
+    from w2s_export.config import Normalisation
+    from w2s_export.network import Network
 
 _FAST_MEMORY = 1.9
 """Working memory of the fast graph, relative to the direct one."""
 _FAST_LEAST = 4 << 30
 """Bytes for the process below which the fast graph is not tried."""
-_BLOCK = 16
-"""ONNX Runtime pads channels to the width of a vector register: 8 or 16 floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +22,37 @@ class Model:
     """What is known of a network before anything of it is run."""
 
     name: str
-    config: GeneratorConfig
+    channels_in: int
+    channels_out: int
+    scale: int
+    """Output pixels per input pixel, along each axis."""
+    step: int
+    """Sizes the network reads are multiples of this."""
+    bytes_per_pixel: float
+    """Working memory of ONNX Runtime per input pixel, the memory pattern off."""
     normalisation: Normalisation | None
     fingerprint: str
     """SHA-256 of the file the user gave: tells outputs of one network from those of another."""
 
 
+def model_of(
+    network: Network, name: str, normalisation: Normalisation | None, fingerprint: str
+) -> Model:
+    """What restoration needs of a network that has been read."""
+    return Model(
+        name=name,
+        channels_in=network.channels_in,
+        channels_out=network.channels_out,
+        scale=network.scale,
+        step=network.step,
+        bytes_per_pixel=network.facts.bytes_per_pixel,
+        normalisation=normalisation,
+        fingerprint=fingerprint,
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class Network:
+class ReadyNetwork:
     """A network ready to restore."""
 
     model: Model
@@ -39,20 +63,21 @@ class Network:
     minimum: int
     """Smallest height and width, input pixels."""
     memory_factor: float = 1.0
-    """Working memory of the ONNX file, relative to the direct graph of `convert.onnx`."""
+    """Working memory of the ONNX file, relative to the direct graph of the network."""
     fast: Callable[[], Path] | None = None
     """Gives the same network as the graph of `graph.cpu_fast`, where there may be one."""
 
-    def by_cpu_fast(self, onnx: Path) -> Network:
-        """The same network by the graph of `convert.cpu_fast`.
+    def by_cpu_fast(self, onnx: Path) -> ReadyNetwork:
+        """The same network by the graph of `graph.cpu_fast`.
 
-        Measured with 1.32.0 in processes of their own: 1.45 to 1.84 of `bytes_per_pixel` at 512²
-        (default model 3966 bytes a pixel, 64 features 7808, ×4 22303, unshuffled 7724, ×1 2400).
-        Smaller tiles are not faster: the gain over the direct graph is the same from 128² to 256².
+        Measured with 1.32.0 in processes of their own: 1.45 to 1.84 of the direct graph's memory at
+        512² (default model 3966 bytes a pixel, 64 features 7808, ×4 22303, unshuffled 7724, ×1
+        2400). Smaller tiles are not faster: the gain over the direct graph is the same from 128² to
+        256².
         """
         return replace(self, onnx=onnx, memory_factor=_FAST_MEMORY)
 
-    def for_other_engines(self, memory: int) -> Network:
+    def for_other_engines(self, memory: int) -> ReadyNetwork:
         """The network with room for the engines that are tried besides ONNX Runtime.
 
         OpenVINO takes 1.08 to 1.15 of `bytes_per_pixel`, measured at 512² and 160². Where memory is
@@ -65,27 +90,14 @@ class Network:
     @property
     def scale(self) -> int:
         """Output pixels per input pixel, along each axis."""
-        return self.model.config.scale
+        return self.model.scale
 
     @property
     def step(self) -> int:
         """Sizes the network reads are multiples of this."""
-        return self.model.config.pixel_unshuffle
+        return self.model.step
 
     @property
     def bytes_per_pixel(self) -> float:
-        """Working memory per input pixel that ONNX Runtime takes, the memory pattern off.
-
-        After upsampling four copies of the features live at once: the enlarged ones, those of
-        `conv_hr`, and both in the blocked layout of the kernels. In the trunk, a dense block's
-        input with all its growth, twice, and the three long skips. Measured with 1.32.0: default
-        model 2146 bytes at 512² (this: 2330), 64 features 4329 (4660), ×4 8563 (9320), unshuffled
-        2148 (2330), 4 features 540 (1165).
-        """
-        config = self.model.config
-        features = -(-config.nf // _BLOCK) * _BLOCK
-        growth = -(-config.gc // _BLOCK) * _BLOCK
-        enlarged = 4 * features * config.scale**2
-        trunk = (5 * features + 8 * growth) / config.pixel_unshuffle**2
-        both_images = config.in_nc + 2 * config.out_nc * config.scale**2
-        return 4 * 1.1 * (max(enlarged, trunk) + both_images) * self.memory_factor
+        """Working memory per input pixel that ONNX Runtime takes, the memory pattern off."""
+        return self.model.bytes_per_pixel * self.memory_factor

@@ -9,7 +9,7 @@ from w2s_export.errors import ConfigError, ImageError
 from w2s_export.io.source import Source
 from w2s_export.restore.fields import Counts, Field, NormalisedField, Place, Unusable
 from w2s_export.restore.memory import even_tiles, largest_tile
-from w2s_export.restore.network import Model, Network
+from w2s_export.restore.network import Model, ReadyNetwork
 from w2s_export.restore.tiling import Span, spans
 
 
@@ -30,7 +30,7 @@ class Tile:
 
 def tiles_of(
     source: Source,
-    network: Network,
+    network: ReadyNetwork,
     tile: tuple[int, int],
     images: Sequence[Place],
     found: Sequence[Counts],
@@ -43,7 +43,7 @@ def tiles_of(
                 yield Tile(place, counts, rows, columns)
 
 
-def tile_of(source: Source, network: Network, budget: int, unit: int) -> tuple[int, int]:
+def tile_of(source: Source, network: ReadyNetwork, budget: int, unit: int) -> tuple[int, int]:
     """Height and width of equal tiles that restore within the budget.
 
     Raises:
@@ -56,7 +56,7 @@ def tile_of(source: Source, network: Network, budget: int, unit: int) -> tuple[i
             f"is {layout.height}×{layout.width} pixels; the smallest this network restores is "
             f"{network.minimum}×{network.minimum}"
         )
-    itemsize = layout.dtype.itemsize * network.model.config.in_nc
+    itemsize = layout.dtype.itemsize * network.model.channels_in
     try:
         largest = largest_tile(network, budget, layout, itemsize, unit)
     except ConfigError:

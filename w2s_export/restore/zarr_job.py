@@ -24,7 +24,7 @@ from w2s_export.restore.image import (
     output_layout,
 )
 from w2s_export.restore.inputs import Input
-from w2s_export.restore.network import Network
+from w2s_export.restore.network import ReadyNetwork
 from w2s_export.restore.output import OutputLayout, discard, publish, require_space, unwritten
 from w2s_export.restore.pipeline import in_order
 from w2s_export.restore.record import Record
@@ -43,7 +43,7 @@ class TileJob:
 
     part: Path
     image: Input
-    network: Network
+    network: ReadyNetwork
     network_sha256: str
     options: Options
     layout: OutputLayout
@@ -66,7 +66,7 @@ def restore_one(job: TileJob, tile: Tile, runtime: Runtime) -> int:
         values = answer(runtime, source, place, tile.counts, cut, job.network, options)
     stored, clipped = job.layout.scaling.encode(values)
     level = zarr_output.array(job.part)
-    first = (place.c or 0) * model.config.out_nc
+    first = (place.c or 0) * model.channels_out
     rows, columns = tile.rows.target(scale), tile.columns.target(scale)
     try:
         for channel, plane in enumerate(stored, first):
@@ -79,7 +79,7 @@ def restore_one(job: TileJob, tile: Tile, runtime: Runtime) -> int:
 def restore_to_zarr(
     plan: Plan,
     part: Path,
-    network: Network,
+    network: ReadyNetwork,
     engines: Engines,
     options: Options,
     record: Record,
@@ -164,7 +164,7 @@ def _here(engines: Engines) -> Mapper:
 def _restore_missing(job: TileJob, tiles: list[Tile], step: Step, mapper: Mapper) -> int:
     """Restore the tiles whose chunks are not all there."""
     level = zarr_output.array(job.part)
-    scale, out = job.network.scale, job.network.model.config.out_nc
+    scale, out = job.network.scale, job.network.model.channels_out
     missing = []
     for tile in tiles:
         if zarr_output.all_stored(

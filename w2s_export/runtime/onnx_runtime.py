@@ -15,6 +15,13 @@ from w2s_export.runtime.threads import usable_cores
 
 CPU = "CPUExecutionProvider"
 
+
+def _source(path: Path | bytes, *, half: bool) -> bytes | str:
+    if half and isinstance(path, Path):
+        return in_half(path)
+    return path if isinstance(path, bytes) else str(path)
+
+
 _PROVIDER_OPTIONS: dict[str, dict[str, Any]] = {
     "CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": 0},
 }
@@ -47,7 +54,7 @@ class OnnxRuntime:
     A file that declares a batch of one is given one image at a time.
 
     Args:
-        path: the file.
+        path: the file, or its content.
         options: how to run it.
 
     Raises:
@@ -55,9 +62,10 @@ class OnnxRuntime:
         PackageError: ONNX Runtime refuses the file, or it has not one input.
     """
 
-    def __init__(self, path: Path, options: OnnxOptions = OnnxOptions()) -> None:
+    def __init__(self, path: Path | bytes, options: OnnxOptions = OnnxOptions()) -> None:
         import onnxruntime
 
+        where = path if isinstance(path, Path) else Path("the ONNX graph")
         self.name = f"ONNX Runtime {onnxruntime.__version__}"
         if options.provider != CPU:
             device = options.provider.removesuffix("ExecutionProvider")
@@ -69,17 +77,17 @@ class OnnxRuntime:
         providers = dict.fromkeys((options.provider, CPU))
         try:
             self._session = onnxruntime.InferenceSession(
-                in_half(path) if options.half else str(path),
+                _source(path, half=options.half),
                 session,
                 providers=[(name, _PROVIDER_OPTIONS.get(name, {})) for name in providers],
                 disabled_optimizers=["ConstantFolding"],
             )
         except Exception as error:  # ONNX Runtime's errors share no other class
-            raise refused(path, self.name, error) from None
+            raise refused(where, self.name, error) from None
         if options.provider not in self._session.get_providers():  # it fell back to the CPU
             raise ConfigError(f"{self.name} cannot start: a driver or library of it is missing")
         if len(inputs := self._session.get_inputs()) != 1:
-            raise PackageError(f"{path}: has {len(inputs)} inputs, a restoration model has one")
+            raise PackageError(f"{where}: has {len(inputs)} inputs, a restoration model has one")
         self._input = inputs[0].name
         self._single = inputs[0].shape[:1] == [1]
 

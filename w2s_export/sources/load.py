@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from w2s_export.sources import (
     keras_archive,
@@ -21,6 +21,9 @@ from w2s_export.sources import (
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.naming import naming
 
+if TYPE_CHECKING:
+    from w2s_export.network import Network
+
 _log = logging.getLogger(__name__)
 
 _READERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Checkpoint]] = {
@@ -33,6 +36,26 @@ _READERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Checkpoint]] = {
     recognise.ONNX: onnx_file.read,
     recognise.PACKAGE: package_file.read,
 }
+
+
+def load_network(path: Path, *, scale: int | None = None) -> Network:
+    """Load the network of a file of any known format.
+
+    Args:
+        path: a file, or the folder of a SavedModel. Its content decides the format.
+        scale: as for `load_checkpoint`.
+
+    Raises:
+        CheckpointError: unreadable, damaged, or no network; nothing in it is ever executed.
+        CheckpointMismatchError: tensors of another architecture, missing, left over, or not finite.
+        MissingExtraError: the format needs a library that is not installed.
+    """
+    from w2s_export.sources.rrdbnet import rrdbnet_network
+
+    with naming(path):
+        if recognise.recognise(path) == recognise.PACKAGE:
+            return package_file.read_network(path, {} if scale is None else {"scale": scale})
+    return rrdbnet_network(load_checkpoint(path, scale=scale))
 
 
 def load_checkpoint(path: Path, *, scale: int | None = None) -> Checkpoint:
@@ -59,8 +82,10 @@ def load_checkpoint(path: Path, *, scale: int | None = None) -> Checkpoint:
     return checkpoint
 
 
-def doubts(checkpoint: Checkpoint) -> str:
+def doubts(checkpoint: Checkpoint | None) -> str:
     """What the user should confirm with `--scale`, in a sentence; empty where all is known."""
+    if checkpoint is None:
+        return ""
     config = checkpoint.config
     if "pixel_unshuffle" in checkpoint.assumed:
         channels = config.in_nc * config.pixel_unshuffle**2

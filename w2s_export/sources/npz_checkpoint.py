@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from w2s_export.config import Frozen, GeneratorConfig, Normalisation, Provenance, parse_config
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError, OutputError
-from w2s_export.networks.rrdbnet import check_weights
+from w2s_export.networks.layout import check_weights
 from w2s_export.sources.architecture import NOTHING_KNOWN, settle
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.naming import naming

@@ -36,15 +36,24 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
     return from_bytes(path.read_bytes(), known)
 
 
-def from_bytes(data: bytes, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
-    """Read the content of an `.onnx` file of ours; errors as `read`."""
+def parse(data: bytes) -> onnx.ModelProto:
+    """Parse the content of an `.onnx` file.
+
+    Raises:
+        CheckpointError: truncated or damaged.
+    """
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
-        model = onnx.load_model_from_string(data)
+        return onnx.load_model_from_string(data)
     except (DecodeError, ValueError) as error:
         raise CheckpointError(f"is no ONNX file, or a truncated one ({error})") from None
+
+
+def from_bytes(data: bytes, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
+    """Read the content of an `.onnx` file of ours; errors as `read`."""
+    model = parse(data)
     if model.producer_name != _PRODUCER:
         raise CheckpointError(
             f"is an ONNX file made by {model.producer_name or 'an unknown tool'!r}; only those "

@@ -6,9 +6,12 @@ import hashlib
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import model_validator
 
 from w2s_export.config import (
     Frozen,
@@ -19,10 +22,16 @@ from w2s_export.config import (
     read_yaml,
 )
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError
+from w2s_export.graph.facts import read_facts
+from w2s_export.network import Network
 from w2s_export.sources import onnx_file
 from w2s_export.sources.architecture import NOTHING_KNOWN
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.recognise import ZIP_DAMAGE
+from w2s_export.sources.rrdbnet import rrdbnet_network
+
+if TYPE_CHECKING:
+    from w2s_export.runtime.protocol import Runtime
 
 _RDF_LIMIT = 1 << 20
 
@@ -36,40 +45,105 @@ class _File(Frozen):
     sha256: str
 
 
-class _Recorded(Frozen):
-    """`config.w2s_export` of the rdf, as `package.shared_fields` writes it, but for `export`."""
+class _Stated(Frozen):
+    """What an rdf says of a network that is no RRDBNet."""
 
-    generator: GeneratorConfig
+    architecture: str
+    channels_in: int
+    channels_out: int
+    scale: int
+    step: int = 1
+    minimum: int = 1
+
+
+class _Recorded(Frozen):
+    """`config.w2s_export` of the rdf, as `rdf.shared_fields` writes it, but for `export`."""
+
+    generator: GeneratorConfig | None = None
+    network: _Stated | None = None
     normalisation: Normalisation | _NoNormalisation | None = None
     provenance: Provenance = Provenance()
     cpu_fast: _File | None = None
 
+    @model_validator(mode="after")
+    def _says_what_it_is(self) -> _Recorded:
+        if (self.generator is None) == (self.network is None):
+            raise ValueError("holds either 'generator' or 'network'")
+        return self
+
+    @property
+    def how(self) -> Normalisation | None:
+        """The normalisation, None where none is needed."""
+        return None if isinstance(self.normalisation, _NoNormalisation) else self.normalisation
+
 
 def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
-    """Read either zip of a package of ours.
+    """Read the weights of either zip of a package of ours, an RRDBNet's.
 
     Raises:
         CheckpointError: damaged, or a package that this tool did not write.
         CheckpointMismatchError: the weights are not those of the architecture the rdf records.
     """
+    recorded, data = _opened(path)
+    return _checkpoint(recorded, data, known)
+
+
+def read_network(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Network:
+    """The network of either zip of a package of ours: its own ONNX graph.
+
+    Raises:
+        CheckpointError: damaged, or a package that this tool did not write.
+        CheckpointMismatchError: the weights are not those of the architecture the rdf records.
+    """
+    recorded, data = _opened(path)
+    graph = onnx_file.parse(data)
+    if recorded.network is None:
+        return rrdbnet_network(_checkpoint(recorded, data, known), graph)
+    stated = recorded.network
+    return Network(
+        graph=graph,
+        facts=read_facts(graph),
+        reference=partial(_onnx_reference, data),
+        normalisation=recorded.how,
+        provenance=recorded.provenance,
+        source_format="package",
+        **stated.model_dump(),
+    )
+
+
+def _opened(path: Path) -> tuple[_Recorded, bytes]:
+    """What the rdf records, and the bytes of the ONNX file."""
     try:
         with zipfile.ZipFile(path) as archive:
             rdf = _rdf(archive)
-            recorded = _recorded(rdf)
-            checkpoint = onnx_file.from_bytes(_onnx_weights(archive, rdf), known)
+            return _recorded(rdf), _onnx_weights(archive, rdf)
     except ZIP_DAMAGE as error:
         raise CheckpointError(f"is a damaged zip ({error}); fetch or write it again") from None
+
+
+def _checkpoint(recorded: _Recorded, data: bytes, known: Mapping[str, Any]) -> Checkpoint:
+    if recorded.generator is None:
+        raise CheckpointError(
+            "holds another network than an RRDBNet, whose weights cannot be taken apart; use the "
+            "package as it is, or give the weights it was made from"
+        )
+    checkpoint = onnx_file.from_bytes(data, known)
     if checkpoint.config != recorded.generator:
         raise CheckpointMismatchError(
             f"its weights are of {checkpoint.config}, its rdf records {recorded.generator}"
         )
-    how = recorded.normalisation
     return replace(
         checkpoint,
-        normalisation=None if isinstance(how, _NoNormalisation) else how,
+        normalisation=recorded.how,
         provenance=recorded.provenance,
         source_format="package",
     )
+
+
+def _onnx_reference(data: bytes) -> Runtime:
+    from w2s_export.runtime.onnx_runtime import OnnxRuntime
+
+    return OnnxRuntime(data)
 
 
 def _rdf(archive: zipfile.ZipFile) -> Mapping[str, Any]:

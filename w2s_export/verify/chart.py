@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from w2s_export.restore.halo import HaloMeasurement
+from w2s_export.network import HaloMeasurement
 
 _WIDTH, _HEIGHT = 420, 270  # narrow: on a phone its letters stay readable
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 14, 46

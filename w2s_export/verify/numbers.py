@@ -138,7 +138,7 @@ def check_tensors(contents: Contents, description: Description, outcome: Outcome
             row = compare(f"{contents.name}: {subject}", "the sample itself", expected, stored)
             outcome.judge(code, where, row, limit=0)
     where = f"{contents.name}: inputs[0].preprocessing"
-    normalised = normalise(description.sample.image, description.checkpoint.normalisation)
+    normalised = normalise(description.sample.image, description.network.normalisation)
     with _reported(outcome, Code.preprocessing_unsupported, where):
         described = preprocess(image[np.newaxis], _input(contents))[0]
         subject = f"{contents.name}: preprocessing"

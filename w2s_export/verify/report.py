@@ -20,7 +20,7 @@ from w2s_export.verify.findings import Client, Finding, Severity
 
 if TYPE_CHECKING:
     from w2s_export.metrics.parity import Parity
-    from w2s_export.restore.halo import HaloMeasurement
+    from w2s_export.network import HaloMeasurement
     from w2s_export.verify.clients.core_tests import CoreTest
 
 REPORT_NAME = "report.json"

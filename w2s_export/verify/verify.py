@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from w2s_export.clock import StageClock
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import PackageError
+from w2s_export.formats.registry import format_of
 from w2s_export.io.files import sha256_of
-from w2s_export.networks.layout import multiplications
 from w2s_export.package.archive import Packages
 from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
 from w2s_export.rdf.description import POSTPROCESSING, PREPROCESSING
@@ -69,9 +69,6 @@ def verify_packages(
         loaded: runtimes of weights files, by the SHA-256 of the file. A package that holds the same
             file is run by the same runtime.
     """
-    from w2s_export.runtime.onnx_runtime import OnnxRuntime
-    from w2s_export.runtime.saved_model import SavedModelRuntime
-
     clock = StageClock(progress)
     outcome = Outcome()
     paths = (packages.bioimageio, packages.deepimagej)
@@ -97,24 +94,21 @@ def verify_packages(
         before_running = len(outcome.findings)
         clock("loading the weights")
         loaders: dict[str, Callable[[Path], Runtime]] = {
-            ONNX: OnnxRuntime,
-            SAVED_MODEL: SavedModelRuntime,
+            artifact.format: format_of(artifact.format).load for artifact in description.artifacts
         }
-        if description.cpu_fast is not None:
-            loaders[CPU_FAST] = OnnxRuntime
         distinct = _distinct(opened, outcome)
         runnable = [
             (contents, load_weights(contents, loaders, outcome, loaded)) for contents in distinct
         ]
         clock("comparing formats")
-        config = description.checkpoint.config
-        noise = noise_cases(config.in_nc, description.minimum, description.step)
+        network = description.network
+        noise = noise_cases(network.channels_in, description.minimum, description.step)
         expected = [(case, source(case.batch)) for case in noise]
         for contents, runtimes in runnable:
             check_chain(contents, runtimes, outcome)
             compare_with_source(contents, runtimes, expected, outcome)
         clock("comparing tiles")
-        image = normalise(description.sample.image, description.checkpoint.normalisation)
+        image = normalise(description.sample.image, description.network.normalisation)
         for contents, runtimes in runnable:
             if (halo := halos[contents.name]) is not None:
                 affordable = _affordable(runtimes, halo, description)
@@ -203,12 +197,10 @@ def _as_of(name: str, twin: str, findings: list[Finding]) -> list[Finding]:
 
 def _check_macros(contents: Contents, description: Description, outcome: Outcome) -> None:
     """The macros are those of this model: DeepImageJ 2.1 and 3.0 normalise by nothing else."""
-    checkpoint = description.checkpoint
+    network = description.network
     expected = {POSTPROCESSING: postprocessing_macro(description.scale)}
-    if checkpoint.normalisation is not None:
-        expected[PREPROCESSING] = preprocessing_macro(
-            checkpoint.normalisation, checkpoint.config.in_nc
-        )
+    if network.normalisation is not None:
+        expected[PREPROCESSING] = preprocessing_macro(network.normalisation, network.channels_in)
     for name, macro in expected.items():
         path = contents.folder / name
         if name not in contents.hashes or path.read_bytes() != macro.encode():
@@ -245,7 +237,7 @@ def _affordable(
     height, width = description.sample.image.shape[1:]
     pixels = (height + 2 * halo) * (width + 2 * halo)
     pixels += 4 * (height // 2 + 2 * halo) * (width // 2 + 2 * halo)
-    work = pixels * multiplications(description.checkpoint.config)
+    work = pixels * description.network.facts.multiplications
     return runtimes if work <= _SEAM_WORK else dict(list(runtimes.items())[:1])
 
 

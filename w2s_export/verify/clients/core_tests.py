@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from w2s_export.formats.artifact import Artifact
 from w2s_export.rdf.stated import ONNX, SAVED_MODEL
 from w2s_export.verify.worker.environment import worker_environment
 
@@ -45,10 +46,10 @@ class CoreProgram:
     def __init__(self, workers: Sequence[_Worker]) -> None:
         self._workers = workers
 
-    def prepare(self, saved_model: Path) -> None:
+    def prepare(self, artifact: Artifact) -> None:
         """Let it load a SavedModel that the packages will hold, while they are not there yet."""
-        for worker in self._workers:
-            worker.tell({"load": str(saved_model.absolute())})
+        for worker in self._workers if artifact.format == SAVED_MODEL else ():
+            worker.tell({"load": str(artifact.path.absolute())})
 
     def test(self, packages: Sequence[Path]) -> CoreTests:
         """Give it its only job."""
