@@ -45,7 +45,7 @@ _METRES = _table(
         **dict.fromkeys(("yd", "yard", "yards"), 36 * _INCH),
         **dict.fromkeys(("mi", "mile", "miles"), 63360 * _INCH),
         **{"ua": Fraction(149_597_870_700), "ly": Fraction(9_460_730_472_580_800)},
-        "pc": Fraction(30_856_775_814_913_673),
+        **dict.fromkeys(("pc", "parsec"), Fraction(30_856_775_814_913_673)),
     },
 )
 _SECONDS = _table(
