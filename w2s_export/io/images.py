@@ -263,7 +263,8 @@ def density(pixel_size_um: float | PixelSize) -> tuple[tuple[int, int], tuple[in
     y, x = pixel_size_um if isinstance(pixel_size_um, tuple) else (pixel_size_um, pixel_size_um)
     fractions = []
     for size in (x, y):
-        size_um = Fraction(size).limit_denominator(10**7) if 0 < size < 1000 else Fraction(0)
+        finest = min(10**7, int(4e9 / size)) if 0 < size < 1e9 else 0  # two numbers of 32 bit
+        size_um = Fraction(size).limit_denominator(finest) if finest else Fraction(0)
         if size_um == 0:
             raise ImageError(f"a pixel size of {size} µm is impossible; give one in micrometres")
         fractions.append((size_um.denominator, size_um.numerator))

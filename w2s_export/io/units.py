@@ -38,7 +38,9 @@ _METRES = _table(
     ("meter", "meters", "metre", "metres"),
     {
         **dict.fromkeys(("micron", "microns"), Fraction(1, 10**6)),
-        **dict.fromkeys(("Å", "Å", "angstrom", "ångström"), Fraction(1, 10**10)),
+        **dict.fromkeys(
+            ("\u00c5", "\u212b", "\u00e5", "angstrom", "ångström"), Fraction(1, 10**10)
+        ),
         **dict.fromkeys(("in", "inch", "inches"), _INCH),
         **{"thou": _INCH / 1000, "li": _INCH / 12, "pt": _INCH / 72},
         **dict.fromkeys(("ft", "foot", "feet"), 12 * _INCH),

@@ -162,6 +162,7 @@ class TiffOutput:
             resolutionunit=("CENTIMETER" if ome else "NONE") if pixel else None,
             software=False,
             metadata=metadata,
+            extratags=() if ome else _colormap(layout),
             returnoffset=True,
         )
         self._start = place[0]
@@ -200,6 +201,14 @@ def unwritten(look: Appearance, form: str) -> list[str]:
     )
 
 
+def _colormap(layout: OutputLayout) -> list[Any]:
+    """The lookup table of a single channel, where ImageJ keeps it: in TIFF's tag 320."""
+    lut = layout.appearance.channels[0].lut if layout.appearance.channels else None
+    if lut is None or layout.channels > 1:
+        return []
+    return [(320, 3, 768, tuple(value << 8 for value in lut), True)]
+
+
 def _imagej(layout: OutputLayout) -> dict[str, Any]:
     look, scaling = layout.appearance, layout.scaling
     info = "\n".join(part for part in (look.text, layout.record.as_text()) if part)
@@ -219,7 +228,7 @@ def _imagej(layout: OutputLayout) -> dict[str, Any]:
             metadata["Ranges"] = tuple(limit for window in windows for limit in window)
     if layout.channels > 1:
         metadata["mode"] = look.mode or "composite"
-    if (tables := luts(look.channels)) is not None:
+    if layout.channels > 1 and (tables := luts(look.channels)) is not None:
         metadata["LUTs"] = tables
     names = [channel.name for channel in look.channels]
     if look.labels:
