@@ -145,7 +145,11 @@ def _expanded(state: dict[str, Any]) -> dict[str, Any]:
 
 PTH_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "optimizer": (
-        lambda state: torch.optim.Adam([torch.nn.Parameter(torch.ones(2))]).state_dict(),
+        # As Adam's state_dict() gives it; torch.optim crashes beside a loaded TensorFlow (2.14.1).
+        lambda state: {
+            "state": {0: {"step": torch.tensor(1.0), "exp_avg": torch.ones(2)}},
+            "param_groups": [{"lr": 0.001, "betas": (0.9, 0.999), "amsgrad": True, "params": [0]}],
+        },
         "holds the state of an optimizer",
     ),
     "training_state": (

@@ -13,7 +13,8 @@ from w2s_export.errors import CheckpointError
 from w2s_export.networks.layout import parameter_count
 from w2s_export.sources.architecture import from_order
 from w2s_export.sources.load import load_checkpoint
-from w2s_export.sources.saved_model import _tensors
+from w2s_export.sources.stored import Stored
+from w2s_export.sources.tensorflow_program import listed
 
 ONE = GeneratorConfig(nf=8, gc=4, nb=1)
 
@@ -65,10 +66,10 @@ def test_published_saved_model_is_the_default_network(data: Path, tmp_path: Path
         def get_tensor(self, key: str) -> bytes:
             return _object_graph(sum(key.startswith("trainable") for key in shapes))
 
-    ordered, tensors = _tensors(Reader())
-    assert ordered
+    facts, tensors = listed(Reader())
+    assert facts["ordered"]
     assert len(tensors) == 698
-    config, _ = from_order(tensors)
+    config, _ = from_order([Stored(t.key, t.shape, t.dtype, t.read) for t in tensors])
     assert config == GeneratorConfig()
     assert parameter_count(config) == 16_621_825
 

@@ -40,6 +40,8 @@ def print_inspection(inspection: Inspection) -> None:
             table.add_row(key, f"{value}{note}")
     if inspection.parameters is not None:
         table.add_row("parameters", f"{inspection.parameters:,}")
+    if inspection.chosen:
+        table.add_row("taken", inspection.chosen)
     if inspection.dtypes:
         table.add_row("stored as", ", ".join(inspection.dtypes))
     if inspection.normalisation is not None:

@@ -4,10 +4,38 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
-from w2s_export.errors import OutputError
+from w2s_export.errors import OutputError, W2SExportError
+
+
+def regular_size(path: Path, error: type[W2SExportError]) -> int:
+    """Size of a regular file, in bytes: one that ends, and that can be read again.
+
+    Raises:
+        W2SExportError: of the given kind; a pipe, a device, a socket or a folder, or it cannot be
+            looked at.
+    """
+    try:
+        status = path.stat()
+    except OSError as problem:
+        raise error(f"cannot be read: {problem.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise error(f"is {_kind(status.st_mode)}, and only files are read; give a file")
+    return status.st_size
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode), "something else")
 
 
 def sha256_of(path: Path) -> str:

@@ -87,7 +87,8 @@ class Worker:
         if self._stopped:
             raise WorkerError(self._stopped)
         if code:
-            raise WorkerError(f"crashed ({_exit_text(code)}): {self._last_words()}".rstrip(": "))
+            words = self._last_words() if code > 0 else ""  # a signal leaves addresses
+            raise WorkerError(f"crashed ({_exit_text(code)}): {words}".rstrip(": "))
 
     def end(self) -> None:
         """Kill it if it has not ended."""

@@ -28,5 +28,7 @@ class Checkpoint:
     """Format the weights were read from, e.g. `w2s-export`, `keras-h5`, `pytorch`."""
     dtypes: tuple[str, ...] = ("float32",)
     """Element types the file stores, before they became float32."""
+    chosen: str = ""
+    """What was taken of a file that holds more than the generator, and what was left aside."""
     assumed: tuple[str, ...] = ()
     """Fields of `config` that the file does not show, set to the family's usual value."""

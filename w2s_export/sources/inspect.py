@@ -26,6 +26,8 @@ class Inspection:
     normalisation: Normalisation | None
     """None where the format does not record it."""
     provenance: Provenance
+    chosen: str
+    """What was taken of a file that holds more than the generator, and what was left aside."""
     dtypes: tuple[str, ...]
     """Element types of the stored tensors."""
     assumed: tuple[str, ...]
@@ -59,6 +61,7 @@ def inspect_checkpoint(path: Path, *, scale: int | None = None) -> Inspection:
             parameters=None,
             normalisation=None,
             provenance=Provenance(),
+            chosen="",
             dtypes=(),
             assumed=(),
             exportable=False,
@@ -71,6 +74,7 @@ def inspect_checkpoint(path: Path, *, scale: int | None = None) -> Inspection:
         parameters=parameter_count(checkpoint.config),
         normalisation=checkpoint.normalisation,
         provenance=checkpoint.provenance,
+        chosen=checkpoint.chosen,
         dtypes=checkpoint.dtypes,
         assumed=checkpoint.assumed,
         exportable=True,

@@ -7,9 +7,9 @@ a registered class in a foreign archive has nothing to run in.
 
 from __future__ import annotations
 
-import io
 import json
 import math
+import shutil
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_export.errors import CheckpointError, CheckpointMismatchError
+from w2s_export.io.temporary import temporary_folder
 from w2s_export.sources import keras_h5
 from w2s_export.sources.architecture import NOTHING_KNOWN, settle
 from w2s_export.sources.checkpoint import Checkpoint
@@ -56,13 +57,16 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
             if archive.getinfo("config.json").file_size > _CONFIG_LIMIT:
                 raise CheckpointError("claims a config.json too large for any network")
             config = json.loads(archive.read("config.json"))
-            weights = archive.read(_WEIGHTS)
+            stated = _stated(config) if isinstance(config, dict) else {}
+            with temporary_folder() as folder:
+                weights = folder / _WEIGHTS
+                with archive.open(_WEIGHTS) as source, weights.open("wb") as target:
+                    shutil.copyfileobj(source, target)
+                checkpoint = keras_h5.read(weights, settle(known, stated))
     except (KeyError, *ZIP_DAMAGE) as error:
         raise CheckpointError(
             f"is truncated or damaged ({error}); fetch or write it again"
         ) from None
-    stated = _stated(config) if isinstance(config, dict) else {}
-    checkpoint = keras_h5.read(io.BytesIO(weights), settle(known, stated))
     return replace(checkpoint, source_format="keras-archive")
 
 

@@ -83,9 +83,13 @@ def load_checkpoint(path: Path, *, scale: int | None = None) -> Checkpoint:
 
 
 def doubts(checkpoint: Checkpoint | None) -> str:
-    """What the user should confirm with `--scale`, in a sentence; empty where all is known."""
+    """What the user should confirm: what was left aside, and a guessed `--scale`; else empty."""
     if checkpoint is None:
         return ""
+    return "; ".join(filter(None, (checkpoint.chosen, _scale_doubt(checkpoint))))
+
+
+def _scale_doubt(checkpoint: Checkpoint) -> str:
     config = checkpoint.config
     if "pixel_unshuffle" in checkpoint.assumed:
         channels = config.in_nc * config.pixel_unshuffle**2

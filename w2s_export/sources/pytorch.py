@@ -1,16 +1,13 @@
 """PyTorch state dicts of RRDBNet in every key style in use, and `.safetensors` of the same.
 
-`torch.load(weights_only=True)` builds tensors and plain containers only; a pickled module is
-refused, never unpickled. PyTorch's kernels are (out, in, height, width), and its pixel-unshuffle
-orders channels (channel, row, column) where ours orders (row, column, channel).
+Nothing is unpickled (`torch_archive`). PyTorch's kernels are (out, in, height, width), and its
+pixel-unshuffle orders channels (channel, row, column) where ours orders (row, column, channel).
 """
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +15,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
-from w2s_export.errors import CheckpointError, MissingExtraError
+from w2s_export.errors import CheckpointError
+from w2s_export.shown import shown
 from w2s_export.sources.architecture import NOTHING_KNOWN
 from w2s_export.sources.assemble import by_name
 from w2s_export.sources.checkpoint import Checkpoint
+from w2s_export.sources.choose import choose
 from w2s_export.sources.stored import Stored
-
-_WRAPPERS = (
-    "params_ema", "params", "state_dict", "model_state_dict", "model", "generator", "net_g",
-    "netG", "G", "weights",
-)  # fmt: skip
-"""Where the generator's state dict may lie, the best first: averaged weights before raw ones."""
+from w2s_export.sources.torch_archive import Tensor, describe, flattened, open_archive
 
 
 def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
-    """Read a `.pth` or `.pt` file.
+    """Read a `.pth`, `.pt` or `.ckpt` file.
 
     Raises:
-        MissingExtraError: torch is not installed.
         CheckpointError: unreadable, a TorchScript archive, a pickled module, an optimizer state.
         CheckpointMismatchError: its tensors are not an RRDBNet's.
     """
-    if find_spec("torch") is None:
-        raise MissingExtraError(
-            'is a PyTorch file and torch is not installed: pip install "w2s-export[torch]"'
-        )
-    import torch
+    with open_archive(path) as content:
+        tensors, said = choose(stored_tensors(content))
+        _check_one_level(content, tensors)
+        return replace(assemble(tensors, "pytorch", known), chosen=said)
 
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            "holds Python objects besides tensors (a pickled module, or training options), which "
-            f"are never unpickled ({_first_line(error)}); save the weights alone: "
-            "torch.save(network.state_dict(), FILE)"
-        ) from None
-    except Exception as error:  # damaged bytes lead torch to errors of any kind
-        raise CheckpointError(
-            f"is truncated or damaged ({_first_line(error)}); fetch or write it again"
-        ) from None
-    tensors = [_stored(key, value) for key, value in _state_dict(content).items()]
-    return assemble(tensors, "pytorch", known)
+
+def stored_tensors(content: Any) -> list[Stored]:
+    """Every tensor of a file under a dotted key.
+
+    Raises:
+        CheckpointError: none by name, or the state of an optimizer alone.
+    """
+    if isinstance(content, Mapping):
+        found = [_stored(key, tensor) for key, tensor in flattened(content)]
+        names = {tensor.key.partition(".")[0] for tensor in found}
+        if "param_groups" in content or ("optimizers" in content and names <= {"optimizers"}):
+            raise CheckpointError(
+                "holds the state of an optimizer, not a network; give the network's own file"
+            )
+        if found or not content:
+            return found
+    raise CheckpointError(
+        f"holds no state dict (found: {shown(describe(content))}); expected tensors by name"
+    )
 
 
 def assemble(tensors: Sequence[Stored], source_format: str, known: Mapping[str, Any]) -> Checkpoint:
@@ -80,64 +77,18 @@ def row_column_channel(kernel: NDArray[np.float32], config: GeneratorConfig) -> 
     return np.ascontiguousarray(apart.transpose(0, 1, 3, 4, 2, 5)).reshape(kernel.shape)
 
 
-def _state_dict(content: Any) -> Mapping[str, Any]:
-    """The generator's state dict, bare or under one of the usual names."""
-    for _ in range(3):
-        if not isinstance(content, Mapping):
-            break
-        if "param_groups" in content or ("optimizers" in content and not _wrapped(content)):
+def _check_one_level(content: Mapping[str, Any], chosen: Sequence[Stored]) -> None:
+    """Refuse containers of tensors beside the network's own, which no rule knows."""
+    left = {tensor.key.partition(".")[0] for tensor in chosen}
+    if not any(isinstance(value, Tensor) for value in content.values()):
+        return
+    for name, value in content.items():
+        if str(name) in left and not isinstance(value, Tensor) and any(flattened(value)):
             raise CheckpointError(
-                "holds the state of an optimizer, not a network; give the network's own file"
+                f"holds tensors beside '{shown(name)}', which holds more of them; save the "
+                "generator's state dict alone"
             )
-        if _wrapped(content) is None:
-            tensors = {str(key): value for key, value in content.items() if _is_tensor(value)}
-            nested = [key for key, value in content.items() if _holds_tensors(value)]
-            if tensors and nested:
-                raise CheckpointError(
-                    f"holds tensors beside '{nested[0]}', which holds more of them; save the "
-                    "generator's state dict alone"
-                )
-            if tensors or not content:
-                return tensors
-            break
-        content = content[_wrapped(content)]
-    found = ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
-    raise CheckpointError(
-        f"holds no state dict (found: {found:.200}); expected tensors by name, bare or under "
-        f"{', '.join(_WRAPPERS)}"
-    )
 
 
-def _wrapped(content: Mapping[Any, Any]) -> str | None:
-    return next((key for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-
-
-def _is_tensor(value: Any) -> bool:
-    import torch
-
-    return isinstance(value, torch.Tensor)
-
-
-def _holds_tensors(value: Any) -> bool:
-    items = value.values() if isinstance(value, Mapping) else value
-    return isinstance(value, Mapping | list | tuple) and any(
-        _is_tensor(item) or _holds_tensors(item) for item in items
-    )
-
-
-def _stored(key: str, tensor: Any) -> Stored:
-    import torch
-
-    dense = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
-    return Stored(
-        key=key,
-        shape=tuple(tensor.shape),
-        dtype=str(tensor.dtype).removeprefix("torch.") if dense else "sparse or quantised",
-        read=lambda: tensor.detach().to(torch.float32).numpy(),
-        axes="OIHW",
-    )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{lines[0]:.160}" if lines else type(error).__name__
+def _stored(key: str, tensor: Tensor) -> Stored:
+    return Stored(key, tensor.shape, tensor.dtype, tensor.read, axes="OIHW")

@@ -8,7 +8,8 @@ import zlib
 from pathlib import Path
 
 from w2s_export.errors import CheckpointError
-from w2s_export.sources.stored import check_size
+from w2s_export.io.files import regular_size
+from w2s_export.sources.stored import allowance, check_size
 
 OWN = "w2s-export"
 KERAS_H5 = "keras-h5"
@@ -61,6 +62,7 @@ def recognise(path: Path) -> str:
         raise CheckpointError("does not exist; give the path of a checkpoint")
     if path.is_dir():
         return _folder(path)
+    regular_size(path, CheckpointError)
     with path.open("rb") as stream:
         head = stream.read(512)
     if not head:
@@ -113,7 +115,13 @@ def member_names(path: Path) -> list[str]:
         ) from None
     if len(members) > _MAX_MEMBERS:
         raise CheckpointError(f"is a zip of {len(members)} members; no checkpoint has so many")
-    check_size(sum(member.file_size for member in members), "its members")
+    total = sum(member.file_size for member in members)
+    check_size(total, "its members")
+    if total > allowance(path.stat().st_size):
+        raise CheckpointError(
+            f"is a zip of {path.stat().st_size} bytes whose members claim {total}; the file is "
+            "damaged or is no checkpoint"
+        )
     return [member.filename for member in members]
 
 

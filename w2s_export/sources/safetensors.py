@@ -8,8 +8,8 @@ dependency and check every claim of the header against the file before anything 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from w2s_export.errors import CheckpointError
 from w2s_export.sources.architecture import NOTHING_KNOWN
 from w2s_export.sources.checkpoint import Checkpoint
+from w2s_export.sources.choose import choose
 from w2s_export.sources.pytorch import assemble
-from w2s_export.sources.stored import Stored, upper_half
+from w2s_export.sources.stored import Stored, elements, upper_half
 
 _MAX_HEADER = 16 << 20
 _TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
@@ -47,16 +48,17 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
             ]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"has a damaged header ({error!r:.120})") from None
-    return assemble(tensors, "safetensors", known)
+    tensors, said = choose(tensors)
+    return replace(assemble(tensors, "safetensors", known), chosen=said)
 
 
 def _stored(path: Path, key: str, entry: Mapping[str, Any], start: int, size: int) -> Stored:
     begin, end = (int(offset) for offset in entry["data_offsets"])
     shape = tuple(int(length) for length in entry["shape"])
     dtype = _TYPES.get(entry["dtype"], str(entry["dtype"]))
-    count = math.prod(shape)
+    count = elements(key, shape)
     width = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}.get(dtype)
-    if min(shape, default=1) < 0 or not 0 <= begin <= end:
+    if not 0 <= begin <= end:
         raise CheckpointError(f"'{key}' has shape {shape} at bytes {begin} to {end}")
     if width is not None and end - begin != count * width:
         raise CheckpointError(f"'{key}' claims {shape} {dtype} but has {end - begin} bytes")

@@ -19,9 +19,13 @@ from w2s_export.config import GeneratorConfig
 from w2s_export.errors import CheckpointError, CheckpointMismatchError
 from w2s_export.networks.layout import parameter_count, tensor_shapes
 from w2s_export.shown import shown
+from w2s_export.sources.exchange import MOST_TENSORS
 
 MAX_BYTES = 1 << 30
 """Most a checkpoint may hold or unpack to: 268 million float32, 16 times the default network."""
+_SMALL, _MOST_COMPRESSED = 64 << 20, 200
+_MOST_AXES, _ENDLESS = 8, 1 << 40
+_LONGEST_KEY = 1000
 _READABLE = ("float16", "bfloat16", "float32", "float64")
 _AXES = {"HWIO": (0, 1, 2, 3), "OIHW": (2, 3, 1, 0)}
 
@@ -67,24 +71,61 @@ def upper_half(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
     return (bits.astype(np.uint32) << 16).view(np.float32)
 
 
-def check_claims(tensors: Iterable[Stored]) -> None:
-    """Refuse element types and sizes that cannot be a generator's, before reading anything.
+def allowance(held: int) -> int:
+    """Bytes that the tensors of a file may take as float32.
+
+    Compression gains little on trained weights; what is small may be all zeros.
+
+    Args:
+        held: bytes of the file.
+    """
+    return min(MAX_BYTES, max(_SMALL, _MOST_COMPRESSED * held))
+
+
+def check_claims(tensors: Sequence[Stored], held: int | None = None) -> None:
+    """Refuse element types, counts and sizes no generator has, before reading anything.
+
+    Args:
+        tensors: all of the file's.
+        held: bytes of the file, where it may be compressed.
 
     Raises:
-        CheckpointError: no tensor at all, a type other than floating point, or more than
-            `MAX_BYTES` once unpacked to float32.
+        CheckpointError: no tensor at all, too many, a type other than floating point, or more
+            than `MAX_BYTES` (of a small compressed file less) once unpacked to float32.
     """
     total = 0
+    if len(tensors) > MOST_TENSORS:
+        raise CheckpointError(
+            f"holds {len(tensors)} tensors, more than the {MOST_TENSORS} a network may have"
+        )
     for tensor in tensors:
+        if len(tensor.key) > _LONGEST_KEY:
+            raise CheckpointError(f"has a tensor of {len(tensor.key)} letters' name, {tensor}")
         if tensor.dtype not in _READABLE:
             raise CheckpointError(
                 f"{tensor} holds {tensor.dtype} numbers; a generator's weights are one of "
                 f"{', '.join(_READABLE)} (a quantised network cannot be exported)"
             )
-        total += 4 * math.prod(tensor.shape)
+        total += 4 * elements(tensor.key, tensor.shape)
         check_size(total, "its tensors")
+    if held is not None and total > allowance(held):
+        raise CheckpointError(
+            f"its tensors claim {total} bytes, and the file has {held}; the file is damaged or is "
+            "no checkpoint"
+        )
     if not total:
         raise CheckpointError("holds no weights; save the network after it is built and trained")
+
+
+def elements(key: str, shape: Sequence[int]) -> int:
+    """How many elements a claimed shape has.
+
+    Raises:
+        CheckpointError: more axes than a weight has, or a negative or endless one.
+    """
+    if len(shape) > _MOST_AXES or any(not 0 <= length < _ENDLESS for length in shape):
+        raise CheckpointError(f"'{shown(key)}' has shape {shown(shape, 100)}, which no weight has")
+    return math.prod(shape)
 
 
 def check_size(claimed: int, what: str) -> None:

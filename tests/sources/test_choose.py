@@ -1,0 +1,166 @@
+"""The generator among what a training saves beside it, in the key layouts of common codes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from w2s_export.config import GeneratorConfig
+from w2s_export.errors import CheckpointMismatchError
+from w2s_export.sources.load import doubts, load_checkpoint
+
+torch = pytest.importorskip("torch")
+
+CONFIG = GeneratorConfig(nf=8, gc=4, nb=1, scale=4, upsampling="conv")
+State = dict[str, Any]
+
+
+def under(prefix: str, state: State) -> State:
+    return {f"{prefix}.{key}": value for key, value in state.items()}
+
+
+DISCRIMINATOR = {"conv0.weight": np.ones((8, 1, 3, 3), np.float32)}
+COUNTER = np.array(7, np.int64)
+
+LAYOUTS: dict[str, tuple[Callable[[State, State], State], str, set[str]]] = {
+    "mmagic": (
+        lambda best, other: {
+            **under("generator", other),
+            **under("generator_ema", best),
+            **under("discriminator", DISCRIMINATOR),
+            "step_counter": COUNTER,
+        },
+        "generator_ema",
+        {"generator", "discriminator", "step_counter"},
+    ),
+    "mmagic, averaged by PyTorch": (
+        lambda best, other: {
+            **under("generator", other),
+            **under("generator_ema.module", best),
+            "generator_ema.steps": COUNTER,
+        },
+        "generator_ema.module",
+        {"generator", "steps"},
+    ),
+    "without averages": (
+        lambda best, _: {**under("generator", best), **under("discriminator", DISCRIMINATOR)},
+        "generator",
+        {"discriminator"},
+    ),
+    "lightning": (
+        lambda best, _: {
+            **under("state_dict.net_g", best),
+            **under("state_dict.net_d", DISCRIMINATOR),
+            **under("state_dict.perceptual_loss.vgg", DISCRIMINATOR),
+            "optimizer_states.0.exp_avg": np.ones(3, np.float32),
+            "global_step": COUNTER,
+        },
+        "state_dict.net_g",
+        {"net_d", "perceptual_loss", "optimizer_states", "global_step"},
+    ),
+    "basicsr": (
+        lambda best, other: {**under("params", other), **under("params_ema", best)},
+        "params_ema",
+        {"params"},
+    ),
+    "pix2pix": (
+        lambda best, _: {**under("netG.module", best), **under("netD.module", DISCRIMINATOR)},
+        "netG.module",
+        {"netD"},
+    ),
+    "one letter": (
+        lambda best, _: {**under("G", best), **under("D", DISCRIMINATOR), "iteration": COUNTER},
+        "G",
+        {"D", "iteration"},
+    ),
+    "bare, with a counter and metrics": (
+        lambda best, _: {**best, "step": COUNTER, "val_psnr.total": np.float32([3])},
+        "",
+        {"step", "val_psnr"},
+    ),
+}
+
+
+def nested(state: State) -> State:
+    """The first part of dotted keys as a mapping of its own, as trainings save them."""
+    result: State = {}
+    for key, value in state.items():
+        top, _, rest = key.partition(".")
+        if rest and top in ("state_dict", "params", "params_ema", "G", "D", "netG", "netD"):
+            result.setdefault(top, {})[rest] = torch.from_numpy(np.array(value))
+        else:
+            result[key] = torch.from_numpy(np.array(value))
+    return result
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+def test_the_generator_is_taken_and_the_rest_is_said(
+    layout: str, kind: str, tmp_path: Path, reference: Any
+) -> None:
+    make, taken, aside = LAYOUTS[layout]
+    best, other = (reference.state(CONFIG, seed) for seed in (1, 2))
+    state = make(best, other)
+    path = tmp_path / f"net.{kind}"
+    if kind == "pth":
+        torch.save(nested(state), path)
+    else:
+        save_file({key: np.array(value) for key, value in state.items()}, path)
+    checkpoint = load_checkpoint(path)
+    np.testing.assert_array_equal(checkpoint.weights["conv_hr/bias"], best["conv_hr.bias"])
+    assert checkpoint.config == CONFIG
+    said = doubts(checkpoint)
+    assert f"took '{taken}'" in said if taken else "took the generator" in said
+    assert set(said.partition("left aside ")[2].replace("'", "").split(", ")) == aside
+
+
+def test_nothing_is_said_of_a_generator_alone(tmp_path: Path, reference: Any) -> None:
+    save_file(reference.state(CONFIG, 1), tmp_path / "net.safetensors")
+    assert load_checkpoint(tmp_path / "net.safetensors").chosen == ""
+
+
+def test_two_networks_of_unknown_names_are_refused(tmp_path: Path, reference: Any) -> None:
+    state = reference.state(CONFIG, 1)
+    save_file({**under("coarse", state), **under("fine", state)}, tmp_path / "net.safetensors")
+    with pytest.raises(CheckpointMismatchError, match="holds 2 networks"):
+        load_checkpoint(tmp_path / "net.safetensors")
+
+
+def test_what_no_rule_knows_beside_a_generic_name_is_not_dropped(
+    tmp_path: Path, reference: Any
+) -> None:
+    state = under("model", reference.state(CONFIG, 1)) | {"extra.weight": np.ones(3, np.float32)}
+    save_file(state, tmp_path / "net.safetensors")
+    with pytest.raises(CheckpointMismatchError, match=r"extra\.weight"):
+        load_checkpoint(tmp_path / "net.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_training_of_tensorflow(tmp_path: Path) -> None:
+    """A checkpoint of generator, discriminator, optimizers with slots, metric and step."""
+    import tensorflow as tf
+
+    from w2s_export.networks.rrdbnet import build_generator, get_weights
+
+    one = GeneratorConfig(nf=8, gc=4, nb=1)
+    weights = get_weights(build_generator(one, seed=3), one)
+    holder = tf.train.Checkpoint(
+        generator=tf.train.Checkpoint(
+            trainable_variables=[tf.Variable(value) for value in weights.values()]
+        ),
+        discriminator=tf.train.Checkpoint(kernel=tf.Variable(tf.ones((3, 3, 1, 8)))),
+        generator_optimizer=tf.train.Checkpoint(m=tf.Variable(tf.ones(3))),
+        psnr_metric=tf.train.Checkpoint(total=tf.Variable(1.0)),
+        step=tf.Variable(7, dtype=tf.int64),
+    )
+    holder.write(tmp_path / "net")
+    checkpoint = load_checkpoint(tmp_path / "net.index")
+    assert checkpoint.config == one
+    for name, value in weights.items():
+        np.testing.assert_array_equal(checkpoint.weights[name], value, err_msg=name)
+    assert checkpoint.chosen == "took 'generator', left aside 'discriminator'"

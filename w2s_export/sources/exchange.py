@@ -1,0 +1,83 @@
+"""Tensors on their way from a worker that reads a foreign file to the process that asked for them.
+
+Imports nothing of ours: a worker starts in the time of its own library.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESULT, DATA = "tensors.json", "tensors.bin"
+MOST_TENSORS = 20_000
+"""SwinIR-large has 1,500, our largest network 1,404."""
+_FLOATS = ("float16", "float32", "float64", "bfloat16")
+
+
+class RefusedError(Exception):
+    """Why a worker does not read a file, for its user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A tensor of a file, in the worker."""
+
+    key: str
+    shape: tuple[int, ...]
+    dtype: str
+    """NumPy's name, or `bfloat16`."""
+    read: Callable[[], NDArray[Any]]
+    note: str = ""
+    """What else the file says of it."""
+
+
+def check_count(count: int) -> None:
+    """Refuse more tensors than a network has.
+
+    Raises:
+        RefusedError: states how many at least.
+    """
+    if count > MOST_TENSORS:
+        raise RefusedError(f"holds more than {MOST_TENSORS} tensors; no network has so many")
+
+
+def run(
+    folder: Path, most: int, read: Callable[[], tuple[dict[str, Any], Iterable[Found]]]
+) -> None:
+    """Write what a reader finds, or why it refuses.
+
+    Args:
+        folder: gains `tensors.json` and `tensors.bin`.
+        most: bytes its tensors may take as float32.
+        read: gives what else the file tells, and the tensors.
+    """
+    try:
+        facts, tensors = read()
+        found = list(tensors)
+        claimed = sum(4 * int(np.prod(tensor.shape, dtype=object)) for tensor in found)
+        written: list[dict[str, Any]] = []
+        with (folder / DATA).open("wb") as stream:
+            for tensor in found:
+                record: dict[str, Any] = {
+                    "key": tensor.key,
+                    "shape": tensor.shape,
+                    "dtype": tensor.dtype,
+                }
+                # What is too large together, or no network's, is judged by its claims alone.
+                if claimed <= most and tensor.dtype in _FLOATS:
+                    record["offset"] = stream.tell()
+                    values = np.ascontiguousarray(tensor.read())
+                    record["held"] = values.shape
+                    with np.errstate(over="ignore"):
+                        stream.write(values.astype(np.float32, copy=False).data)
+                written.append({**record, "note": tensor.note})
+        result: dict[str, Any] = {"facts": facts, "tensors": written}
+    except RefusedError as error:
+        result = {"refused": str(error)}
+    (folder / RESULT).write_text(json.dumps(result), encoding="ascii")
