@@ -1,0 +1,60 @@
+"""Arrays in memory, of any order of axes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.restore.conftest import MakeNetwork, box_of
+from w2s_export.errors import ImageError
+from w2s_export.restore.arrays import restore_array
+
+rng = np.random.default_rng(4)
+
+
+@pytest.mark.parametrize(
+    ("axes", "channels", "shape"),
+    [
+        (None, 1, (9, 13)),
+        ("WH", 1, (13, 9)),
+        (None, 3, (3, 9, 13)),
+        ("HWC", 3, (9, 13, 3)),
+        ("NHW", 1, (2, 9, 13)),
+        (None, 3, (2, 3, 9, 13)),
+        ("HWCN", 3, (9, 13, 3, 2)),
+    ],
+)
+def test_axes_stay_where_they_are(
+    box_network: MakeNetwork, axes: str | None, channels: int, shape: tuple[int, ...]
+) -> None:
+    network = box_network(channels=channels)
+    image = rng.integers(0, 50, shape).astype(np.uint16)
+    result = restore_array(image, network.model, lambda _: network, axes)
+    named = axes or {2: "HW", 3: "CHW", 4: "NCHW"}[image.ndim]
+    at = {letter: named.index(letter) for letter in named}
+    assert result.dtype == np.float32
+    # the box network gives one channel of twice the size
+    expected = list(shape)
+    expected[at["H"]] *= 2
+    expected[at["W"]] *= 2
+    if "C" in at:
+        expected[at["C"]] = 1
+    assert list(result.shape) == expected
+    first: dict[int, int] = {at["N"]: 0} if "N" in at else {}
+    one = image[tuple(first.get(axis, slice(None)) for axis in range(image.ndim))]
+    letters = [letter for letter in named if letter != "N"]
+    planes = one.transpose([letters.index(letter) for letter in "CHW" if letter in letters])
+    got = result[tuple(first.get(axis, slice(None)) for axis in range(result.ndim))]
+    got = got.transpose([letters.index(letter) for letter in "CHW" if letter in letters])
+    np.testing.assert_allclose(got.reshape(18, 26), box_of(planes.reshape(channels, 9, 13)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes"), [((4, 5), "CHW"), ((4, 5, 6, 7, 8), None), ((4, 5), "HH"), ((2, 9, 9), None)]
+)
+def test_axes_that_do_not_fit_are_named(
+    box_network: MakeNetwork, shape: tuple[int, ...], axes: str | None
+) -> None:
+    network = box_network()
+    with pytest.raises(ImageError, match="axes"):
+        restore_array(np.zeros(shape), network.model, lambda _: network, axes)

@@ -1,0 +1,81 @@
+"""Restores arrays in memory: a notebook's images, without files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.data.normalise import normalise
+from w2s_export.errors import ImageError
+from w2s_export.restore.network import Model, ReadyNetwork
+from w2s_export.restore.tiling import restore_tiled
+from w2s_export.runtime.choose import open_engine
+
+_TILE = 512
+"""Side of a tile, input pixels: the halo's share is small, and memory stays below a gigabyte."""
+_BY_RANK = {2: "HW", 3: "CHW", 4: "NCHW"}
+
+
+def restore_array(
+    images: NDArray[Any],
+    model: Model,
+    open_network: Callable[[Path], ReadyNetwork],
+    axes: str | None = None,
+) -> NDArray[np.float32]:
+    """Restore an array of counts; each image of it is normalised by itself.
+
+    Args:
+        images: of any numeric type.
+        model: the network.
+        open_network: makes it ready to run, its files in the given folder.
+        axes: a letter for each axis, of N, C, H and W, in the array's order; by default `HW`,
+            `CHW` or `NCHW`.
+
+    Returns:
+        Float32, of the same axes, height and width `model.scale` times as large.
+
+    Raises:
+        ImageError: axes that do not fit the array, or channels that the network does not take.
+    """
+    array = np.asarray(images)
+    named = axes or _BY_RANK.get(array.ndim, "")
+    if sorted(named) not in (sorted(known) for known in ("HW", "CHW", "NHW", "NCHW")) or (
+        len(named) != array.ndim
+    ):
+        raise ImageError(
+            f"an array of shape {array.shape} with axes {axes!r}; say axes='HW', 'CHW', 'NHW', "
+            "'NCHW' or another order of these letters"
+        )
+    # Missing axes come first, of length 1; then every array is (N, C, H, W).
+    full = "".join(letter for letter in "NC" if letter not in named) + named
+    batch = array[(np.newaxis,) * (4 - array.ndim)].transpose([full.index(one) for one in "NCHW"])
+    if batch.shape[1] != model.channels_in:
+        raise ImageError(
+            f"has {batch.shape[1]} channels, the network takes {model.channels_in}; say which axis "
+            "holds them with axes='…C…', or give images one by one"
+        )
+    with TemporaryDirectory(prefix="w2s-export-") as folder:
+        ready = open_network(Path(folder))
+        runtime = open_engine("cpu", ready.onnx)
+        restored = np.stack(
+            [
+                restore_tiled(
+                    runtime,
+                    normalise(image, model.normalisation),
+                    scale=ready.scale,
+                    halo=ready.halo,
+                    tile=_TILE,
+                    step=ready.step,
+                )
+                for image in batch
+            ]
+        )
+    back = restored.transpose(["NCHW".index(one) for one in full])
+    return back.reshape(
+        [length for one, length in zip(full, back.shape, strict=True) if one in named]
+    )
