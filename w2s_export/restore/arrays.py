@@ -76,6 +76,6 @@ def restore_array(
             ]
         )
     back = restored.transpose(["NCHW".index(one) for one in full])
-    return back.reshape(
-        [length for one, length in zip(full, back.shape, strict=True) if one in named]
-    )
+    kept = [length for one, length in zip(full, back.shape, strict=True) if one in named]
+    result: NDArray[np.float32] = back.reshape(kept)
+    return result

@@ -1,0 +1,17 @@
+# w2s-export on a CPU. Build: docker build -t w2s-export .
+# Run:  docker run --rm -v "$PWD:/data" w2s-export restore /data/plate --output /data/restored
+# GPU: replace the base by one of NVIDIA's CUDA runtime images with Python 3.11, and add
+#      RUN pip install --no-cache-dir --force-reinstall onnxruntime-gpu
+FROM python:3.11-slim AS build
+WORKDIR /source
+COPY . .
+RUN pip install --no-cache-dir build && python -m build --wheel
+
+FROM python:3.11-slim
+COPY --from=build /source/dist/*.whl /tmp/
+RUN pip install --no-cache-dir "$(echo /tmp/*.whl)[zarr,dask]" && rm /tmp/*.whl \
+    && useradd --create-home biologist
+USER biologist
+WORKDIR /data
+ENTRYPOINT ["w2s-export"]
+CMD ["--help"]
