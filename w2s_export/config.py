@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from w2s_export.errors import ConfigError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -63,7 +66,18 @@ class GeneratorConfig(Frozen):
         return self.scale * self.pixel_unshuffle
 
 
-class PercentileNormalisation(Frozen):
+class _Normalising(Frozen):
+    clip: tuple[float, float] | None = None
+    """Smallest and largest value the network is given, after the rest; None: as they come."""
+
+    @model_validator(mode="after")
+    def _clips_to_a_range(self) -> Self:
+        if self.clip is not None and not self.clip[0] < self.clip[1]:
+            raise ValueError(f"clip {self.clip[0]} must be below {self.clip[1]}")
+        return self
+
+
+class PercentileNormalisation(_Normalising):
     """`(x − P_low) / (P_high − P_low + 1e-6)` over the whole image: rdf `scale_range`."""
 
     kind: Literal["percentile"] = "percentile"
@@ -79,7 +93,7 @@ class PercentileNormalisation(Frozen):
         return self
 
 
-class FixedRangeNormalisation(Frozen):
+class FixedRangeNormalisation(_Normalising):
     """`(x − low) / (high − low)`, the same for every image: rdf `scale_linear`."""
 
     kind: Literal["fixed_range"] = "fixed_range"
@@ -95,8 +109,35 @@ class FixedRangeNormalisation(Frozen):
         return self
 
 
+class FixedMeanNormalisation(_Normalising):
+    """`(x − mean) / std` of the training images, the same for every image: rdf `scale_linear`."""
+
+    kind: Literal["mean_std"] = "mean_std"
+    mean: Annotated[float, Field(allow_inf_nan=False)]
+    """Mean of the training images, detector counts."""
+    std: Annotated[float, Field(allow_inf_nan=False, gt=0)]
+    """Their standard deviation."""
+
+
+class ZeroMeanNormalisation(_Normalising):
+    """`(x − mean) / (std + 1e-6)` of each image: rdf `zero_mean_unit_variance`."""
+
+    kind: Literal["zero_mean"] = "zero_mean"
+
+
+class NoNormalisation(_Normalising):
+    """The network takes detector counts as they are."""
+
+    kind: Literal["none"] = "none"
+
+
 Normalisation = Annotated[
-    PercentileNormalisation | FixedRangeNormalisation, Field(discriminator="kind")
+    PercentileNormalisation
+    | FixedRangeNormalisation
+    | FixedMeanNormalisation
+    | ZeroMeanNormalisation
+    | NoNormalisation,
+    Field(discriminator="kind"),
 ]
 
 

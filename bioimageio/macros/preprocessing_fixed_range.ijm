@@ -1,10 +1,10 @@
-// Pre-processing for DeepImageJ 2.1 and 3.0: (x - low) / (high - low), as in training.
+// Pre-processing for DeepImageJ 2.1 and 3.0: (x - low) / range, as in training.
 //
 // Works on the current image and leaves a 32-bit copy as the current image; the original keeps its
 // pixels.
 
 low = ${low};
-high = ${high};
+range = ${range};
 channels = ${channels};
 
 if (bitDepth() == 24 && channels != 3)
@@ -34,7 +34,7 @@ if (bitDepth() != 32)
 for (plane = 1; plane <= c * slices * frames; plane++) {
 	setSlice(plane);
 	run("Subtract...", "value=" + d2s(low, -9) + " slice");
-	run("Divide...", "value=" + d2s(high - low, -9) + " slice");
+	run("Divide...", "value=" + d2s(range, -9) + " slice");${clip}
 	setMinAndMax(0, 1);
 }
 setSlice(1);

@@ -62,7 +62,7 @@ if (bitDepth() != 32)
 for (plane = 1; plane <= planes; plane++) {
 	setSlice(plane);
 	run("Subtract...", "value=" + d2s(lows[plane - 1], -9) + " slice");
-	run("Divide...", "value=" + d2s(ranges[plane - 1], -9) + " slice");
+	run("Divide...", "value=" + d2s(ranges[plane - 1], -9) + " slice");${clip}
 	setMinAndMax(0, 1);
 }
 setSlice(1);

@@ -14,7 +14,14 @@ import tifffile
 from numpy.typing import NDArray
 
 from tests.imagej import JAR, imagej, needs_imagej
-from w2s_export.config import FixedRangeNormalisation, Normalisation, PercentileNormalisation
+from w2s_export.config import (
+    FixedMeanNormalisation,
+    FixedRangeNormalisation,
+    NoNormalisation,
+    Normalisation,
+    PercentileNormalisation,
+    ZeroMeanNormalisation,
+)
 from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
 
 pytestmark = needs_imagej
@@ -63,9 +70,10 @@ class Outcome:
 
 
 def run_all(
-    folder: Path, macro: str, images: dict[str, NDArray[Any]], select: bool = False
+    folder: Path, macro: str | None, images: dict[str, NDArray[Any]], select: bool = False
 ) -> dict[str, Outcome]:
     """Run the macro on each image, in one ImageJ."""
+    assert macro is not None
     (folder / "macro.ijm").write_text(macro)
     jobs = []
     for name, pixels in images.items():
@@ -164,8 +172,33 @@ def test_fixed_range(tmp_path: Path) -> None:
         np.testing.assert_array_equal(outcome.original, IMAGES[name])
 
 
+def test_zero_mean_and_cut(tmp_path: Path) -> None:
+    how = ZeroMeanNormalisation(clip=(-1.25, 1.5))
+    for name, outcome in run_all(tmp_path, preprocessing_macro(how, 1), IMAGES).items():
+        image = IMAGES[name].astype(np.float64)
+        planes = image if image.ndim == 3 else image[np.newaxis]
+        expected = [((p - p.mean()) / (p.std() + 1e-6)).clip(-1.25, 1.5) for p in planes]
+        assert np.abs(outcome.pixels - np.stack(expected).reshape(image.shape)).max() <= 2e-6, name
+        assert (outcome.bits, outcome.windows, outcome.title) == (32, 2, f"{name}.tif")
+        np.testing.assert_array_equal(outcome.original, IMAGES[name])
+
+
+def test_fixed_mean_and_bare_cut(tmp_path: Path) -> None:
+    images = {name: IMAGES[name] for name in ("uint16", "float32")}
+    for how, expect in (
+        (FixedMeanNormalisation(mean=310.5, std=97), lambda x: (x - 310.5) / 97),
+        (NoNormalisation(clip=(-7, 255)), lambda x: x.clip(-7, 255)),
+    ):
+        for name, outcome in run_all(tmp_path, preprocessing_macro(how, 1), images).items():
+            expected = expect(images[name].astype(np.float64))
+            assert np.abs(outcome.pixels - expected).max() <= 1e-6 * np.abs(expected).max(), name
+    assert preprocessing_macro(NoNormalisation(), 1) is None
+
+
 @pytest.mark.parametrize(
-    "how", [PercentileNormalisation(), FixedRangeNormalisation()], ids=["percentile", "fixed"]
+    "how",
+    [PercentileNormalisation(), FixedRangeNormalisation(), ZeroMeanNormalisation()],
+    ids=["percentile", "fixed", "zero mean"],
 )
 def test_a_selection_neither_crops_nor_gets_lost(tmp_path: Path, how: Normalisation) -> None:
     images = {"uint8": IMAGES["uint8"]}

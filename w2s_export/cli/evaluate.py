@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column, Table
 
 from w2s_export.cli.console import Flag, Several, console
-from w2s_export.cli.export import parse_normalisation
+from w2s_export.data.normalise import parse_normalisation
 
 if TYPE_CHECKING:
     from w2s_export.data.pairs import PairFiles

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from rich.table import Table
 
 from w2s_export.cli.console import Flag, announce, console, styled
-from w2s_export.errors import ConfigError
+from w2s_export.data.normalise import parse_normalisation
 
 if TYPE_CHECKING:
-    from w2s_export.config import Normalisation
     from w2s_export.export import ExportResult
 
 OUTPUT = Path("w2s-export-output")
@@ -85,21 +84,6 @@ def export_command(
         )
     print_export(result)
     return 0 if result.report.passed else 1
-
-
-def parse_normalisation(text: str) -> Normalisation:
-    """Parse `percentile:LOW:HIGH` or `range:LOW:HIGH`."""
-    from w2s_export.config import FixedRangeNormalisation, PercentileNormalisation, parse_config
-
-    kinds = {"percentile": PercentileNormalisation, "range": FixedRangeNormalisation}
-    kind, *bounds = text.split(":")
-    if kind not in kinds or len(bounds) != 2:
-        raise ConfigError(
-            f"--normalisation {text}: write percentile:LOW:HIGH (e.g. percentile:1:99.8) or "
-            "range:LOW:HIGH (e.g. range:0:255)"
-        )
-    values = {"low": bounds[0], "high": bounds[1]}
-    return parse_config(kinds[kind], values, "--normalisation")  # type: ignore[return-value]
 
 
 def print_export(result: ExportResult) -> None:

@@ -194,7 +194,7 @@ def _network(
     *,
     cpu_fast: bool,
 ) -> Any:
-    from w2s_export.cli.export import parse_normalisation
+    from w2s_export.data.normalise import parse_normalisation
     from w2s_export.package.network import read_package, read_weights
     from w2s_export.resources import DEFAULT_MODEL, asset
 

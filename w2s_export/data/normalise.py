@@ -1,8 +1,8 @@
 """Intensity normalisation, and the exact bioimage.io processing each kind corresponds to.
 
 The clients normalise before the network runs, so training, packages and verification must use the
-same formula to the last bit: `scale_range` and `scale_linear` as bioimageio.core computes them
-(https://github.com/bioimage-io/core-bioimage-io-python).
+same formula to the last bit: `scale_range`, `scale_linear`, `zero_mean_unit_variance` and `clip` as
+bioimageio.core computes them (https://github.com/bioimage-io/core-bioimage-io-python).
 """
 
 from __future__ import annotations
@@ -12,12 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.config import FixedRangeNormalisation, Normalisation, PercentileNormalisation
-from w2s_export.errors import FlatImageError, NotFiniteImageError
+from w2s_export.config import (
+    FixedMeanNormalisation,
+    FixedRangeNormalisation,
+    NoNormalisation,
+    Normalisation,
+    PercentileNormalisation,
+    ZeroMeanNormalisation,
+    parse_config,
+)
+from w2s_export.errors import ConfigError, FlatImageError, NotFiniteImageError
 
 EPS = 1e-6
-"""Added to a percentile range. The specification lets a package choose, but bioimageio.core always
-adds this much."""
+"""Added to a percentile range and to a deviation. The specification lets a package choose, but
+bioimageio.core always adds this much."""
 
 
 def normalise(image: NDArray[Any], how: Normalisation | None) -> NDArray[np.float32]:
@@ -32,7 +40,7 @@ def normalise(image: NDArray[Any], how: Normalisation | None) -> NDArray[np.floa
 
     Raises:
         NotFiniteImageError: NaN or infinite pixels.
-        FlatImageError: the percentile range is empty.
+        FlatImageError: its percentile range, or its deviation, is empty.
     """
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, reported below
         values = image.astype(np.float32)
@@ -43,11 +51,21 @@ def normalise(image: NDArray[Any], how: Normalisation | None) -> NDArray[np.floa
         )
     if how is None:
         return values
-    if isinstance(how, FixedRangeNormalisation):
-        gain, offset = gain_and_offset(values, how)
-        linear: NDArray[np.float32] = values * np.float32(gain) + np.float32(offset)
-        return linear
-    return by_range(values, *_percentile_range(values, how))
+    if isinstance(how, PercentileNormalisation):
+        values = by_range(values, *_percentile_range(values, how))
+    elif isinstance(how, ZeroMeanNormalisation):
+        exact = values.astype(np.float64)
+        values = by_range(values, *low_and_width(float(exact.mean()), float(exact.std()), how))
+    elif (linear := gain_and_offset(how)) is not None:
+        values = values * np.float32(linear[0]) + np.float32(linear[1])
+    return clipped(values, how)
+
+
+def clipped(values: NDArray[np.float32], how: Normalisation | None) -> NDArray[np.float32]:
+    """Values cut to the range that the network was trained on, if it was."""
+    if how is None or how.clip is None:
+        return values
+    return values.clip(np.float32(how.clip[0]), np.float32(how.clip[1]))
 
 
 def by_range(values: NDArray[np.float32], low: float, width: float) -> NDArray[np.float32]:
@@ -57,17 +75,24 @@ def by_range(values: NDArray[np.float32], low: float, width: float) -> NDArray[n
     return ((values.astype(np.float64) - low) / width).astype(np.float32)
 
 
-def gain_and_offset(image: NDArray[Any], how: Normalisation) -> tuple[float, float]:
-    """Factor and addend of the normalisation: `y = gain · x + offset`.
-
-    Raises:
-        FlatImageError: the percentile range is empty.
-    """
+def fixed_range(how: Normalisation | None) -> tuple[float, float] | None:
+    """Count that becomes 0, and how many more become 1, where no image changes them."""
     if isinstance(how, FixedRangeNormalisation):
-        low, width = how.low, how.high - how.low
-    else:
-        low, width = _percentile_range(image, how)
-    return 1.0 / width, 0.0 - low / width
+        return how.low, how.high - how.low
+    if isinstance(how, FixedMeanNormalisation):
+        return how.mean, how.std
+    return None
+
+
+def gain_and_offset(how: Normalisation | None) -> tuple[float, float] | None:
+    """Factor and addend of a normalisation that no image changes: `y = gain · x + offset`."""
+    found = fixed_range(how)
+    return None if found is None else (1.0 / found[1], 0.0 - found[0] / found[1])
+
+
+def depends_on_image(how: Normalisation | None) -> bool:
+    """Whether every image is normalised by numbers of its own."""
+    return isinstance(how, PercentileNormalisation | ZeroMeanNormalisation)
 
 
 def _percentile_range(image: NDArray[Any], how: PercentileNormalisation) -> tuple[float, float]:
@@ -75,48 +100,109 @@ def _percentile_range(image: NDArray[Any], how: PercentileNormalisation) -> tupl
     return low_and_width(float(low), float(high), how)
 
 
-def low_and_width(low: float, high: float, how: PercentileNormalisation) -> tuple[float, float]:
-    """What `by_range` takes, of an image whose percentiles are `low` and `high`.
+def low_and_width(
+    first: float, second: float, how: PercentileNormalisation | ZeroMeanNormalisation
+) -> tuple[float, float]:
+    """What `by_range` takes.
+
+    Args:
+        first: the image's lower percentile, or its mean.
+        second: its upper percentile, or its standard deviation.
+        how: which of both.
 
     Raises:
         FlatImageError: the range is empty.
     """
-    if not high - low > max(abs(low), abs(high)) * 1e-6:
+    if isinstance(how, ZeroMeanNormalisation):
+        if not second > abs(first) * 1e-6:
+            raise FlatImageError(
+                f"the image is flat: its mean is {first:g} and its standard deviation {second:g}; "
+                "give an image with structure in it"
+            )
+        return first, second + EPS
+    if not second - first > max(abs(first), abs(second)) * 1e-6:
         raise FlatImageError(
-            f"the image is flat: its {how.low:g} % and {how.high:g} % percentiles are {low:g} and "
-            f"{high:g}; give an image with structure in it"
+            f"the image is flat: its {how.low:g} % and {how.high:g} % percentiles are {first:g} "
+            f"and {second:g}; give an image with structure in it"
         )
-    return low, high - low + EPS
+    return first, second - first + EPS
 
 
-def processing_05(how: Normalisation) -> dict[str, Any]:
-    """The rdf 0.5 preprocessing step that does the same."""
+def processing_05(how: Normalisation | None) -> list[dict[str, Any]]:
+    """The rdf 0.5 preprocessing steps that do the same."""
+    return [{"id": name, "kwargs": kwargs} for name, kwargs in _steps(how, ["channel", "y", "x"])]
+
+
+def processing_04(how: Normalisation | None) -> list[dict[str, Any]]:
+    """The rdf 0.4 preprocessing steps that do the same."""
+    return [
+        {"name": name, "kwargs": {"mode": "per_sample", **kwargs} if "axes" in kwargs else kwargs}
+        for name, kwargs in _steps(how, "cyx")
+    ]
+
+
+def _steps(how: Normalisation | None, axes: Any) -> list[tuple[str, dict[str, Any]]]:
+    steps: list[tuple[str, dict[str, Any]]] = []
     if isinstance(how, PercentileNormalisation):
-        return {
-            "id": "scale_range",
-            "kwargs": {
-                "axes": ["channel", "y", "x"],
-                "min_percentile": how.low,
-                "max_percentile": how.high,
-                "eps": EPS,
-            },
-        }
-    gain, offset = gain_and_offset(np.zeros(0), how)
-    return {"id": "scale_linear", "kwargs": {"gain": gain, "offset": offset}}
+        kwargs = {"axes": axes, "min_percentile": how.low, "max_percentile": how.high, "eps": EPS}
+        steps.append(("scale_range", kwargs))
+    elif isinstance(how, ZeroMeanNormalisation):
+        steps.append(("zero_mean_unit_variance", {"axes": axes, "eps": EPS}))
+    elif (linear := gain_and_offset(how)) is not None:
+        steps.append(("scale_linear", {"gain": linear[0], "offset": linear[1]}))
+    if how is not None and how.clip is not None:
+        steps.append(("clip", {"min": how.clip[0], "max": how.clip[1]}))
+    return steps
 
 
-def processing_04(how: Normalisation) -> dict[str, Any]:
-    """The rdf 0.4 preprocessing step that does the same."""
+def in_words(how: Normalisation | None) -> str:
+    """How images are normalised, for the card: a phrase behind "normalised"."""
+    end = "" if how is None or how.clip is None else f", cut to {how.clip[0]:g}…{how.clip[1]:g}"
     if isinstance(how, PercentileNormalisation):
-        return {
-            "name": "scale_range",
-            "kwargs": {
-                "mode": "per_sample",
-                "axes": "cyx",
-                "min_percentile": how.low,
-                "max_percentile": how.high,
-                "eps": EPS,
-            },
-        }
-    gain, offset = gain_and_offset(np.zeros(0), how)
-    return {"name": "scale_linear", "kwargs": {"gain": gain, "offset": offset}}
+        return (
+            f"by the {how.low:g} % and {how.high:g} % percentiles of each image, "
+            f"`(x − P_low) / (P_high − P_low)`{end}"
+        )
+    if isinstance(how, ZeroMeanNormalisation):
+        return f"to zero mean and unit variance of each image, `(x − mean) / std`{end}"
+    if isinstance(how, FixedMeanNormalisation):
+        return f"`(x − {how.mean:g}) / {how.std:g}`{end}"
+    if isinstance(how, FixedRangeNormalisation):
+        return f"`(x − {how.low:g}) / ({how.high:g} − {how.low:g})`{end}"
+    return f"that is, the network takes them as they are{end}"
+
+
+def parse_normalisation(text: str, option: str = "--normalisation") -> Normalisation:
+    """Parse what a command line says, e.g. `percentile:1:99.8`, `mean-std:120:40`, `none`.
+
+    Args:
+        text: kind and numbers between colons; `:clip` or `:clip:LOW:HIGH` may follow.
+        option: its name, for the message.
+
+    Raises:
+        ConfigError: unknown kind, wrong numbers; says what to write.
+    """
+    head, cut, bounds = text.partition("clip")
+    kind, *numbers = head.rstrip(":").split(":") if head or not cut else ["none"]
+    found = _KINDS.get(kind)
+    clip = [part for part in bounds.split(":") if part] if cut else None
+    if found is None or len(numbers) not in (0, len(found[1])) or len(clip or ()) not in (0, 2):
+        raise ConfigError(
+            f"{option} {text}: write percentile:LOW:HIGH (e.g. percentile:1:99.8), range:LOW:HIGH "
+            "(e.g. range:0:255), zero-mean, mean-std:MEAN:STD or none, and :clip or "
+            ":clip:LOW:HIGH behind it where the network was trained on cut values"
+        )
+    values: dict[str, Any] = dict(zip(found[1], numbers, strict=False))
+    if clip is not None:
+        values["clip"] = clip or (0.0, 1.0)
+    made: Normalisation = parse_config(found[0], values, option)
+    return made
+
+
+_KINDS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "percentile": (PercentileNormalisation, ("low", "high")),
+    "range": (FixedRangeNormalisation, ("low", "high")),
+    "mean-std": (FixedMeanNormalisation, ("mean", "std")),
+    "zero-mean": (ZeroMeanNormalisation, ()),
+    "none": (NoNormalisation, ()),
+}

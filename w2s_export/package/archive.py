@@ -113,8 +113,8 @@ def _gather(description: Description, scratch: Path) -> dict[str, Path]:
         files.TEST_INPUT: _npy(sample.image[np.newaxis]),
         files.TEST_OUTPUT: _npy(sample.restored[np.newaxis]),
     }
-    if normalisation is not None:
-        macro = preprocessing_macro(normalisation, description.network.channels_in)
+    macro = preprocessing_macro(normalisation, description.network.channels_in)
+    if macro is not None:
         texts[files.PREPROCESSING] = macro.encode()
     for name, data in texts.items():
         (scratch / name).write_bytes(data)

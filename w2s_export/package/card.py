@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from string import Template
 
-from w2s_export.config import FixedRangeNormalisation
+from w2s_export.data.normalise import in_words
 from w2s_export.formats import cpu_fast
 from w2s_export.formats.registry import format_of
 from w2s_export.graph.model import OUTPUT_ID
@@ -42,7 +42,7 @@ def write_card(description: Description) -> str:
         minimum=description.minimum,
         multiples=f", multiples of {description.step}" if description.step > 1 else "",
         pixel_size=_pixel_size(description),
-        normalisation=_normalisation(description),
+        normalisation=in_words(normalisation),
         scale=description.scale,
         file_name=name,
         output_id=OUTPUT_ID,
@@ -102,18 +102,6 @@ def _pixel_size(description: Description) -> str:
     return (
         f"- A pixel size near that of the training images, which is not recorded; the sample's "
         f"pixels are {shown:.4g} µm, its output's {shown / description.scale:.4g} µm.\n"
-    )
-
-
-def _normalisation(description: Description) -> str:
-    how = description.network.normalisation
-    if how is None:
-        return "that is, the network takes them as they are"
-    if isinstance(how, FixedRangeNormalisation):
-        return f"`(x − {how.low:g}) / ({how.high:g} − {how.low:g})`"
-    return (
-        f"by the {how.low:g} % and {how.high:g} % percentiles of each image, "
-        "`(x − P_low) / (P_high − P_low)`"
     )
 
 

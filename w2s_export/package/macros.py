@@ -9,31 +9,45 @@ from __future__ import annotations
 
 from string import Template
 
-from w2s_export.config import FixedRangeNormalisation, Normalisation
-from w2s_export.data.normalise import EPS
+from w2s_export.config import (
+    NoNormalisation,
+    Normalisation,
+    PercentileNormalisation,
+    ZeroMeanNormalisation,
+)
+from w2s_export.data.normalise import EPS, fixed_range
 from w2s_export.resources import asset
 
 
-def preprocessing_macro(normalisation: Normalisation, channels: int) -> str:
-    """The macro that normalises an image as training did.
+def preprocessing_macro(normalisation: Normalisation | None, channels: int) -> str | None:
+    """The macro that normalises an image as training did; None where nothing is to be done.
 
     Args:
         normalisation: what the network was trained with.
         channels: channels of the network's input, normalised together.
     """
-    if isinstance(normalisation, FixedRangeNormalisation):
-        return _fill(
-            "preprocessing_fixed_range.ijm",
-            low=repr(normalisation.low),
-            high=repr(normalisation.high),
-            channels=channels,
-        )
-    return _fill(
-        "preprocessing_percentile.ijm",
-        low=repr(normalisation.low),
-        high=repr(normalisation.high),
-        eps=repr(EPS),
-        channels=channels,
+    if normalisation is None or (
+        isinstance(normalisation, NoNormalisation) and normalisation.clip is None
+    ):
+        return None
+    shared = {"channels": channels, "clip": _clip(normalisation.clip)}
+    if isinstance(normalisation, PercentileNormalisation):
+        low, high = repr(normalisation.low), repr(normalisation.high)
+        return _fill("preprocessing_percentile.ijm", low=low, high=high, eps=repr(EPS), **shared)
+    if isinstance(normalisation, ZeroMeanNormalisation):
+        return _fill("preprocessing_zero_mean.ijm", eps=repr(EPS), **shared)
+    zero, width = fixed_range(normalisation) or (0.0, 1.0)
+    return _fill("preprocessing_fixed_range.ijm", low=repr(zero), range=repr(width), **shared)
+
+
+def _clip(bounds: tuple[float, float] | None) -> str:
+    """Two lines of a macro's loop over planes."""
+    if bounds is None:
+        return ""
+    low, high = bounds
+    return (
+        f'\n\trun("Min...", "value=" + d2s({low!r}, -9) + " slice");'
+        f'\n\trun("Max...", "value=" + d2s({high!r}, -9) + " slice");'
     )
 
 

@@ -61,7 +61,9 @@ def own_config(description: Description, hashes: Hashes) -> dict[str, Any]:
         "bioimageio": {"nickname": description.nickname},
         "w2s_export": {
             **_identity(network),
-            "normalisation": how.model_dump(mode="json") if how else {"kind": "none"},
+            "normalisation": how.model_dump(mode="json", exclude_none=True)
+            if how
+            else {"kind": "none"},
             "provenance": network.provenance.model_dump(mode="json", exclude_defaults=True),
             "export": record.model_dump(mode="json", exclude_defaults=True),
             **{

@@ -57,7 +57,7 @@ def rdf_04(description: Description, hashes: Hashes) -> dict[str, Any]:
 def _input(description: Description) -> dict[str, Any]:
     least, step = description.minimum, description.step
     normalisation = description.network.normalisation
-    steps = [processing_04(normalisation)] if normalisation else []
+    steps = processing_04(normalisation)
     return {
         "name": INPUT_ID,
         "axes": "bcyx",

@@ -46,7 +46,7 @@ def rdf_05(description: Description, hashes: Hashes) -> dict[str, Any]:
 def _input(description: Description, hashes: Hashes) -> dict[str, Any]:
     normalisation = description.network.normalisation
     size = {"min": description.minimum, "step": description.step}
-    steps = [processing_05(normalisation)] if normalisation else []
+    steps = processing_05(normalisation)
     return {
         "id": INPUT_ID,
         "description": "image to restore, detector counts",

@@ -10,12 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.config import Normalisation, PercentileNormalisation
-from w2s_export.data.normalise import by_range, low_and_width, normalise
+from w2s_export.config import Normalisation, PercentileNormalisation, ZeroMeanNormalisation
+from w2s_export.data.normalise import by_range, clipped, depends_on_image, low_and_width, normalise
 from w2s_export.errors import FlatImageError, ImageError, NotFiniteImageError
 from w2s_export.io.source import Source
 from w2s_export.restore.network import Model
-from w2s_export.restore.percentiles import exact_percentiles
+from w2s_export.restore.percentiles import exact_percentiles, mean_and_deviation
 
 PercentilesOver = Literal["plane", "stack"]
 
@@ -88,7 +88,7 @@ class NormalisedField:
         values = self._field[part]
         if self._range is None:
             return normalise(values, self._how)
-        return by_range(values.astype(np.float32), *self._range)
+        return clipped(by_range(values.astype(np.float32), *self._range), self._how)
 
 
 def places(source: Source, model: Model) -> list[Place]:
@@ -136,7 +136,7 @@ def ranges(
     single = len(images) == 1
     groups: dict[Any, list[Place]] = {}
     bad: dict[Place, Unusable] = {}
-    alike = over == "stack" or not isinstance(how, PercentileNormalisation)
+    alike = over == "stack" or not depends_on_image(how)
     for place in images:
         if alike and (unusable := _not_finite(source, place)):
             bad[place] = unusable
@@ -144,8 +144,10 @@ def ranges(
             groups.setdefault(place.c if over == "stack" else place, []).append(place)
     found: dict[Place, Counts] = {**bad}
     for group in groups.values():
-        counts = _range_of(source, group, how) if isinstance(how, PercentileNormalisation) else None
-        found.update(dict.fromkeys(group, counts))
+        if isinstance(how, PercentileNormalisation | ZeroMeanNormalisation):
+            found.update(dict.fromkeys(group, _range_of(source, group, how)))
+        else:
+            found.update(dict.fromkeys(group, None))
     left_out = [counts for counts in found.values() if isinstance(counts, Unusable)]
     if len(left_out) == len(images):
         first = left_out[0]
@@ -163,12 +165,19 @@ def _not_finite(source: Source, place: Place) -> Unusable | None:
     return Unusable(f"{_where([place])}: the image has {count} NaN or infinite pixels", math.nan)
 
 
-def _range_of(source: Source, group: list[Place], how: PercentileNormalisation) -> Range | Unusable:
+def _range_of(
+    source: Source, group: list[Place], how: PercentileNormalisation | ZeroMeanNormalisation
+) -> Range | Unusable:
     fields = [Field(source, place) for place in group]
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        return (block for field in fields for block in field.blocks())
+
     try:
-        low, high = exact_percentiles(
-            lambda: (block for field in fields for block in field.blocks()), (how.low, how.high)
-        )
+        if isinstance(how, ZeroMeanNormalisation):
+            low, high = mean_and_deviation(blocks)
+        else:
+            low, high = exact_percentiles(blocks, (how.low, how.high))
     except NotFiniteImageError as error:
         return Unusable(f"{_where(group)}: {error}", math.nan)
     except ImageError as error:  # damaged

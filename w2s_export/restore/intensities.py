@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.config import FixedRangeNormalisation, Normalisation
+from w2s_export.config import Normalisation
+from w2s_export.data.normalise import fixed_range
 from w2s_export.io.appearance import Appearance
 from w2s_export.io.source import Layout
 from w2s_export.restore.fields import Counts, Place, Range, Unusable
@@ -18,9 +19,7 @@ from w2s_export.restore.scaling import Scaling
 
 def input_range(counts: Counts, how: Normalisation | None) -> Range | None:
     """Detector counts that the network saw as 0, and how many more as 1; None: it saw counts."""
-    if isinstance(how, FixedRangeNormalisation):
-        return how.low, how.high - how.low
-    return None if isinstance(counts, Unusable) else counts
+    return fixed_range(how) or (None if isinstance(counts, Unusable) else counts)
 
 
 def in_counts(values: NDArray[np.float32], seen: Range | None) -> NDArray[np.float32]:

@@ -56,6 +56,30 @@ def exact_percentiles(blocks: Blocks, percents: Sequence[float]) -> list[float]:
     ]
 
 
+def mean_and_deviation(blocks: Blocks) -> tuple[float, float]:
+    """Mean and standard deviation of all pixels, in two readings.
+
+    Args:
+        blocks: as for `exact_percentiles`.
+
+    Raises:
+        NotFiniteImageError: NaN or infinite pixels.
+    """
+    count, total, unusable = 0, 0.0, 0
+    for block in blocks():
+        values = _float32(block)
+        unusable += int((~np.isfinite(values)).sum())
+        count += values.size
+        total += float(values.sum(dtype=np.float64))
+    if unusable:
+        raise NotFiniteImageError(
+            f"the image has {unusable} NaN or infinite pixels; replace them first"
+        )
+    mean = total / count
+    squares = sum(float(((_float32(b) - np.float64(mean)) ** 2).sum()) for b in blocks())
+    return mean, math.sqrt(squares / count)
+
+
 def _coarse(blocks: Blocks) -> tuple[NDArray[np.int64], int | None]:
     """Count by the upper half of the key; or by value, from the second result up."""
     counts = np.zeros(_BINS, np.int64)

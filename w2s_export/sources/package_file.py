@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
@@ -36,10 +36,6 @@ if TYPE_CHECKING:
 _RDF_LIMIT = 1 << 20
 
 
-class _NoNormalisation(Frozen):
-    kind: Literal["none"] = "none"
-
-
 class _File(Frozen):
     source: str
     sha256: str
@@ -61,7 +57,7 @@ class _Recorded(Frozen):
 
     generator: GeneratorConfig | None = None
     network: _Stated | None = None
-    normalisation: Normalisation | _NoNormalisation | None = None
+    normalisation: Normalisation | None = None
     provenance: Provenance = Provenance()
     cpu_fast: _File | None = None
 
@@ -70,11 +66,6 @@ class _Recorded(Frozen):
         if (self.generator is None) == (self.network is None):
             raise ValueError("holds either 'generator' or 'network'")
         return self
-
-    @property
-    def how(self) -> Normalisation | None:
-        """The normalisation, None where none is needed."""
-        return None if isinstance(self.normalisation, _NoNormalisation) else self.normalisation
 
 
 def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
@@ -104,7 +95,7 @@ def read_network(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Networ
         graph=graph,
         facts=read_facts(graph),
         reference=partial(_onnx_reference, data),
-        normalisation=recorded.how,
+        normalisation=recorded.normalisation,
         provenance=recorded.provenance,
         source_format="package",
         **stated.model_dump(),
@@ -134,7 +125,7 @@ def _checkpoint(recorded: _Recorded, data: bytes, known: Mapping[str, Any]) -> C
         )
     return replace(
         checkpoint,
-        normalisation=recorded.how,
+        normalisation=recorded.normalisation,
         provenance=recorded.provenance,
         source_format="package",
     )

@@ -199,11 +199,11 @@ def _check_macros(contents: Contents, description: Description, outcome: Outcome
     """The macros are those of this model: DeepImageJ 2.1 and 3.0 normalise by nothing else."""
     network = description.network
     expected = {POSTPROCESSING: postprocessing_macro(description.scale)}
-    if network.normalisation is not None:
-        expected[PREPROCESSING] = preprocessing_macro(network.normalisation, network.channels_in)
-    for name, macro in expected.items():
+    if macro := preprocessing_macro(network.normalisation, network.channels_in):
+        expected[PREPROCESSING] = macro
+    for name, text in expected.items():
         path = contents.folder / name
-        if name not in contents.hashes or path.read_bytes() != macro.encode():
+        if name not in contents.hashes or path.read_bytes() != text.encode():
             outcome.findings.append(
                 Finding(
                     Code.macro_differs,
