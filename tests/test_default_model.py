@@ -16,7 +16,7 @@ from w2s_export.sources.npz_checkpoint import load_own
 from w2s_export.training.config import read_training_config
 from w2s_export.training.evaluate import mean_scores, score_fields
 from w2s_export.training.run import read_split
-from w2s_export.verify.package import verify_package
+from w2s_export.verify.verify import verify
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "models" / "wf2sim-microtubules-s"
@@ -42,7 +42,7 @@ def test_its_packages_have_no_finding_for_their_clients(tmp_path: Path) -> None:
     assert exported.report.passed
     assert exported.report.findings == ()
     for path in (exported.packages.bioimageio, exported.packages.deepimagej):
-        report = verify_package(path)
+        report = verify(path)
         meant = {verdict.client: verdict.findings for verdict in report.verdicts if verdict.meant}
         assert len(meant) == (3 if path == exported.packages.bioimageio else 5)
         assert set(meant.values()) == {()}

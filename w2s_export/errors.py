@@ -57,6 +57,14 @@ class WorkerError(W2SExportError):
     """A process of its own that was stopped at a limit, or crashed."""
 
 
+class WorkerStoppedError(WorkerError):
+    """A process of its own that was stopped at a limit: it might have ended well."""
+
+
+class WithheldError(PackageError):
+    """Weights that are not run here, which says nothing of what a client would make of them."""
+
+
 class UnsupportedOperationError(W2SExportError):
     """A graph with operators that a format cannot hold."""
 

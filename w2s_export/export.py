@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from w2s_export.network import HaloMeasurement, Network
     from w2s_export.runtime.protocol import Runtime
     from w2s_export.verify.clients.core_tests import CoreProgram
-    from w2s_export.verify.verify import VerificationReport
+    from w2s_export.verify.report import Report
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class ExportResult:
     packages: Packages
     report_path: Path
     page_path: Path
-    report: VerificationReport
+    report: Report
     seconds: dict[str, float]
 
 
@@ -96,7 +96,7 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         apart = subject.network.facts.multiplications > _LARGE
         with (
             staging(request.output, files, overwrite=request.overwrite) as folder,
-            core_program(apart=apart) as core,
+            core_program([folder], apart=apart) as core,
         ):
             report = _write_and_verify(subject, request, folder, core, clock)
             publish(folder, request.output, files)
@@ -146,10 +146,11 @@ def _write_and_verify(
     folder: Path,
     core: CoreProgram,
     clock: StageClock,
-) -> VerificationReport:
+) -> Report:
     """Write packages and report into the folder, which holds nothing else afterwards."""
     from w2s_export.metrics.parity import compare
-    from w2s_export.verify.verify import verify_packages
+    from w2s_export.verify.exported import Source
+    from w2s_export.verify.verify import verify
 
     network = subject.network
     work = folder / "work"
@@ -178,8 +179,11 @@ def _write_and_verify(
     )
     packages = write_packages(description, folder)
     clock("Verifying the packages")
-    report = verify_packages(
-        packages, source, description, lambda step: clock.say(f"Verifying: {step}"), core, loaded
+    report = verify(
+        (packages.bioimageio, packages.deepimagej),
+        Source(source, description, loaded),
+        core=core,
+        progress=lambda step: clock.say(f"Verifying: {step}"),
     )
     spent = dict(clock.finish())
     clock("Writing the report")

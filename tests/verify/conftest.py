@@ -21,6 +21,9 @@ from w2s_export.package.archive import Packages, write_packages
 from w2s_export.rdf.description import Description, Sample
 from w2s_export.rdf.metadata import Metadata, default_metadata
 from w2s_export.restore.halo import measure_halo
+from w2s_export.verify.findings import Client
+from w2s_export.verify.report import Report
+from w2s_export.verify.verdicts import Answer
 
 METADATA = Metadata.model_validate(
     {
@@ -83,6 +86,11 @@ def export(folder: Path, seed: int) -> Good:
     for runtime in loaded.values():
         runtime(normalised[np.newaxis])
     return Good(write_packages(description, folder), source, description, loaded)
+
+
+def refusing(report: Report) -> set[Client]:
+    """Clients that would refuse the report's only package, whether it is meant for them or not."""
+    return {verdict.client for verdict in report.verdicts if verdict.would is Answer.refuses}
 
 
 def cells(random: np.random.Generator) -> np.ndarray:

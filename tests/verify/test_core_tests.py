@@ -1,33 +1,101 @@
+"""bioimageio.core's own test in the worker, and what it settles."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from w2s_export.verify.clients import core_tests as module
-from w2s_export.verify.clients.core_tests import core_program, core_tests
+from w2s_export.verify.clients.core_tests import CoreTest, Result, core_program
+from w2s_export.verify.findings import Client, Code, Finding, Severity
+from w2s_export.verify.report import Gathered
+from w2s_export.verify.tested import settle
+from w2s_export.verify.verdicts import Answer, judge
+from w2s_export.verify.worker import jobs
 
 from .conftest import copy, exchange, npy
 
+CORES = {Client.core_0_10, Client.core_0_11, Client.zoo}
+
 
 @pytest.mark.slow
-def test_core_refuses_a_wrong_test_output(good, tmp_path, monkeypatch):
+def test_core_refuses_a_wrong_test_output(good, tmp_path):
     shifted = npy(np.roll(good.description.sample.restored[None], 1, -1))
     broken = copy(good.packages.deepimagej, tmp_path, exchange("test_output.npy", shifted))
     nothing = tmp_path / "nothing.zip"
-    with core_program(["onnx"]) as core, core_tests([broken, nothing], core) as under_way:
-        wrong, absent = under_way.finish()
-    assert (wrong.package, wrong.passed) == (broken.name, False)
-    assert "disagree with expected values" in wrong.errors[0]
-    # the second one ends the program; what it said is kept
-    assert not absent.passed
-    assert "crashed" in absent.errors[0]
+    with core_program([tmp_path], ["onnx"]) as core:
+        wrong, absent = core.test([broken, nothing]).finish()
+    assert (wrong.package, wrong.format, wrong.result) == (broken.name, "onnx", Result.failed)
+    assert any("disagree with expected values" in error for error in wrong.errors)
+    assert absent.result is Result.not_run
 
 
 def test_a_program_that_hangs_is_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "TIME_LIMIT", 0.01)
-    with core_program(["onnx"]) as core, core_tests([tmp_path / "nothing.zip"], core) as under_way:
-        (test,) = under_way.finish()
-        process = under_way._workers[0]._process
-    assert not test.passed
+    monkeypatch.setattr(jobs, "TIME_LIMIT", 0.01)
+    with core_program([tmp_path], ["onnx"]) as core:
+        (test,) = core.test([tmp_path / "nothing.zip"]).finish()
+    assert test.result is Result.not_run
     assert "had not finished after 0.01 s" in test.errors[0]
-    assert process.poll() is not None
+
+
+def found(code: Code, *clients: Client, **about: str) -> Finding:
+    return Finding(code, "somewhere", "", clients=clients, package="m.zip", **about)
+
+
+def answers(findings: list[Finding], *tests: CoreTest) -> dict[Client, Answer]:
+    gathered = Gathered(findings=list(findings))
+    settle(gathered, tests)
+    return {v.client: v.would for v in judge("m.zip", gathered.findings, tuple(Client))}
+
+
+PASSED = CoreTest("m.zip", "onnx", Result.passed)
+FAILED = CoreTest("m.zip", "onnx", Result.failed, ("wrong",))
+
+
+def test_what_core_refuses_is_refused_whatever_the_rules_say():
+    said = answers([], FAILED)
+    assert {client for client, answer in said.items() if answer is Answer.refuses} == CORES
+    gathered = Gathered()
+    settle(gathered, (FAILED,))
+    assert [finding.code for finding in gathered.findings] == [
+        Code.core_test_failed,
+        Code.core_disagrees,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("finding", "refusing"),
+    [
+        # a rule about core 0.11 that its own test refutes
+        (found(Code.halo_too_large, *CORES), set()),
+        (found(Code.onnx_ir_too_new, Client.deepimagej_3_1, *CORES), {Client.deepimagej_3_1}),
+        (found(Code.hash_mismatch), set(Client) - CORES),
+        # rules about others alone explain why they differ
+        (
+            found(Code.documents_as_mappings, Client.core_0_10, Client.zoo),
+            CORES - {Client.core_0_11},
+        ),
+        (found(Code.zip_not_flat, Client.zoo), {Client.zoo}),
+        # weights that were not tested
+        (found(Code.saved_model_tag, *CORES, format="tensorflow_saved_model_bundle"), CORES),
+    ],
+)
+def test_what_core_accepts_is_accepted_unless_a_rule_explains_it(finding, refusing):
+    said = answers([finding], PASSED)
+    assert {client for client, answer in said.items() if answer is Answer.refuses} == refusing
+
+
+def test_a_disagreement_names_both():
+    gathered = Gathered(findings=[found(Code.halo_too_large, *CORES)])
+    settle(gathered, (PASSED,))
+    (finding,) = gathered.findings
+    assert (finding.code, finding.severity) == (Code.core_disagrees, Severity.note)
+    assert "halo-too-large" in finding.message
+
+
+@pytest.mark.parametrize("result", [Result.not_run, Result.unavailable])
+def test_a_test_that_was_not_made_says_nothing_of_the_package(result):
+    said = answers(
+        [found(Code.halo_too_large, *CORES)], CoreTest("m.zip", "onnx", result, ("why",))
+    )
+    assert {client for client, answer in said.items() if answer is Answer.refuses} == CORES
+    assert Answer.refuses not in answers([], CoreTest("m.zip", "onnx", result)).values()

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from w2s_export.cli import run
 from w2s_export.errors import W2SExportError
 from w2s_export.verify.findings import Code
-from w2s_export.verify.package import PackageReport, verify_package
+from w2s_export.verify.verify import Report, verify
 
 from .conftest import Plain, npy
 from .test_others import images, onnx, saved_model
@@ -90,13 +90,13 @@ class Base:
     files: dict[str, dict[str, bytes]]
     folder: Path
 
-    def verify(self, data: bytes) -> PackageReport | None:
+    def verify(self, data: bytes) -> Report | None:
         """Verify bytes as a package; None where they are refused as a whole."""
         path = self.folder / "package.zip"
         path.write_bytes(data)
         try:
             with watched():
-                report = verify_package(path, rules_only=True)
+                report = verify(path, rules_only=True)
         except W2SExportError:
             return None
         json.dumps(report.as_json(), allow_nan=False).encode()
@@ -276,14 +276,14 @@ def test_no_truncated_zip_makes_it_stumble(base, data):
     whole = zipped(base.files[data.draw(st.sampled_from(["0.5", "0.4"]))])
     cut = data.draw(st.integers(0, len(whole) - 1))
     report = base.verify(whole[:cut])
-    assert report is None or not any(verdict.accepts for verdict in report.verdicts)
+    assert report is None or not any(verdict.would.takes for verdict in report.verdicts)
 
 
 @fuzzed("random")
 @given(st.binary(max_size=2000), st.sampled_from([b"", b"PK\x03\x04", b"PK\x05\x06" + bytes(18)]))
 def test_no_bytes_make_it_stumble(base, data, start):
     report = base.verify(start + data)
-    assert report is None or not any(verdict.accepts for verdict in report.verdicts)
+    assert report is None or not any(verdict.would.takes for verdict in report.verdicts)
 
 
 @fuzzed("flipped")
@@ -389,7 +389,7 @@ def wide_description(base: Base) -> dict[str, bytes]:
 def test_no_bomb_goes_off(base, bomb):
     report = base.verify(zipped({**base.files["0.5"], **bomb(base)}))
     assert report is not None
-    assert not all(verdict.accepts for verdict in report.verdicts)
+    assert not all(verdict.would.takes for verdict in report.verdicts)
 
 
 def test_the_small_packages_are_good(base):
@@ -397,4 +397,4 @@ def test_the_small_packages_are_good(base):
     for files in base.files.values():
         report = base.verify(zipped(files))
         assert report is not None
-        assert report.refusing() == ()
+        assert report.passed

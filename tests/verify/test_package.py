@@ -1,4 +1,4 @@
-"""`verify_package`: any zip gets a verdict, and what only running the weights shows is found."""
+"""A stranger's package: any zip gets a verdict, and what only running it shows is found."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ import pytest
 from w2s_export.errors import PackageError
 from w2s_export.package.opening import OpeningFault
 from w2s_export.verify.findings import Client, Code, Severity
-from w2s_export.verify.package import PackageReport, verify_package
-from w2s_export.verify.worker import isolated
+from w2s_export.verify.verdicts import Answer
+from w2s_export.verify.verify import Report, verify
+from w2s_export.verify.worker import jobs
 
-from .conftest import copy, exchange, npy, rdf
+from .conftest import copy, exchange, npy, rdf, refusing
 
 JDLL_AND_CORE = {Client.deepimagej_3_1, Client.core_0_10, Client.core_0_11, Client.zoo}
 
 
 @pytest.fixture(scope="module")
-def verified(good) -> dict[str, PackageReport]:
+def verified(good) -> dict[str, Report]:
     """Both packages, their weights run."""
     paths = {"bioimageio": good.packages.bioimageio, "deepimagej": good.packages.deepimagej}
-    return {kind: verify_package(path) for kind, path in paths.items()}
+    return {kind: verify(path) for kind, path in paths.items()}
 
 
 @pytest.mark.slow
@@ -38,12 +39,16 @@ def test_a_good_package_yields_nothing(verified, kind):
     report = verified[kind]
     meant = {verdict.client for verdict in report.verdicts if verdict.meant}
     assert [f for f in report.findings if not f.clients or meant & set(f.clients)] == []
-    assert report.refusing() == ()
+    assert report.passed
     runtimes = {row.subject.split()[0] for row in report.parity}
     assert runtimes == {"ONNX", "TensorFlow"}
     # measured 2e-7; core's default tolerance is 1e-3, a shifted pixel 5e-1
     assert max(row.max_relative for row in report.parity) < 1e-5
-    assert json.loads(json.dumps(report.as_json(), allow_nan=False))["package"] == report.package
+    assert json.loads(json.dumps(report.as_json(), allow_nan=False))["passed"] is True
+    assert [(test.format, test.passed) for test in report.core_tests] == [
+        ("tensorflow_saved_model_bundle", True),
+        ("onnx", True),
+    ]
 
 
 def without_tensorflow(good) -> Callable[[dict[str, bytes]], None]:
@@ -56,12 +61,12 @@ def without_tensorflow(good) -> Callable[[dict[str, bytes]], None]:
     return rdf(edit)
 
 
-def run_faulty(good, tmp_path, *changes) -> PackageReport:
+def run_faulty(good, tmp_path, *changes) -> Report:
     def change(files: dict[str, bytes]) -> None:
         for each in (without_tensorflow(good), *changes):
             each(files)
 
-    return verify_package(copy(good.packages.bioimageio, tmp_path, change))
+    return verify(copy(good.packages.bioimageio, tmp_path, change))
 
 
 def shifted(good, other):
@@ -172,7 +177,7 @@ def test_what_only_running_shows_is_found(good, other, tmp_path, inflict, code, 
     found = [finding for finding in report.findings if finding.code is code]
     assert found
     assert {finding.severity for finding in found} == {severity}
-    refused = {verdict.client for verdict in report.verdicts if not verdict.accepts}
+    refused = refusing(report)
     if severity is Severity.error:
         assert refused >= JDLL_AND_CORE
     elif severity is Severity.warning:
@@ -236,11 +241,10 @@ def test_swapped_inputs_are_found(tmp_path, swap):
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in two_inputs(swap).items():
             archive.writestr(name, data)
-    report = verify_package(path)
+    report = verify(path)
     assert (Code.test_output_differs in {f.code for f in report.findings}) is swap
-    accepts = {verdict.client: verdict.accepts for verdict in report.verdicts}
-    assert accepts[Client.core_0_11] is not swap
-    assert not accepts[Client.deepimagej_3_1]  # one current image
+    assert (Client.core_0_11 in refusing(report)) is swap
+    assert Client.deepimagej_3_1 in refusing(report)  # one current image
 
 
 def entry(name: str, mode: int) -> zipfile.ZipInfo:
@@ -334,11 +338,11 @@ def test_a_package_that_cannot_be_opened_says_why(good, tmp_path, monkeypatch, f
     (tmp_path / "tmp").mkdir()
     path = copy(good.packages.bioimageio, tmp_path, lambda files: None)
     inflict(path)
-    report = verify_package(path)
+    report = verify(path)
     (finding,) = report.findings
     assert finding.code.value == fault.value
     assert finding.remedy
-    assert not any(verdict.accepts for verdict in report.verdicts)
+    assert refusing(report) == set(Client)
     assert sorted(p.name for p in tmp_path.rglob("*")) == [path.name, "tmp"]
 
 
@@ -352,7 +356,7 @@ def test_a_file_that_cannot_be_read_is_bad_input(tmp_path, make):
     path = tmp_path / "package.zip"
     make(path)
     with pytest.raises(PackageError, match="cannot be read"):
-        verify_package(path)
+        verify(path)
 
 
 def flip_a_byte(files: dict[str, bytes], name: str) -> None:
@@ -370,42 +374,47 @@ FILES = [
 
 @pytest.mark.parametrize(("name", "code", "change"), FILES, ids=[f[0] for f in FILES])
 def test_files_are_checked_without_unpacking(good, tmp_path, name, code, change):
-    report = verify_package(copy(good.packages.bioimageio, tmp_path, change), rules_only=True)
+    report = verify(copy(good.packages.bioimageio, tmp_path, change), rules_only=True)
     assert code in {finding.code for finding in report.findings}
-    assert set(report.refusing()) == JDLL_AND_CORE
+    assert refusing(report) >= JDLL_AND_CORE
 
 
 def test_an_invalid_description_is_refused_by_core(good, tmp_path):
     """bioimageio.spec's own validator: authors are mappings, never names."""
     change = rdf(lambda description: description.update(authors=["Ada"]))
-    report = verify_package(copy(good.packages.bioimageio, tmp_path, change), rules_only=True)
+    report = verify(copy(good.packages.bioimageio, tmp_path, change), rules_only=True)
     (finding,) = [f for f in report.findings if f.code is Code.rdf_invalid]
     assert "authors" in finding.where
-    assert report.refusing((Client.deepimagej_3_1,)) == ()
-    assert set(report.refusing()) == JDLL_AND_CORE - {Client.deepimagej_3_1}
+    assert refusing(report) & JDLL_AND_CORE == JDLL_AND_CORE - {Client.deepimagej_3_1}
 
 
 def test_without_its_section_deepimagej_3_1_still_takes_format_04(good, tmp_path):
     """JDLL's ModelDescriptorV04.isTilingAllowed: true where config has no deepimagej."""
     change = rdf(lambda description: description["config"].pop("deepimagej"))
-    report = verify_package(copy(good.packages.deepimagej, tmp_path, change), rules_only=True)
-    assert report.refusing() == (Client.deepimagej_2_1, Client.deepimagej_3_0)
+    report = verify(copy(good.packages.deepimagej, tmp_path, change), rules_only=True)
+    assert refusing(report) == {Client.deepimagej_2_1, Client.deepimagej_3_0}
 
 
-def test_a_crash_is_a_refusal(good, tmp_path, monkeypatch):
+def check_stopped(report: Report, words: str) -> None:
+    """What is stopped at a limit of ours says nothing of the package, so it is not proven."""
+    (finding,) = [f for f in report.findings if f.code is Code.weights_not_run]
+    assert words in finding.message
+    meant = [verdict.answer for verdict in report.verdicts if verdict.meant]
+    assert set(meant) == {Answer.unproven}
+    assert not report.passed
+
+
+def test_what_grows_is_stopped(good, tmp_path, monkeypatch):
     """So little memory that the runtime cannot start: the other process ends, this one goes on."""
-    monkeypatch.setattr(isolated, "MEMORY_LIMIT", 64 << 20)
-    report = run_faulty(good, tmp_path)
-    assert Code.weights_unloadable in {finding.code for finding in report.findings}
+    monkeypatch.setattr(jobs, "memory_limit", lambda: 64 << 20)
+    check_stopped(run_faulty(good, tmp_path), "GiB of memory")
 
 
 def test_what_hangs_is_ended(good, tmp_path, monkeypatch):
-    monkeypatch.setattr(isolated, "TIME_LIMIT", 0.01)
-    report = run_faulty(good, tmp_path)
-    (finding,) = [f for f in report.findings if f.code is Code.weights_unloadable]
-    assert "had not finished" in finding.message
+    monkeypatch.setattr(jobs, "TIME_LIMIT", 0.01)
+    check_stopped(run_faulty(good, tmp_path), "had not finished")
 
 
 def test_a_report_is_frozen(verified):
     with pytest.raises(dataclasses.FrozenInstanceError):
-        verified["bioimageio"].package = "other"
+        verified["bioimageio"].packages = ()

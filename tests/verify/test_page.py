@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import math
 import re
@@ -14,14 +15,14 @@ import pytest
 from PIL import Image
 
 from w2s_export.errors import OutputError
-from w2s_export.metrics.parity import Parity
 from w2s_export.restore.halo import HaloMeasurement
 from w2s_export.verify.chart import seam_chart
-from w2s_export.verify.clients.core_tests import CoreTest
+from w2s_export.verify.clients.core_tests import CoreTest, Result
 from w2s_export.verify.findings import Client, Code, Finding, Severity
 from w2s_export.verify.page import render_page, write_page
 from w2s_export.verify.pictures import Picture, difference_map, view
-from w2s_export.verify.report import PackageFacts, SampleRuns, VerificationReport
+from w2s_export.verify.report import Comparison, Kind, PackageFacts, Report, SampleRuns
+from w2s_export.verify.verdicts import judge
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "bioimageio" / "templates" / "report.html"
 SEAMS = tuple((halo, 10.0 ** (-halo / 4)) for halo in range(33))  # 1e-4 at 16
@@ -37,25 +38,35 @@ def runs(side: int = 24, scale: int = 2) -> SampleRuns:
     return SampleRuns("cells", 0.0626, image, restored, outputs)
 
 
-def report(*findings: Finding, sample: SampleRuns | None = None) -> VerificationReport:
-    return VerificationReport(
+PACKAGE = "m.deepimagej.zip"
+CLIENTS = (Client.deepimagej_3_1, Client.core_0_11)
+
+
+def row(subject: str, case: str, far: float, kind: Kind = Kind.output) -> Comparison:
+    psnr = math.inf if far == 0 else 90.0
+    against = "Keras 3.15.0" if kind is Kind.output else "the whole image"
+    return Comparison(
+        PACKAGE, "onnx", kind, case, subject, against, (), (1, 1, 48, 48), 2 * far, far, psnr
+    )
+
+
+def report(
+    *findings: Finding, sample: SampleRuns | None = None, clients: tuple[Client, ...] = CLIENTS
+) -> Report:
+    return Report(
         packages=(
-            PackageFacts(
-                "m.deepimagej.zip",
-                "ab" * 32,
-                3_000_000,
-                {"rdf.yaml": "cd" * 32},
-                (Client.deepimagej_3_1, Client.core_0_11),
-            ),
+            PackageFacts(PACKAGE, "0.4.10", "ab" * 32, 3_000_000, {"rdf.yaml": "cd" * 32}, clients),
         ),
+        verdicts=judge(PACKAGE, findings, clients),
         findings=findings,
         parity=(
-            Parity("ONNX Runtime 1.32.0", "sample, 24×24", (1, 1, 48, 48), 4e-7, 2e-7, 133.9),
-            Parity("TensorFlow 2.21.0", "sample, 24×24", (1, 1, 48, 48), 0.0, 0.0, math.inf),
-            Parity("TensorFlow 2.21.0", "tiles, halo 16", (1, 1, 48, 48), 8e-5, 9e-5, 90.0),
-            Parity("m.deepimagej.zip: test input", "the sample itself", (1,), 0.0, 0.0, math.inf),
+            row("ONNX Runtime 1.32.0", "sample, 24×24", 2e-7),
+            row("TensorFlow 2.21.0", "sample, 24×24", 0.0),
+            row("TensorFlow 2.21.0", "tiles, halo 16", 9e-5, Kind.tiles),
+            row("test input", "the sample itself", 0.0, Kind.file),
         ),
-        core_tests=(CoreTest("m.deepimagej.zip", "onnx", True, (), 1.5),),
+        core_tests=(CoreTest(PACKAGE, "onnx", Result.passed, (), 1.5),),
+        environment={"versions": {"onnxruntime": "1.32.0"}, "patched": [], "isolation": []},
         halo=HaloMeasurement(16, 33, 1e-4, SEAMS),
         tolerance=1e-4,
         seam_limit=1e-3,
@@ -66,8 +77,9 @@ def report(*findings: Finding, sample: SampleRuns | None = None) -> Verification
 
 ERROR = Finding(
     Code.onnx_ir_too_new,
-    "m.deepimagej.zip: weights.onnx",
+    "weights.onnx",
     "has IR 14",
+    package=PACKAGE,
     clients=(Client.deepimagej_3_1,),
     remedy="write IR 8",
     because="ONNX opset ≤17 and IR ≤8",
@@ -95,7 +107,8 @@ def test_a_good_export_reads_as_good() -> None:
     for words in (
         "✓ Verified: every format gives the same image.",
         "2 of 2",
-        "2.0e-07",  # the largest difference between formats; tiles are another matter
+        # the largest difference between formats, and what it is between; tiles are another matter
+        "2.0e-07of the range, between ONNX Runtime 1.32.0 and Keras 3.15.0; limit 0.0001",
         "bioimageio.core 0.11",
         "24×24 pixels of 62.6 nm",
         "48×48 pixels of 31.3 nm",
@@ -106,7 +119,7 @@ def test_a_good_export_reads_as_good() -> None:
         "ab" * 32,
     ):
         assert words in page.text, words
-    assert "Findings" not in page.text
+    assert "Findings and what to do" not in page.text
     assert "8e-05" not in page.text.split("Clients")[0]
 
 
@@ -124,11 +137,37 @@ def test_a_fault_is_shown_with_its_remedy_and_who_minds() -> None:
 
 
 def test_a_warning_does_not_refuse() -> None:
-    warning = Finding(Code.license_unknown, "m.deepimagej.zip: license", "x", Severity.warning)
-    page = Elements(render_page(report(warning), "model", {}))
+    warning = Finding(Code.license_unknown, "license", "x", Severity.warning, package=PACKAGE)
+    text = render_page(report(warning), "model", {})
+    page = Elements(text)
     assert "✓ Verified" in page.text
     assert "✗ refuses" not in page.text
-    assert page.text.count("license-unknown") == 3  # both clients, and the finding itself
+    # both clients that the package is meant for
+    assert page.text.count("✓ accepts with warnings") == 2
+    assert page.text.count("– not meant for") == len(Client) - 2
+
+
+@pytest.mark.parametrize(
+    ("findings", "kind", "words"),
+    [
+        ((), "good", "✓ DeepImageJ 3.1 accepts, bioimageio.core 0.11 accepts"),
+        ((ERROR,), "bad", "✗ DeepImageJ 3.1 refuses, bioimageio.core 0.11 accepts"),
+        (
+            (Finding(Code.internal_error, "", "", Severity.warning, package=PACKAGE),),
+            "warn",
+            "? DeepImageJ 3.1 unproven, bioimageio.core 0.11 unproven",
+        ),
+    ],
+)
+def test_a_package_of_somebody_else_has_the_same_page(
+    findings: tuple[Finding, ...], kind: str, words: str
+) -> None:
+    said = dataclasses.replace(report(*findings), halo=None, seam_limit=None, sample=None)
+    text = render_page(said, "theirs.zip", {})
+    assert f'class="banner {kind}"' in text
+    page = Elements(text)
+    assert words in page.text
+    assert "Seams between tiles" not in page.text
 
 
 ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>$title&amp;"
@@ -136,14 +175,17 @@ ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>$title&amp;"
 
 def test_nothing_from_outside_becomes_markup() -> None:
     clean = Elements(render_page(report(ERROR), "model", {"stage": 1.0}))
-    faulty = Finding(Code.rdf_name, f"m.deepimagej.zip: {ATTACK}", ATTACK, remedy=ATTACK)
+    faulty = Finding(Code.rdf_name, ATTACK, ATTACK, remedy=ATTACK, package=ATTACK)
     hostile = report(faulty, sample=SampleRuns(ATTACK, None, *_arrays(runs(), ATTACK)))
-    tests = (CoreTest(ATTACK, ATTACK, False, (ATTACK,), None),)
-    facts = PackageFacts(ATTACK, ATTACK, 3, {ATTACK: ATTACK}, (Client.zoo,))
-    rows = (Parity(ATTACK, ATTACK, (1,), 0.0, 0.0, 1.0),)
-    parts = {"packages": (facts,), "core_tests": tests, "parity": rows}
-    fields = {name: getattr(hostile, name) for name in hostile.__dataclass_fields__}
-    page = Elements(render_page(VerificationReport(**{**fields, **parts}), ATTACK, {ATTACK: 1.0}))
+    said = dataclasses.replace(
+        hostile,
+        packages=(PackageFacts(ATTACK, ATTACK, ATTACK, 3, {ATTACK: ATTACK}, (Client.zoo,)),),
+        verdicts=judge(ATTACK, (faulty,), (Client.zoo,)),
+        core_tests=(CoreTest(ATTACK, ATTACK, Result.failed, (ATTACK,), None),),
+        parity=(dataclasses.replace(row(ATTACK, ATTACK, 0.0), against=ATTACK),),
+        environment={"versions": {ATTACK: ATTACK}, "patched": [ATTACK], "isolation": [ATTACK]},
+    )
+    page = Elements(render_page(said, ATTACK, {ATTACK: 1.0}))
     assert page.tags.count("script") == clean.tags.count("script") == 1
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert [value for tag, name, value in page.attributes if (tag, name) == ("img", "src")]

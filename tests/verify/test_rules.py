@@ -884,7 +884,7 @@ def test_a_fault_yields_its_code(good, tmp_path, fault):
     assert codes <= {fault.code} | ALSO.get(fault.name, set())
     for finding in findings:
         assert finding.clients
-        assert finding.where.startswith(f"{broken.name}: ")
+        assert finding.package == broken.name
         assert finding.message
 
 

@@ -2,47 +2,56 @@ from __future__ import annotations
 
 import json
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from w2s_export.package.archive import Packages
 from w2s_export.runtime.caching import CachingRuntime
-from w2s_export.verify import verify
+from w2s_export.verify.exported import Source
 from w2s_export.verify.findings import Client, Code, Severity
-from w2s_export.verify.verify import verify_packages
+from w2s_export.verify.verdicts import Answer
+from w2s_export.verify.verify import Report, verify
 
-from .conftest import copy, exchange, npy, rdf
+from .conftest import Good, copy, exchange, npy, rdf
 
 BOTH = ("bioimageio", "deepimagej")
 
 
-@pytest.fixture
-def without_core(monkeypatch):
-    """Leave bioimageio.core out: seconds a run, and it has its own tests."""
+class NoCore:
+    """Leaves bioimageio.core out: seconds a run, and it has its own tests."""
 
-    class Nothing:
-        def finish(self):
-            return ()
+    def test(self, packages):
+        return self
 
-    @contextmanager
-    def nothing(packages, program):
-        yield Nothing()
+    def finish(self):
+        return ()
 
-    monkeypatch.setattr(verify, "core_tests", nothing)
+
+def checked(packages: Packages, good: Good, source: Any = None, loaded: Any = None) -> Report:
+    """The verification of an export, without core."""
+    source = Source(source or good.source, good.description, loaded or {})
+    return verify((packages.bioimageio, packages.deepimagej), source, core=NoCore())
+
+
+def refused(report: Report) -> set[tuple[str, Client]]:
+    """Package and client, where the package is meant for the client and refused by it."""
+    return {(v.package, v.client) for v in report.verdicts if v.answer is Answer.refuses}
 
 
 @pytest.mark.slow
 def test_a_good_export_passes(good, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     steps = []
-    report = verify_packages(good.packages, good.source, good.description, steps.append)
+    source = Source(good.source, good.description)
+    packages = (good.packages.bioimageio, good.packages.deepimagej)
+    report = verify(packages, source, progress=steps.append)
     assert report.findings == ()
     assert report.passed
-    assert all(report.verdicts().values())
-    assert [(test.package, test.weight_format, test.passed) for test in report.core_tests] == [
+    assert {v.answer for v in report.verdicts if v.meant} == {Answer.accepts}
+    assert [(test.package, test.format, test.passed) for test in report.core_tests] == [
         ("good-model.bioimageio.zip", "onnx", True),
         ("good-model.bioimageio.zip", "tensorflow_saved_model_bundle", True),
         ("good-model.deepimagej.zip", "onnx", True),
@@ -74,7 +83,7 @@ def test_a_good_export_passes(good, tmp_path, monkeypatch):
     written = json.loads((tmp_path / "report.json").read_text(), parse_constant=pytest.fail)
     assert written["passed"] is True
     assert written["findings"] == []
-    assert written["environment"]["onnxruntime"]
+    assert written["environment"]["versions"]["onnxruntime"]
     assert {row["psnr_db"] for row in written["parity"] if row["max_abs"] == 0} == {"inf"}
     with zipfile.ZipFile(good.packages.deepimagej) as archive:
         assert set(written["packages"][1]["files"]) == set(archive.namelist())
@@ -221,21 +230,21 @@ FAULTS = [
 @pytest.mark.parametrize(
     ("inflict", "code"), FAULTS, ids=[f"{fault.__name__}-{code.value}" for fault, code in FAULTS]
 )
-def test_a_fault_in_both_packages_is_found(good, other, tmp_path, without_core, inflict, code):
+def test_a_fault_in_both_packages_is_found(good, other, tmp_path, inflict, code):
     change = inflict(good, other)
     broken = Packages(*(copy(getattr(good.packages, kind), tmp_path, change) for kind in BOTH))
-    report = verify_packages(broken, good.source, good.description, loaded=good.loaded)
+    report = checked(broken, good, loaded=good.loaded)
     assert not report.passed
     errors = [f for f in report.findings if f.severity is Severity.error and f.code is code]
     assert errors
     assert all(finding.remedy for finding in errors)
     # Each package has the fault, so each has the finding, and some client refuses each.
     for path in (broken.bioimageio, broken.deepimagej):
-        assert any(finding.where.startswith(path.name) for finding in errors)
-        assert not all(v for (name, _), v in report.verdicts().items() if name == path.name)
+        assert path.name in {finding.package for finding in errors}
+        assert path.name in {name for name, _ in refused(report)}
 
 
-def test_files_that_are_loaded_already_are_not_run_again(good, without_core):
+def test_files_that_are_loaded_already_are_not_run_again(good):
     ran = []
 
     class Counted:
@@ -250,12 +259,12 @@ def test_files_that_are_loaded_already_are_not_run_again(good, without_core):
 
     sha256 = good.description.artifact("onnx").sha256
     loaded = {**good.loaded, sha256: CachingRuntime(Counted(good.loaded[sha256]))}
-    first = verify_packages(good.packages, good.source, good.description, loaded=loaded)
+    first = checked(good.packages, good, loaded=loaded)
     assert first.passed
     assert len(ran) > 5
     assert {row.subject for row in first.parity} >= {"counted"}
     before = len(ran)
-    again = verify_packages(good.packages, good.source, good.description, loaded=loaded)
+    again = checked(good.packages, good, loaded=loaded)
     assert (again.parity, len(ran)) == (first.parity, before)
 
 
@@ -269,23 +278,18 @@ def test_files_that_are_loaded_already_are_not_run_again(good, without_core):
         (halved_halo, Code.halo_differs),
     ],
 )
-def test_a_fault_in_one_package_is_found_there(
-    good, other, tmp_path, without_core, inflict, code, kind
-):
+def test_a_fault_in_one_package_is_found_there(good, other, tmp_path, inflict, code, kind):
     broken = copy(getattr(good.packages, kind), tmp_path, inflict(good, other))
     packages = {k: getattr(good.packages, k) for k in BOTH} | {kind: broken}
-    report = verify_packages(
-        Packages(**packages), good.source, good.description, loaded=good.loaded
-    )
-    places = [finding.where for finding in report.findings if finding.code is code]
+    report = checked(Packages(**packages), good, loaded=good.loaded)
+    places = {finding.package for finding in report.findings if finding.code is code}
     assert places
     if code is not Code.packages_differ:
-        assert all(place.startswith(broken.name) for place in places)
-        refused = {name for (name, _), passed in report.verdicts().items() if not passed}
-        assert broken.name in refused
+        assert places == {broken.name}
+        assert broken.name in {name for name, _ in refused(report)}
 
 
-def test_what_deepimagej_would_make_of_the_sizes_is_checked(good, tmp_path, without_core):
+def test_what_deepimagej_would_make_of_the_sizes_is_checked(good, tmp_path):
     def follow_the_specification(description):
         for axis in description["inputs"][0]["axes"][2:]:
             axis["scale"] = 1.0
@@ -294,20 +298,15 @@ def test_what_deepimagej_would_make_of_the_sizes_is_checked(good, tmp_path, with
 
     broken = copy(good.packages.bioimageio, tmp_path, rdf(follow_the_specification))
     packages = Packages(broken, good.packages.deepimagej)
-    report = verify_packages(packages, good.source, good.description)
+    report = checked(packages, good)
     found = [f for f in report.findings if f.code is Code.test_output_size]
     assert len(found) == 2  # the sample, and the smallest image
     assert all(f.clients == (Client.deepimagej_3_1,) for f in found)
     assert "(66, 73) plans (33, 36), the network gives (132, 146)" in " ".join(
         f.message for f in found
     )
-    refused = {client for (_, client), passed in report.verdicts().items() if not passed}
-    assert Client.deepimagej_3_1 in refused
-    assert Client.core_0_11 not in {
-        client
-        for (name, client), passed in report.verdicts().items()
-        if not passed and name != broken.name
-    }
+    assert (broken.name, Client.deepimagej_3_1) in refused(report)
+    assert {name for name, _ in refused(report)} == {broken.name}
 
 
 def flip_a_byte(path: Path) -> Code:
@@ -321,25 +320,25 @@ def flip_a_byte(path: Path) -> Code:
 
 def truncate(path: Path) -> Code:
     path.write_bytes(path.read_bytes()[:-5000])
-    return Code.package_unreadable
+    return Code.zip_truncated
 
 
 def remove(path: Path) -> Code:
     path.unlink()
-    return Code.package_unreadable
+    return Code.package_absent
 
 
 @pytest.mark.parametrize("damage", [flip_a_byte, truncate, remove])
-def test_a_damaged_zip_is_a_finding(good, tmp_path, without_core, damage):
+def test_a_damaged_zip_is_a_finding(good, tmp_path, damage):
     packages = Packages(
         good.packages.bioimageio, copy(good.packages.deepimagej, tmp_path, lambda files: None)
     )
     code = damage(packages.deepimagej)
-    report = verify_packages(packages, good.source, good.description)
+    report = checked(packages, good)
     assert not report.passed
     assert code in {finding.code for finding in report.findings}
 
 
-def test_another_source_is_noticed(good, other, without_core):
-    report = verify_packages(good.packages, other.source, good.description)
+def test_another_source_is_noticed(good, other):
+    report = checked(good.packages, good, other.source)
     assert {finding.code for finding in report.findings} == {Code.output_differs}

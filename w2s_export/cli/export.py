@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from rich.table import Table
 
 from w2s_export.cli.console import Flag, announce, console, styled
+from w2s_export.cli.verify import print_findings
 from w2s_export.data.normalise import parse_normalisation
 
 if TYPE_CHECKING:
@@ -90,30 +91,30 @@ def print_export(result: ExportResult) -> None:
     """What was proven, where everything is, and the verdict."""
     report = result.report
     names = [package.name for package in report.packages]
-    contents = [row for row in report.parity if row.subject.startswith(tuple(names))]
     for content in report.tables():
         table = Table(*content.columns, title=content.title, title_justify="left")
         for row in content.rows:
-            if not row[0].startswith(tuple(f"{name}: " for name in names)):
-                table.add_row(*(_short(cell, names) for cell in row))
+            table.add_row(*(_short(cell, names) for cell in row))
         console.print(table)
-    worst = max((row.max_relative for row in contents), default=0.0)
+    print_findings(report, report.findings)
+    files = [row.max_relative for row in report.parity if row.kind.value == "file"]
     console.print(
-        f"Test tensors, samples and preprocessing in both packages: within {worst:.1e} of the "
-        "source."
+        "Test tensors, samples and preprocessing in both packages: within "
+        f"{max(files, default=0.0):.1e} of the source."
     )
-    halo = result.report.halo
-    console.print(f"Halo {halo.halo} and smallest image {halo.minimum} input pixels, measured.")
+    if report.halo is not None:
+        halo = report.halo
+        console.print(f"Halo {halo.halo} and smallest image {halo.minimum} input pixels, measured.")
     stages = ", ".join(f"{name.lower()} {spent:.0f}" for name, spent in result.seconds.items())
     console.print(f"Seconds: {stages}; {sum(result.seconds.values()):.0f} in all.")
     packages = result.packages
     for path in (packages.bioimageio, packages.deepimagej, result.report_path, result.page_path):
         console.print(str(path), soft_wrap=True, highlight=False)
-    if result.report.passed:
+    if report.passed:
         console.print(styled(("Verified:", "bold green"), " every format gives the same image."))
     else:
-        faults = [f for f in report.findings if f.severity.value == "error"]
-        codes = ", ".join(sorted({finding.code.value for finding in faults}))
+        faults = {code.value for v in report.judged for code in (f.code for f in v.findings)}
+        codes = ", ".join(sorted(faults)) or "nothing could be proven"
         said = f" {codes}. Do not publish these packages."
         console.print(styled(("Not verified:", "bold red"), said))
 

@@ -14,10 +14,13 @@ from w2s_export.cli.console import Flag, announce, console, styled
 from w2s_export.shown import LONGEST_MESSAGE, shown
 
 if TYPE_CHECKING:
-    from w2s_export.verify.findings import Client, Finding
-    from w2s_export.verify.package import PackageReport
+    from collections.abc import Iterable
+
+    from w2s_export.verify.findings import Finding
+    from w2s_export.verify.report import Report
 
 _STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
+_COLOURS = {"accepts": "green", "refuses": "red", "not-meant": "dim"}
 
 
 def verify_command(
@@ -26,12 +29,17 @@ def verify_command(
     *,
     client: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
     json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    page: Path | None = None,
     rules_only: Annotated[bool, Flag] = False,
+    unproven_is_fine: Annotated[bool, Flag] = False,
 ) -> int:
     """Say in which clients any bioimage.io package will run, and why not.
 
-    Exit code 0: the clients asked about take it. 1: one of them would refuse it. 2: the file cannot
-    be read.
+    Verdicts: accepts; accepts with warnings; refuses; not meant for (the package is made for other
+    clients); unproven (nothing speaks against it, but its numbers could not be compared).
+
+    Exit code 0: every client asked about accepts the package. 1: one refuses it, is not meant, or
+    it is unproven there. 2: the file cannot be read, or an option is wrong.
 
     Parameters
     ----------
@@ -41,61 +49,78 @@ def verify_command(
         Whom to ask: deepimagej-2.1, deepimagej-3.0, deepimagej-3.1, core-0.10, core-0.11, zoo, or
         how several begin (deepimagej). Default: those the package is meant for.
     json_output
-        Print the whole report as JSON.
+        Print the whole report as JSON (docs/report.schema.json).
+    page
+        Write the report as a page, an HTML file that opens anywhere.
     rules_only
-        Read, but do not run the weights on the package's test tensors.
+        Read, but do not run the weights on the package's test tensors: no numbers are compared.
+    unproven_is_fine
+        Count a client for which the package is unproven as one that accepts it.
     """
-    from w2s_export.verify.package import verify_package
-    from w2s_export.verify.verdicts import named_clients
+    from w2s_export.verify.verdicts import Answer, named_clients
+    from w2s_export.verify.verify import verify
 
     chosen = named_clients(client)
     if json_output:
-        report = verify_package(package, rules_only=rules_only)
-        print(json.dumps({**report.as_json(), "asked": [c.value for c in chosen]}, indent=2))
+        report = verify(package, rules_only=rules_only, asked=chosen)
+        print(json.dumps(report.as_json(), indent=2, allow_nan=False))
     else:
         with console.status("Starting") as status:
-            report = verify_package(
+            report = verify(
                 package,
                 rules_only=rules_only,
+                asked=chosen,
                 progress=lambda stage: announce(stage.capitalize(), status),
             )
-        print_report(report, chosen)
-    return 1 if report.refusing(chosen) else 0
+        print_report(report)
+    if page is not None:
+        from w2s_export.verify.page import write_page
+
+        write_page(report, page, package.name)
+    fine = {Answer.unproven} if unproven_is_fine else set()
+    taken = [v.answer.takes or v.answer in fine for v in report.judged]
+    return 0 if taken and all(taken) else 1
 
 
-def print_report(report: PackageReport, asked: tuple[Client, ...] = ()) -> None:
-    """Clients and verdicts, what was found with its remedy, and how far outputs were off.
-
-    What only others than the clients asked about (or meant) mind is left to the table's codes.
-    """
-    version = f" (format {shown(report.format_version)})" if report.format_version else ""
-    table = Table("client", "verdict", "because of", title=f"{shown(report.package)}{version}")
-    concerned = set(asked)
-    for verdict in report.verdicts:
-        if verdict.meant and not asked:
-            concerned.add(verdict.client)
-        codes = sorted({f"{f.code.value}" for f in verdict.findings})
-        said = styled("takes it" if verdict.accepts else ("refuses it", "red"))
-        if verdict.accepts and codes:
-            said = styled(("takes it, with warnings", "yellow"))
-        name = verdict.client.value if verdict.meant else f"{verdict.client.value} (not meant for)"
-        table.add_row(name, said, ", ".join(codes))
+def print_report(report: Report) -> None:
+    """Clients and verdicts, what was found with its remedy, and how far outputs were off."""
+    (package,) = report.packages
+    version = f" (format {shown(package.format_version)})" if package.format_version else ""
+    table = Table("client", "verdict", "because of", title=f"{shown(package.name)}{version}")
+    for verdict in report.shown():
+        codes = ", ".join(sorted({finding.code.value for finding in verdict.findings}))
+        colour = _COLOURS.get(verdict.answer.value, "yellow")
+        table.add_row(verdict.client.value, styled((verdict.answer.words, colour)), codes)
     console.print(table)
-    for finding in report.findings:
-        if not finding.clients or concerned & set(finding.clients):
-            console.print(_paragraph(finding, report.package), soft_wrap=True, highlight=False)
-    if report.parity:
-        rows = Table("weights in", "on", "max. difference", "of the range")
-        for row in report.parity:
-            difference = f"{row.max_abs:.1e}", f"{row.max_relative:.1e}"
-            rows.add_row(shown(row.subject), shown(row.case), *difference)
-        console.print(rows)
+    print_findings(report, report.findings)
+    for content in report.tables():
+        if content.columns[0] != "package":
+            rows = Table(*content.columns)
+            for row in content.rows:
+                rows.add_row(*map(shown, row))
+            console.print(rows)
+    for test in report.core_tests:
+        spent = "" if test.seconds is None else f" in {test.seconds:.1f} s"
+        said = f"bioimageio.core's own test of {test.format}: {test.result.words}{spent}"
+        console.print(said, soft_wrap=True, highlight=False)
+    if report.rules_only:
+        console.print("By the rules alone: nothing was run, no numbers were compared.")
     spent = ", ".join(f"{name} {seconds:.1f}" for name, seconds in report.seconds.items())
     console.print(f"Seconds: {spent}.")
 
 
-def _paragraph(finding: Finding, package: str) -> Text:
-    style, where = _STYLES[finding.severity.value], finding.where.removeprefix(f"{package}: ")
+def print_findings(report: Report, findings: Iterable[Finding]) -> None:
+    """What concerns the clients that count, one paragraph per finding."""
+    counting = {verdict.client for verdict in report.judged}
+    several = len(report.packages) > 1
+    for finding in findings:
+        if any(finding.concerns(client) for client in counting):
+            console.print(_paragraph(finding, several), soft_wrap=True, highlight=False)
+
+
+def _paragraph(finding: Finding, several: bool) -> Text:
+    style = _STYLES[finding.severity.value]
+    where = f"{finding.package}: {finding.where}" if several else finding.where
     because = f"\n    why: {finding.because}" if finding.because else ""
     remedy = f"\n    do:  {finding.remedy}" if finding.remedy else ""
     return styled(

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import w2s_export
-from w2s_export.errors import WorkerError
+from w2s_export.errors import WorkerError, WorkerStoppedError
 from w2s_export.io import confine
 
 _POLL = 0.05
@@ -81,11 +81,12 @@ class Worker:
         """Wait for its end.
 
         Raises:
-            WorkerError: it was stopped at a limit, or crashed.
+            WorkerStoppedError: it was stopped at a limit.
+            WorkerError: it crashed.
         """
         code = self._process.wait()
         if self._stopped:
-            raise WorkerError(self._stopped)
+            raise WorkerStoppedError(self._stopped)
         if code:
             words = self._last_words() if code > 0 else ""  # a signal leaves addresses
             raise WorkerError(f"crashed ({_exit_text(code)}): {words}".rstrip(": "))

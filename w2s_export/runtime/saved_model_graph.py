@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from w2s_export.errors import PackageError
+from w2s_export.errors import PackageError, WithheldError
 from w2s_export.runtime.saved_model import GRAPH_FILE, SIGNATURE, saved_model_folder
 
 _COMPUTING = """
@@ -184,7 +184,7 @@ def _pruned(graph: Any, wanted: list[str]) -> Any:
                 functions[name] = library[name]
                 waiting += library[name].node_def
     if unknown := sorted(operations - COMPUTING):
-        raise PackageError(f"its graph holds {', '.join(unknown)[:200]}, which are not run")
+        raise WithheldError(f"its graph holds {', '.join(unknown)[:200]}, which are not run")
     kept.library.Clear()
     kept.library.function.extend(functions.values())
     return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import PackageError
 from w2s_export.io.files import sha256_of
-from w2s_export.package.archive import OpenedPackage, open_package
+from w2s_export.package.opening import OpenedPackage
 from w2s_export.rdf.stated import file_references, weights_file
 from w2s_export.verify.findings import Code, Finding
 
@@ -60,19 +61,20 @@ class Contents:
             raise PackageError(f"{self.name}: '{name}' is no NumPy array: {error}") from None
 
 
-def unpack(path: Path, folder: Path) -> tuple[Contents, list[Finding]]:
+def unpack(package: OpenedPackage, folder: Path) -> tuple[Contents, list[Finding]]:
     """Unpack a package and check every file it names.
 
     Raises:
-        PackageError: not a package, or unsafe to unpack.
+        OSError: the folder cannot be written, e.g. because the disk is full.
     """
-    package = open_package(path)
     hashes: dict[str, str] = {}
     findings = []
     for name in package.sizes:
         try:
             package.extract(folder, name)
         except (PackageError, OSError, ValueError) as error:  # a name no file can have: ValueError
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
             findings.append(_damaged(package, name, error))
         else:
             hashes[name] = sha256_of(folder / name)
@@ -92,18 +94,21 @@ def check_files(package: OpenedPackage) -> list[Finding]:
 
 
 def _damaged(package: OpenedPackage, name: str, error: Exception) -> Finding:
-    where, remedy = f"{package.path.name}: {name}", "write or fetch the package again"
-    return Finding(Code.file_damaged, where, str(error), remedy=remedy)
+    remedy = "write or fetch the package again"
+    return Finding(Code.file_damaged, name, str(error), remedy=remedy, package=package.path.name)
 
 
 def _file_findings(package: OpenedPackage, hashes: Mapping[str, str]) -> list[Finding]:
-    findings = []
+    findings: list[Finding] = []
+
+    def fault(code: Code, where: str, message: str, remedy: str) -> None:
+        findings.append(Finding(code, where, message, remedy=remedy, package=package.path.name))
+
     for reference in file_references(package.rdf):
-        where = f"{package.path.name}: {reference.where}"
         if reference.name not in package.sizes:
             message = f"names '{reference.name}', which the zip does not hold"
             remedy = "put the file at the zip's root, or correct its name in the rdf"
-            findings.append(Finding(Code.file_missing, where, message, remedy=remedy))
+            fault(Code.file_missing, reference.where, message, remedy)
             continue
         actual = hashes.get(reference.name)
         if actual and reference.sha256 and actual != reference.sha256.lower():
@@ -111,7 +116,7 @@ def _file_findings(package: OpenedPackage, hashes: Mapping[str, str]) -> list[Fi
                 f"'{reference.name}' has {actual[:12]}…, the rdf says {reference.sha256[:12]}…"
             )
             remedy = "the file was exchanged after the rdf was written: export again"
-            findings.append(Finding(Code.hash_mismatch, where, message, remedy=remedy))
+            fault(Code.hash_mismatch, reference.where, message, remedy)
     return findings
 
 

@@ -5,8 +5,10 @@ Codes are part of the interface: `report.json` carries them, tests match them, p
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 
@@ -54,6 +56,7 @@ class Code(str, Enum):
     rdf_too_deep = "rdf-too-deep"
     rdf_not_yaml = "rdf-not-yaml"
     rdf_not_a_mapping = "rdf-not-a-mapping"
+    rdf_long_number = "rdf-long-number"
     # its files
     file_missing = "file-missing"
     file_damaged = "file-damaged"
@@ -74,7 +77,14 @@ class Code(str, Enum):
     macro_differs = "macro-differs"
     halo_differs = "halo-differs"
     seams_visible = "seams-visible"
+    # bioimageio.core's own test
     core_test_failed = "core-test-failed"
+    core_not_run = "core-not-run"
+    core_unavailable = "core-unavailable"
+    core_disagrees = "core-disagrees"
+    # the verification itself
+    internal_error = "internal-error"
+    disk_full = "disk-full"
     # description: any format
     rdf_malformed = "rdf-malformed"
     rdf_name = "rdf-name"
@@ -164,11 +174,11 @@ class Code(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong."""
+    """One thing that is wrong, or was not checked."""
 
     code: Code
     where: str
-    """Zip, file or field, e.g. `model.bioimageio.zip: weights.onnx.source`."""
+    """File or field of the package, e.g. `weights.onnx.source`."""
     message: str
     """What is wrong and what was got."""
     severity: Severity = Severity.error
@@ -178,15 +188,49 @@ class Finding:
     """What to do."""
     because: str = ""
     """The client's demand, quoted."""
+    package: str = ""
+    """Name of the zip."""
+    format: str = ""
+    """Weights format it is about, a key of the rdf's `weights`; empty for the whole package."""
+    case: str = ""
+    """Input it showed on, e.g. `test tensors`."""
+
+    def concerns(self, client: Client) -> bool:
+        """Whether the client minds."""
+        return client in self.clients or not self.clients
 
     def as_json(self) -> dict[str, Any]:
         """The finding as plain values."""
         return {
+            "package": self.package,
             "code": self.code.value,
             "severity": self.severity.value,
+            "format": self.format,
+            "case": self.case,
             "where": self.where,
             "message": self.message,
             "clients": [client.value for client in self.clients],
             "remedy": self.remedy,
             "because": self.because,
         }
+
+
+def internal_error(check: str, error: Exception, **about: Any) -> Finding:
+    """A check of ours that broke: our bug, never the package's fault.
+
+    Args:
+        check: its name.
+        error: what it raised.
+        about: further fields of the finding: `package`, `clients`, `format`.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
+    reason = " ".join(str(error).split())[:200]
+    return Finding(
+        Code.internal_error,
+        check,
+        f"the check itself failed: {type(error).__name__} at {place}: {reason}",
+        Severity.warning,
+        remedy="this is a bug of w2s-export, not of the package: report it with the package",
+        **about,
+    )

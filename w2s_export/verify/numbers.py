@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from w2s_export.verify.clients.core_processing import preprocess
 from w2s_export.verify.clients.jdll import plan, restore
 from w2s_export.verify.contents import Contents
 from w2s_export.verify.findings import Client, Code, Finding
+from w2s_export.verify.report import Gathered, Kind
 
 if TYPE_CHECKING:
     from w2s_export.rdf.description import Description
@@ -48,38 +48,71 @@ Runtimes = Mapping[str, "Runtime"]
 """A package's loaded weights by their format's key in the rdf."""
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What the checks gather: rows of the table, and findings."""
+class Checked:
+    """Where a check's rows and findings go: those of one package, and of one of its formats."""
 
-    parity: list[Parity] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    outputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """The restored sample, (C, H, W), by runtime and package."""
+    def __init__(
+        self,
+        gathered: Gathered,
+        contents: Contents,
+        weights_format: str = "",
+        clients: tuple[Client, ...] = (),
+    ) -> None:
+        self.gathered = gathered
+        self._package, self._format, self._clients = contents.name, weights_format, clients
+
+    def fault(self, code: Code, where: str, message: str, case: str = "") -> None:
+        """Add a finding."""
+        finding = Finding(
+            code,
+            where,
+            message,
+            clients=self._clients,
+            remedy=EXPORT_AGAIN,
+            package=self._package,
+            format=self._format,
+            case=case,
+        )
+        self.gathered.findings.append(finding)
 
     def judge(
         self,
         code: Code,
         where: str,
-        row: Parity,
+        measured: Parity,
+        kind: Kind,
+        against: str,
         limit: float = TOLERANCE,
-        clients: tuple[Client, ...] = (),
     ) -> None:
-        """Add a row, and a finding where it is beyond the limit."""
-        self.parity.append(row)
-        if not row.max_relative <= limit:
+        """Add a comparison, and a finding where it is beyond the limit."""
+        self.gathered.compared(
+            measured,
+            kind,
+            against,
+            package=self._package,
+            weights_format=self._format,
+            clients=self._clients,
+        )
+        if not measured.max_relative <= limit:
             message = (
-                f"{row.subject}, {row.case}: differs by {row.max_relative:.2g} of the range "
-                f"({row.max_abs:.2g}), at most {limit:g} is allowed"
+                f"{measured.subject}, {measured.case}: differs by {measured.max_relative:.2g} of "
+                f"the range ({measured.max_abs:.2g}), at most {limit:g} is allowed"
             )
-            finding = Finding(code, where, message, clients=clients, remedy=EXPORT_AGAIN)
-            self.findings.append(finding)
+            self.fault(code, where, message, measured.case)
+
+    @contextmanager
+    def reported(self, code: Code, where: str) -> Iterator[None]:
+        """A check that cannot be made is a finding, not an end."""
+        try:
+            yield
+        except (PackageError, ImageError, DescriptionError) as error:
+            self.fault(code, where, str(error))
 
 
 def load_weights(
     contents: Contents,
     loaders: Mapping[str, Callable[[Path], Runtime]],
-    outcome: Outcome,
+    gathered: Gathered,
     loaded: Mapping[str, Runtime],
 ) -> dict[str, Runtime]:
     """Load every weights file a package should hold.
@@ -87,40 +120,37 @@ def load_weights(
     Args:
         contents: the package.
         loaders: makes a runtime of a weights file, by its format's key in the rdf.
-        outcome: gains a finding for each file that is missing or does not load.
+        gathered: gains a finding for each file that is missing or does not load.
         loaded: runtimes of files that are loaded already, by their SHA-256.
     """
     runtimes = {}
     for weights_format, load in loaders.items():
-        where = f"{contents.name}: weights.{weights_format}"
         path = contents.weights(weights_format)
-        try:
+        checked = Checked(gathered, contents, weights_format)
+        with checked.reported(Code.weights_unloadable, f"weights.{weights_format}"):
             if path is None:
                 raise PackageError("holds no whole file of this format")
             runtimes[weights_format] = loaded.get(contents.hashes[path.name]) or load(path)
-        except PackageError as error:
-            outcome.findings.append(
-                Finding(Code.weights_unloadable, where, str(error), remedy=EXPORT_AGAIN)
-            )
     return runtimes
 
 
 def compare_with_source(
     contents: Contents,
     runtimes: Runtimes,
+    source: str,
     expected: Sequence[tuple[Case, NDArray[np.float32]]],
-    outcome: Outcome,
+    gathered: Gathered,
 ) -> None:
     """Run every case through every format, against the source's output."""
     for weights_format, runtime in runtimes.items():
-        where = f"{contents.name}: weights.{weights_format}"
+        checked, where = Checked(gathered, contents, weights_format), f"weights.{weights_format}"
         for case, output in expected:
-            with _reported(outcome, Code.output_differs, where):
+            with checked.reported(Code.output_differs, where):
                 row = compare(runtime.name, case.name, output, _run(runtime, case.batch))
-                outcome.judge(Code.output_differs, where, row)
+                checked.judge(Code.output_differs, where, row, Kind.output, source)
 
 
-def check_tensors(contents: Contents, description: Description, outcome: Outcome) -> None:
+def check_tensors(contents: Contents, description: Description, gathered: Gathered) -> None:
     """Test tensors and samples hold the sample; the rdf's preprocessing is the source's."""
     files = example_files(contents.rdf)
     image = description.sample.image.astype(np.float32)
@@ -131,45 +161,44 @@ def check_tensors(contents: Contents, description: Description, outcome: Outcome
         ("sample input", Code.sample_differs, files.sample_input, image),
         ("sample output", Code.sample_differs, files.sample_output, restored),
     )
+    checked = Checked(gathered, contents)
     for subject, code, name, expected in given:
-        where = f"{contents.name}: {name}"
-        with _reported(outcome, code, where):
-            stored = _image(contents, name)
-            row = compare(f"{contents.name}: {subject}", "the sample itself", expected, stored)
-            outcome.judge(code, where, row, limit=0)
-    where = f"{contents.name}: inputs[0].preprocessing"
+        with checked.reported(code, str(name)):
+            row = compare(subject, "the sample itself", expected, _image(contents, name))
+            checked.judge(code, str(name), row, Kind.file, "the sample", limit=0)
+    where = "inputs[0].preprocessing"
     normalised = normalise(description.sample.image, description.network.normalisation)
-    with _reported(outcome, Code.preprocessing_unsupported, where):
+    with checked.reported(Code.preprocessing_unsupported, where):
         described = preprocess(image[np.newaxis], _input(contents))[0]
-        subject = f"{contents.name}: preprocessing"
-        row = compare(subject, "the sample, normalised", normalised, described)
-        outcome.judge(Code.preprocessing_differs, where, row)
+        row = compare("preprocessing", "the sample, normalised", normalised, described)
+        checked.judge(Code.preprocessing_differs, where, row, Kind.file, "our normalisation")
 
 
-def check_chain(contents: Contents, runtimes: Runtimes, outcome: Outcome) -> None:
+def check_chain(contents: Contents, runtimes: Runtimes, gathered: Gathered) -> None:
     """test_input → the rdf's preprocessing → weights → test_output, as any client would."""
     files = example_files(contents.rdf)
-    where = f"{contents.name}: {files.test_output}"
-    for runtime in runtimes.values():
-        with _reported(outcome, Code.test_output_differs, where):
+    where = str(files.test_output)
+    for weights_format, runtime in runtimes.items():
+        checked = Checked(gathered, contents, weights_format)
+        with checked.reported(Code.test_output_differs, where):
             batch = preprocess(contents.array(files.test_input), _input(contents))
             expected = contents.array(files.test_output)
             case = f"sample, {batch.shape[-2]}×{batch.shape[-1]}"
             output = _run(runtime, batch)
-            outcome.outputs[f"{runtime.name}, {contents.name}"] = output[0]
+            gathered.outputs[f"{runtime.name}, {contents.name}"] = output[0]
             row = compare(runtime.name, case, expected, output)
-            outcome.judge(Code.test_output_differs, where, row)
+            checked.judge(Code.test_output_differs, where, row, Kind.output, "the test output")
 
 
-def declared_halo(contents: Contents, description: Description, outcome: Outcome) -> int | None:
+def declared_halo(contents: Contents, description: Description, gathered: Gathered) -> int | None:
     """The halo an rdf declares, input pixels, which must be the measured one; None if unusable."""
-    where = f"{contents.name}: outputs[0] halo"
+    checked, where = Checked(gathered, contents), "outputs[0] halo"
     measured = description.halo.halo
-    with _reported(outcome, Code.rdf_malformed, where):
+    with checked.reported(Code.rdf_malformed, where):
         declared = sorted({plan.input_halo for plan in axis_plans(contents.rdf)})
         if declared != [measured]:
             message = f"declares {declared} input pixels, {measured} were measured"
-            outcome.findings.append(Finding(Code.halo_differs, where, message, remedy=EXPORT_AGAIN))
+            checked.fault(Code.halo_differs, where, message)
         if len(declared) == 1 and declared[0] >= 0 and declared[0] % 1 == 0:
             return int(declared[0])
     return None
@@ -181,61 +210,50 @@ def check_seams(
     image: NDArray[np.float32],
     halo: int,
     description: Description,
-    outcome: Outcome,
+    gathered: Gathered,
 ) -> None:
     """Four tiles against one tile, with the halo that the rdf declares."""
-    where = f"{contents.name}: outputs[0] halo"
+    where = "outputs[0] halo"
     scale, step = description.scale, description.step
     for number, (weights_format, runtime) in enumerate(runtimes.items()):
         limit = FAST_SEAM_LIMIT if weights_format == CPU_FAST else SEAM_LIMIT
-        with _reported(outcome, Code.seams_visible, where):
+        checked = Checked(gathered, contents, weights_format)
+        with checked.reported(Code.seams_visible, where):
             whole, tiled = four_tiles(runtime, image, scale=scale, halo=halo, step=step)
             row = compare(runtime.name, f"tiles, halo {halo}", whole, tiled)
-            outcome.judge(Code.seams_visible, where, row, limit)
+            checked.judge(Code.seams_visible, where, row, Kind.tiles, "the whole image", limit)
             if number == 0:  # the places of tiles are the same in every format
-                _check_jdll(contents, runtime, image, whole, outcome)
+                _check_jdll(contents, weights_format, runtime, image, whole, gathered)
 
 
 def _check_jdll(
     contents: Contents,
+    weights_format: str,
     runtime: Runtime,
     image: NDArray[np.float32],
     whole: NDArray[np.float32],
-    outcome: Outcome,
+    gathered: Gathered,
 ) -> None:
     """DeepImageJ 3.1 puts every pixel where it belongs."""
-    where = f"{contents.name}: outputs[0]"
-    clients = (Client.deepimagej_3_1,)
-    with _reported(outcome, Code.output_differs, where, clients):
+    checked = Checked(gathered, contents, weights_format, (Client.deepimagej_3_1,))
+    with checked.reported(Code.output_differs, "outputs[0]"):
         restored = restore(_normalised(contents.rdf), image[np.newaxis], runtime)[0]
         row = compare(runtime.name, "as DeepImageJ 3.1 tiles it", whole, restored)
-        outcome.judge(Code.output_differs, where, row, clients=clients)
+        checked.judge(Code.output_differs, "outputs[0]", row, Kind.client, "the whole image")
 
 
-def check_plans(contents: Contents, description: Description, outcome: Outcome) -> None:
+def check_plans(contents: Contents, description: Description, gathered: Gathered) -> None:
     """DeepImageJ 3.1 plans the output that the network gives, of the sample and the smallest."""
-    where = f"{contents.name}: outputs[0]"
     channels, height, width = description.sample.image.shape
     least = description.minimum
+    checked = Checked(gathered, contents, clients=(Client.deepimagej_3_1,))
     for size in {(height, width), (least, least)}:
-        with _reported(outcome, Code.test_output_size, where, (Client.deepimagej_3_1,)):
+        with checked.reported(Code.test_output_size, "outputs[0]"):
             planned = plan(contents.rdf, (1, channels, *size)).output_shape
             expected = tuple(description.scale * length for length in size)
             if planned[2:] != expected:
                 message = f"of {size} plans {planned[2:]}, the network gives {expected}"
                 raise PackageError(f"DeepImageJ 3.1 {message}")
-
-
-@contextmanager
-def _reported(
-    outcome: Outcome, code: Code, where: str, clients: tuple[Client, ...] = ()
-) -> Iterator[None]:
-    """A check that cannot be made is a finding, not an end."""
-    try:
-        yield
-    except (PackageError, ImageError, DescriptionError) as error:
-        finding = Finding(code, where, str(error), clients=clients, remedy=EXPORT_AGAIN)
-        outcome.findings.append(finding)
 
 
 def _normalised(rdf: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from w2s_export import __version__
 from w2s_export.io.files import write_atomically
@@ -26,10 +26,11 @@ from w2s_export.verify.pictures import (
     gradient,
     view,
 )
-from w2s_export.verify.report import ClientVerdict, SampleRuns, VerificationReport, environment
+from w2s_export.verify.report import Comparison, Kind, Report, SampleRuns, distinct
+from w2s_export.verify.verdicts import Answer, Verdict
 
 if TYPE_CHECKING:
-    from w2s_export.metrics.parity import Parity
+    from w2s_export.network import HaloMeasurement
 
 PAGE_NAME = "report.html"
 
@@ -37,8 +38,18 @@ _METER = (-9.0, 0.0)
 """Powers of ten at both ends of a meter in the table of differences."""
 
 
+_CHIPS = {
+    Answer.accepts: ("good", "✓"),
+    Answer.accepts_with_warnings: ("warn", "✓"),
+    Answer.refuses: ("bad", "✗"),
+    Answer.unproven: ("warn", "?"),
+    Answer.not_meant: ("", "–"),
+}
+"""Colour and mark of an answer."""
+
+
 def write_page(
-    report: VerificationReport, path: Path, title: str, seconds: Mapping[str, float]
+    report: Report, path: Path, title: str, seconds: Mapping[str, float] | None = None
 ) -> None:
     """Write `report.html`, at once or not at all.
 
@@ -46,59 +57,70 @@ def write_page(
         report: what was found.
         path: of the page.
         title: name of the model.
-        seconds: of each stage of the export, shown beside those of the verification.
+        seconds: of each stage of an export, shown beside those of the verification.
 
     Raises:
         OutputError: the place cannot be written.
     """
-    write_atomically(path, render_page(report, title, seconds).encode())
+    write_atomically(path, render_page(report, title, seconds or {}).encode())
 
 
-def render_page(report: VerificationReport, title: str, seconds: Mapping[str, float]) -> str:
+def render_page(report: Report, title: str, seconds: Mapping[str, float]) -> str:
     """The page as text."""
     template = asset("bioimageio/templates/report.html").read_text(encoding="utf-8")
-    verdicts = report.client_verdicts()
     kind, verdict = _verdict(report)
     sections = [
         *(_comparison(report.sample) if report.sample else ()),
-        *_clients(verdicts, report.findings),
+        *_clients(report.shown(), report.findings),
         *_findings(report.findings),
         *_parity(report),
         *(_differences(report.sample, report.tolerance) if report.sample else ()),
-        *_seams(report),
+        *(_seams(report.halo) if report.halo else ()),
         *_core(report),
         *_files(report),
-        *_versions(),
+        *_versions(report.environment),
         *_timings(seconds, report.seconds),
     ]
     return Template(template).substitute(
         title=escape(title),
         verdict_kind=kind,
         verdict=escape(verdict),
-        facts="".join(_facts(report, verdicts)),
+        facts="".join(_facts(report)),
         sections="\n".join(sections),
         version=__version__,
     )
 
 
-def _verdict(report: VerificationReport) -> tuple[str, str]:
-    errors = sum(finding.severity is Severity.error for finding in report.findings)
-    if errors:
+def _verdict(report: Report) -> tuple[str, str]:
+    judged = report.judged
+    if report.halo is not None:  # packages of our own
+        if report.passed:
+            return "good", "✓ Verified: every format gives the same image."
+        errors = sum(finding.severity is Severity.error for finding in report.findings)
         noun = "fault" if errors == 1 else "faults"
         return "bad", f"✗ Not verified: {errors} {noun}. Do not publish these packages."
-    return "good", "✓ Verified: every format gives the same image."
+    answers = {verdict.answer for verdict in judged}
+    words = ", ".join(f"{v.client.value} {v.answer.words}" for v in judged) or "meant for nobody"
+    if report.passed:
+        return "good", f"✓ {words}"
+    kind = "bad" if Answer.refuses in answers else "warn"
+    return kind, f"{'✗' if kind == 'bad' else '?'} {words}"
 
 
-def _facts(report: VerificationReport, verdicts: Sequence[ClientVerdict]) -> Iterator[str]:
-    rows = [row for row in report.parity if not _is_content(row, report) and not _is_tiled(row)]
-    worst = max((row.max_relative for row in rows), default=math.nan)
-    accepting = sum(verdict.accepts for verdict in verdicts)
+def _facts(report: Report) -> Iterator[str]:
+    worst, judged = report.worst(), report.judged
+    accepting = sum(verdict.answer.takes for verdict in judged)
     passed = sum(test.passed for test in report.core_tests)
-    yield _fact("Largest difference", f"{worst:.1e}", f"of the range; limit {report.tolerance:g}")
-    yield _fact("Clients", f"{accepting} of {len(verdicts)}", "accept")
-    yield _fact("bioimageio.core", f"{passed} of {len(report.core_tests)}", "tests passed")
-    yield _fact("Halo", f"{report.halo.halo} px", "context of a tile, input pixels")
-    yield _fact("Smallest image", f"{report.halo.minimum} px", "height and width")
+    if worst is not None:
+        limit = f"of the range, between {worst.pair}; limit {report.tolerance:g}"
+        yield _fact("Largest difference", f"{worst.max_relative:.1e}", limit)
+    pairs = "pairs of client and package accept" if len(report.packages) > 1 else "clients accept"
+    yield _fact("Clients", f"{accepting} of {len(judged)}", pairs)
+    if report.core_tests:
+        yield _fact("bioimageio.core", f"{passed} of {len(report.core_tests)}", "tests passed")
+    if report.halo is not None:
+        yield _fact("Halo", f"{report.halo.halo} px", "context of a tile, input pixels")
+        yield _fact("Smallest image", f"{report.halo.minimum} px", "height and width")
 
 
 def _fact(term: str, value: str, unit: str) -> str:
@@ -137,7 +159,11 @@ percentiles{_reduced(after)}.</p>""",
 
 def _pixels(shape: tuple[int, ...], size_um: float | None) -> str:
     extent = f"{shape[2]}×{shape[1]} pixels"
-    return extent if size_um is None else f"{extent} of {1000 * size_um:.4g} nm"
+    if size_um is None:
+        return extent
+    return (
+        f"{extent} of {size_um:.4g} µm" if size_um >= 1 else f"{extent} of {1000 * size_um:.4g} nm"
+    )
 
 
 def _reduced(picture: Picture) -> str:
@@ -146,7 +172,7 @@ def _reduced(picture: Picture) -> str:
     return f"; for this page {picture.reduced}×{picture.reduced} pixels became one"
 
 
-def _clients(verdicts: Sequence[ClientVerdict], findings: Sequence[Finding]) -> Iterator[str]:
+def _clients(verdicts: Sequence[Verdict], findings: Sequence[Finding]) -> Iterator[str]:
     rows = []
     for verdict in verdicts:
         numbers = [findings.index(finding) + 1 for finding in verdict.findings]
@@ -154,12 +180,12 @@ def _clients(verdicts: Sequence[ClientVerdict], findings: Sequence[Finding]) -> 
             f'<a href="#finding-{number}">{escape(finding.code.value)}</a>'
             for number, finding in zip(numbers, verdict.findings, strict=True)
         )
-        chip = ("good", "✓ accepts") if verdict.accepts else ("bad", "✗ refuses")
+        kind, mark = _CHIPS[verdict.answer]
         rows.append(
             (
                 escape(verdict.client.value),
                 f"<code>{escape(verdict.package)}</code>",
-                f'<span class="chip {chip[0]}">{chip[1]}</span>',
+                f'<span class="chip {kind}">{mark} {escape(verdict.answer.words)}</span>',
                 links,
             )
         )
@@ -177,22 +203,26 @@ def _findings(findings: Sequence[Finding]) -> Iterator[str]:
 
 def _finding(number: int, finding: Finding) -> str:
     minds = ", ".join(client.value for client in finding.clients) or "every client"
-    kind = "bad" if finding.severity is Severity.error else "warn"
+    kind = {Severity.error: "bad", Severity.warning: "warn", Severity.note: ""}[finding.severity]
+    place = ": ".join(filter(None, (finding.package, finding.where)))
     remedy = f"<p><b>Remedy:</b> {escape(finding.remedy)}</p>" if finding.remedy else ""
     quote = f"<blockquote>{escape(finding.because)}</blockquote>" if finding.because else ""
     return (
         f'<div class="finding {finding.severity.value}" id="finding-{number}">'
         f'<span class="chip {kind}">{finding.severity.value}</span> '
-        f"<b>{escape(finding.code.value)}</b> <code>{escape(finding.where)}</code>"
+        f"<b>{escape(finding.code.value)}</b> <code>{escape(place)}</code>"
         f'<p>{escape(finding.message)}</p>{remedy}<p class="soft">Concerns {escape(minds)}.</p>'
         f"{quote}</div>"
     )
 
 
-def _parity(report: VerificationReport) -> Iterator[str]:
-    formats = [_parity_row(row) for row in report.parity if not _is_content(row, report)]
-    contents = [_parity_row(row) for row in report.parity if _is_content(row, report)]
-    columns = ("what", "on", "largest difference", "of the range", "PSNR")
+def _parity(report: Report) -> Iterator[str]:
+    rows = distinct(report.parity)
+    formats = [_parity_row(row, row.subject) for row in rows if row.kind is not Kind.file]
+    contents = [
+        _parity_row(row, f"{row.package}: {row.subject}") for row in rows if row.kind is Kind.file
+    ]
+    columns = ("what", "on", "against", "largest difference", "of the range", "PSNR")
     text = _table(columns, formats)
     if contents:
         text += (
@@ -200,19 +230,20 @@ def _parity(report: VerificationReport) -> Iterator[str]:
             f"({len(contents)})</summary>{_table(columns, contents)}</details>"
         )
     if report.parity:
+        tiles = f", tiles {report.seam_limit:.3g}" if report.seam_limit is not None else ""
         yield _section(
             "The same image in every format",
-            f'<p class="soft">Against the Keras source. Limits: formats {report.tolerance:.3g}, '
-            f"tiles {report.seam_limit:.3g} of the output's range; meters go from 1e-9 to 1.</p>"
-            + text,
+            f'<p class="soft">Limits: outputs {report.tolerance:.3g}{tiles} of the output\'s '
+            f"range; meters go from 1e-9 to 1.</p>{text}",
         )
 
 
-def _parity_row(row: Parity) -> tuple[str, ...]:
+def _parity_row(row: Comparison, subject: str) -> tuple[str, ...]:
     psnr = "equal" if row.psnr_db == math.inf else f"{row.psnr_db:.1f} dB"
     return (
-        escape(row.subject),
+        escape(subject),
         escape(row.case),
+        escape(row.against),
         f'<span class="number">{row.max_abs:.1e}</span>',
         f'<span><span class="number">{row.max_relative:.1e}</span> {_meter(row.max_relative)}'
         "</span>",
@@ -225,15 +256,6 @@ def _meter(value: float) -> str:
     power = math.log10(value) if 0 < value < math.inf else (high if value else low)
     share = 100 * min(1.0, max(0.0, (power - low) / (high - low)))
     return f'<span class="meter" aria-hidden="true"><i style="width: {share:.0f}%"></i></span>'
-
-
-def _is_content(row: Parity, report: VerificationReport) -> bool:
-    """Whether a row is about a file of a package rather than about a format."""
-    return any(row.subject.startswith(f"{package.name}: ") for package in report.packages)
-
-
-def _is_tiled(row: Parity) -> bool:
-    return row.case.startswith("tiles")
 
 
 def _differences(sample: SampleRuns, limit: float) -> Iterator[str]:
@@ -265,8 +287,8 @@ same in every map. Differences near 1e-7 are float32 sums in another order.</p>"
         )
 
 
-def _seams(report: VerificationReport) -> Iterator[str]:
-    chart = seam_chart(report.halo, report.halo.tolerance)
+def _seams(halo: HaloMeasurement) -> Iterator[str]:
+    chart = seam_chart(halo, halo.tolerance)
     if chart:
         yield _section(
             "Seams between tiles against the halo",
@@ -276,13 +298,18 @@ def _seams(report: VerificationReport) -> Iterator[str]:
         )
 
 
-def _core(report: VerificationReport) -> Iterator[str]:
+_TESTS = {"passed": ("good", "✓"), "failed": ("bad", "✗")} | dict.fromkeys(
+    ("not-run", "unavailable"), ("warn", "?")
+)
+
+
+def _core(report: Report) -> Iterator[str]:
     rows = [
         (
             f"<code>{escape(test.package)}</code>",
-            escape(test.weight_format),
-            f'<span class="chip {"good" if test.passed else "bad"}">'
-            f"{'✓ passed' if test.passed else '✗ failed'}</span>",
+            escape(test.format),
+            f'<span class="chip {_TESTS[test.result.value][0]}">'
+            f"{_TESTS[test.result.value][1]} {test.result.words}</span>",
             "" if test.seconds is None else f'<span class="number">{test.seconds:.1f} s</span>',
             escape("; ".join(test.errors)[:1000]),
         )
@@ -293,7 +320,7 @@ def _core(report: VerificationReport) -> Iterator[str]:
         yield _section("bioimageio.core's own test", _table(columns, rows))
 
 
-def _files(report: VerificationReport) -> Iterator[str]:
+def _files(report: Report) -> Iterator[str]:
     parts = []
     for package in report.packages:
         rows = [
@@ -309,9 +336,15 @@ def _files(report: VerificationReport) -> Iterator[str]:
         yield _section("Files", "".join(parts))
 
 
-def _versions() -> Iterator[str]:
-    rows = [(escape(name), f"<code>{escape(text)}</code>") for name, text in environment().items()]
-    yield _section("Versions", _table(("what", "version"), rows))
+def _versions(environment: Mapping[str, Any]) -> Iterator[str]:
+    rows = [
+        (escape(name), f"<code>{escape(text)}</code>")
+        for name, text in environment.get("versions", {}).items()
+    ]
+    rows += [("replaced in core", escape(text)) for text in environment.get("patched", ())]
+    held = ", ".join(environment.get("isolation", ())) or "time and memory alone"
+    rows.append(("held workers", escape(held)))
+    yield _section("Versions and environment", _table(("what", "version"), rows))
 
 
 def _timings(stages: Mapping[str, float], steps: Mapping[str, float]) -> Iterator[str]:

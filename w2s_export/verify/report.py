@@ -1,12 +1,13 @@
-"""The verdict, as `report.json` and as tables of text."""
+"""What a verification found, as values, as JSON (docs/report.schema.json) and as tables of text."""
 
 from __future__ import annotations
 
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,8 @@ from numpy.typing import NDArray
 
 from w2s_export import __version__
 from w2s_export.io.files import write_atomically
-from w2s_export.verify.findings import Client, Finding, Severity
+from w2s_export.verify.findings import Client, Finding
+from w2s_export.verify.verdicts import Verdict
 
 if TYPE_CHECKING:
     from w2s_export.metrics.parity import Parity
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from w2s_export.verify.clients.core_tests import CoreTest
 
 REPORT_NAME = "report.json"
+VERSION = 2
+"""Of the JSON report: changes when a reader of it would have to."""
 _LIBRARIES = (
     "tensorflow",
     "tensorflow-cpu",
@@ -38,15 +42,111 @@ _LIBRARIES = (
 )
 
 
+class Kind(str, Enum):
+    """What a comparison is about."""
+
+    output = "output"
+    """What weights make of an input."""
+    file = "file"
+    """A test tensor, a sample or the described preprocessing."""
+    tiles = "tiles"
+    """An image restored in tiles, against the whole."""
+    client = "client"
+    """An image restored as a client does it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How far one array is from the expected one."""
+
+    package: str
+    """Name of the zip."""
+    format: str
+    """Weights format, a key of the rdf's `weights`; empty where none was run."""
+    kind: Kind
+    case: str
+    """The input, e.g. `test tensors, 64×48`."""
+    subject: str
+    """What gave the array, e.g. `ONNX Runtime 1.32.0`, or the file it was read from."""
+    against: str
+    """What it should be, e.g. `Keras 3.15.0`."""
+    clients: tuple[Client, ...]
+    """Whom it tells something about; empty for all."""
+    shape: tuple[int, ...]
+    max_abs: float
+    max_relative: float
+    psnr_db: float
+
+    @property
+    def pair(self) -> str:
+        """What was compared with what."""
+        return f"{self.subject} and {self.against}"
+
+    def as_json(self) -> dict[str, Any]:
+        """The comparison as plain values."""
+        return {
+            "package": self.package,
+            "format": self.format,
+            "kind": self.kind.value,
+            "case": self.case,
+            "subject": self.subject,
+            "against": self.against,
+            "clients": [client.value for client in self.clients],
+            "shape": list(self.shape),
+            "max_abs": self.max_abs,
+            "max_relative": self.max_relative,
+            "psnr_db": self.psnr_db,
+        }
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What the checks gather while they run."""
+
+    findings: list[Finding] = field(default_factory=list)
+    comparisons: list[Comparison] = field(default_factory=list)
+    outputs: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """The restored sample, (C, H, W), by runtime and package."""
+
+    def compared(
+        self,
+        measured: Parity,
+        kind: Kind,
+        against: str,
+        *,
+        package: str,
+        weights_format: str = "",
+        clients: tuple[Client, ...] = (),
+    ) -> Comparison:
+        """Add a comparison: the subject and the case are those of the measurement."""
+        row = Comparison(
+            package=package,
+            format=weights_format,
+            kind=kind,
+            case=measured.case,
+            subject=measured.subject,
+            against=against,
+            clients=clients,
+            shape=measured.shape,
+            max_abs=measured.max_abs,
+            max_relative=measured.max_relative,
+            psnr_db=measured.psnr_db,
+        )
+        self.comparisons.append(row)
+        return row
+
+
 @dataclass(frozen=True, slots=True)
 class PackageFacts:
     """A zip that was verified."""
 
     name: str
+    format_version: str
+    """Of the description; empty where it could not be read."""
     sha256: str
     bytes: int
     files: Mapping[str, str]
-    """SHA-256 by name."""
+    """SHA-256 by name; empty with rules alone."""
     clients: tuple[Client, ...]
     """Programs the package is meant for."""
 
@@ -76,17 +176,6 @@ class SampleRuns:
 
 
 @dataclass(frozen=True, slots=True)
-class ClientVerdict:
-    """What one client makes of one package."""
-
-    package: str
-    client: Client
-    accepts: bool
-    findings: tuple[Finding, ...]
-    """All that concern this client and package, warnings too."""
-
-
-@dataclass(frozen=True, slots=True)
 class Table:
     """Rows of text, for a terminal or a page."""
 
@@ -96,87 +185,69 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class VerificationReport:
+class Report:
     """Everything that was checked, and what was found."""
 
     packages: tuple[PackageFacts, ...]
+    verdicts: tuple[Verdict, ...]
+    """One per package and client."""
     findings: tuple[Finding, ...]
-    parity: tuple[Parity, ...]
+    parity: tuple[Comparison, ...]
     core_tests: tuple[CoreTest, ...]
-    halo: HaloMeasurement
-    tolerance: float
-    """Largest difference allowed between formats, part of the output's range."""
-    seam_limit: float
-    """Largest seam allowed between tiles, part of the output's range."""
     seconds: Mapping[str, float]
     """Time of each step."""
+    tolerance: float
+    """Largest difference that counts as none, part of the output's range; of a package of
+    somebody else it is bioimageio.core's, absolute and relative."""
+    rules_only: bool = False
+    """Whether nothing was run."""
+    asked: tuple[Client, ...] = ()
+    """The clients asked about; empty for those the packages are meant for."""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    """Versions, what of bioimageio.core was replaced, and what held the workers."""
+    halo: HaloMeasurement | None = None
+    seam_limit: float | None = None
+    """Largest seam allowed between tiles, part of the output's range."""
     sample: SampleRuns | None = field(default=None, compare=False, repr=False)
 
     @property
+    def judged(self) -> tuple[Verdict, ...]:
+        """Verdicts that count: of the clients asked about, or of those a package is meant for."""
+        return tuple(
+            v for v in self.verdicts if (v.client in self.asked or (not self.asked and v.meant))
+        )
+
+    @property
     def passed(self) -> bool:
-        """Whether nothing was found that makes a package fail."""
-        return all(finding.severity is not Severity.error for finding in self.findings)
-
-    def client_verdicts(self) -> tuple[ClientVerdict, ...]:
-        """Whether each client takes each package that is meant for it, and what it found."""
-        verdicts = []
-        for package in self.packages:
-            for client in package.clients:
-                minded = tuple(
-                    finding
-                    for finding in self.findings
-                    if finding.where.startswith(package.name)
-                    and (client in finding.clients or not finding.clients)
-                )
-                accepts = all(finding.severity is not Severity.error for finding in minded)
-                verdicts.append(ClientVerdict(package.name, client, accepts, minded))
-        return tuple(verdicts)
-
-    def verdicts(self) -> dict[tuple[str, Client], bool]:
-        """Whether each client takes each package that is meant for it."""
-        return {
-            (verdict.package, verdict.client): verdict.accepts for verdict in self.client_verdicts()
-        }
+        """Whether every client that counts takes every package."""
+        return bool(self.judged) and all(verdict.answer.takes for verdict in self.judged)
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values; numbers that are not finite become "inf", "-inf", "nan"."""
         report: dict[str, Any] = _finite(
             {
                 "report": "w2s-export verification",
-                "version": 1,
+                "version": VERSION,
                 "passed": self.passed,
+                "rules_only": self.rules_only,
+                "asked": [client.value for client in self.asked],
+                "packages": [
+                    {
+                        "name": package.name,
+                        "format_version": package.format_version,
+                        "sha256": package.sha256,
+                        "bytes": package.bytes,
+                        "files": dict(package.files),
+                    }
+                    for package in self.packages
+                ],
+                "verdicts": [verdict.as_json() for verdict in self.verdicts],
                 "findings": [finding.as_json() for finding in self.findings],
-                "clients": [
-                    {"package": package, "client": client.value, "passed": passed}
-                    for (package, client), passed in self.verdicts().items()
-                ],
-                "tolerance": {
-                    "formats": self.tolerance,
-                    "seams": self.seam_limit,
-                    "unit": "part of the output's range",
-                },
-                "parity": [
-                    {
-                        "subject": row.subject,
-                        "case": row.case,
-                        "shape": list(row.shape),
-                        "max_abs": row.max_abs,
-                        "max_relative": row.max_relative,
-                        "psnr_db": row.psnr_db,
-                    }
-                    for row in self.parity
-                ],
-                "bioimageio_core": [
-                    {
-                        "package": test.package,
-                        "format": test.weight_format,
-                        "passed": test.passed,
-                        "errors": list(test.errors),
-                        "seconds": test.seconds,
-                    }
-                    for test in self.core_tests
-                ],
-                "halo": {
+                "parity": [row.as_json() for row in self.parity],
+                "bioimageio_core": [test.as_json() for test in self.core_tests],
+                "tolerance": {"outputs": self.tolerance, "seams": self.seam_limit},
+                "halo": self.halo
+                and {
                     "input_pixels": self.halo.halo,
                     "minimum": self.halo.minimum,
                     "tolerance": self.halo.tolerance,
@@ -184,16 +255,7 @@ class VerificationReport:
                         {"halo": tried, "max_relative": seam} for tried, seam in self.halo.seams
                     ],
                 },
-                "packages": [
-                    {
-                        "name": package.name,
-                        "sha256": package.sha256,
-                        "bytes": package.bytes,
-                        "files": dict(package.files),
-                    }
-                    for package in self.packages
-                ],
-                "environment": environment(),
+                "environment": dict(self.environment),
                 "seconds": dict(self.seconds),
             }
         )
@@ -208,46 +270,67 @@ class VerificationReport:
         text = json.dumps(self.as_json(), indent=2, ensure_ascii=False, allow_nan=False)
         write_atomically(path, f"{text}\n".encode())
 
+    def worst(self) -> Comparison | None:
+        """The largest difference between outputs of weights and what they should be."""
+        rows = [row for row in self.parity if row.kind is Kind.output]
+        return max(rows, key=lambda row: row.max_relative, default=None)
+
     def tables(self) -> tuple[Table, ...]:
-        """Numbers, clients and findings; the last only where there are any."""
-        numbers = tuple(
-            (row.subject, row.case, f"{row.max_abs:.1e}", f"{row.max_relative:.1e}", _db(row))
-            for row in self.parity
-        )
-        clients = tuple(
-            (package, client.value, "accepts" if passed else "refuses")
-            for (package, client), passed in self.verdicts().items()
-        )
-        tests = tuple(
-            (test.package, test.weight_format, "passed" if test.passed else "failed")
-            for test in self.core_tests
-        )
-        found = tuple(
-            (f.severity.value, f.code.value, f.where, f.message, f.remedy) for f in self.findings
-        )
-        columns = ("what", "on", "max. difference", "of the range", "PSNR, dB")
+        """Numbers, bioimageio.core's tests and clients; each only where there is any."""
+        numbers = [
+            (row.subject, row.case, row.against, *numbers_of(row))
+            for row in distinct(self.parity)
+            if row.kind is not Kind.file
+        ]
+        tests = [(test.package, test.format, test.result.words) for test in self.core_tests]
+        columns = ("what", "on", "against", "max. difference", "of the range", "PSNR, dB")
         tables = (
-            Table("The same image in every format", columns, numbers),
-            Table("bioimageio.core's own test", ("package", "weights", "result"), tests),
-            Table("Clients", ("package", "client", "verdict"), clients),
-            Table("Findings", ("severity", "code", "where", "what", "remedy"), found),
+            Table("The same image in every format", columns, tuple(numbers)),
+            Table("bioimageio.core's own test", ("package", "weights", "result"), tuple(tests)),
+            Table("Clients", ("package", "client", "verdict", "because of"), self._clients()),
         )
         return tuple(table for table in tables if table.rows)
 
+    def shown(self) -> tuple[Verdict, ...]:
+        """Verdicts worth a row: all, or those of the clients asked about."""
+        return tuple(v for v in self.verdicts if v.client in self.asked or not self.asked)
 
-def environment() -> dict[str, str]:
+    def _clients(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(
+            (
+                verdict.package,
+                verdict.client.value,
+                verdict.answer.words,
+                ", ".join(sorted({finding.code.value for finding in verdict.findings})),
+            )
+            for verdict in self.shown()
+        )
+
+
+def distinct(rows: Sequence[Comparison]) -> list[Comparison]:
+    """Rows less those that a package has in common with one before it."""
+    seen: dict[tuple[Any, ...], Comparison] = {}
+    for row in rows:
+        shared = (row.format, row.kind, row.case, row.subject, row.against, row.max_abs)
+        seen.setdefault(shared if row.kind is not Kind.file else (row.package, *shared), row)
+    return list(seen.values())
+
+
+def numbers_of(row: Comparison) -> tuple[str, str, str]:
+    """Largest difference, the same as a part of the range, and PSNR, as text."""
+    db = "equal" if row.psnr_db == math.inf else f"{row.psnr_db:.1f}"
+    return f"{row.max_abs:.1e}", f"{row.max_relative:.1e}", db
+
+
+def versions() -> dict[str, str]:
     """Versions of everything that took part; nothing is imported."""
-    versions = {"w2s-export": __version__, "python": platform.python_version()}
+    found = {"w2s-export": __version__, "python": platform.python_version()}
     for library in _LIBRARIES:
         try:
-            versions[library] = version(library)
+            found[library] = version(library)
         except PackageNotFoundError:
             continue
-    return {**versions, "platform": platform.platform()}
-
-
-def _db(row: Parity) -> str:
-    return "equal" if row.psnr_db == math.inf else f"{row.psnr_db:.1f}"
+    return {**found, "platform": platform.platform()}
 
 
 def _finite(value: Any) -> Any:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +15,8 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError, PackageError
 from w2s_export.io.images import read_image
-from w2s_export.metrics.parity import Parity, compare
+from w2s_export.metrics.parity import compare
 from w2s_export.rdf.stated import (
-    ONNX,
-    SAVED_MODEL,
     DescriptionError,
     at,
     axes,
@@ -28,9 +29,21 @@ from w2s_export.rdf.stated import (
     tensor_ids,
 )
 from w2s_export.verify.clients.core_processing import postprocess, preprocess
+from w2s_export.verify.clients.core_tests import TESTED, CoreTest, core_test, give_test
 from w2s_export.verify.contents import Contents
 from w2s_export.verify.findings import Client, Code, Finding, Severity
-from w2s_export.verify.worker.isolated import Arrays, Job, Outputs, running
+from w2s_export.verify.report import Gathered, Kind
+from w2s_export.verify.tested import RUNNERS, TEST_CASE
+from w2s_export.verify.worker.isolated import (
+    Arrays,
+    DiskFullError,
+    Job,
+    NotRunError,
+    Outputs,
+    give_run,
+    run_outputs,
+)
+from w2s_export.verify.worker.jobs import job_program
 
 ABSOLUTE = RELATIVE = 1e-3
 MISMATCHES = 1e-4
@@ -40,17 +53,12 @@ _MOST_PIXELS = 1 << 26
 """Of a test tensor. At 64 features and float32 the network's largest layer is then 16 GiB."""
 _MOST_BYTES = 8 * _MOST_PIXELS
 """Of a file of such a tensor, decoded: a few kilobytes can claim any size."""
-_RUNNABLE = (ONNX, SAVED_MODEL)
 _NOT_RUN = {
     "torchscript": "TorchScript is a program, and running it would trust its author",
     "pytorch_state_dict": "its network is Python code of the package, which is never run",
-    "keras_hdf5": "Keras files may hold code; give ONNX or a SavedModel",
-    "keras_v3": "Keras files may hold code; give ONNX or a SavedModel",
+    "keras_hdf5": "Keras files are given to bioimageio.core's own test alone",
+    "keras_v3": "Keras files are given to bioimageio.core's own test alone",
     "tensorflow_js": "TensorFlow.js needs a browser",
-}
-_FOR_RUNNERS = {
-    ONNX: (Client.deepimagej_3_1, Client.core_0_10, Client.core_0_11, Client.zoo),
-    SAVED_MODEL: tuple(Client),
 }
 
 
@@ -67,44 +75,76 @@ class _Case:
     severity: Severity = Severity.error
 
 
-def run_weights(contents: Contents) -> tuple[list[Parity], list[Finding]]:
+def run_weights(contents: Contents, folder: Path, gathered: Gathered) -> list[CoreTest]:
     """Run every weights file that can be run safely on everything the package says of itself.
 
-    Returns:
-        Rows of the table of differences, and findings: what differs, what was refused, and a note
-        for each thing that was not run.
+    Each in a process of its own, which then makes bioimageio.core's own test of it.
+
+    Args:
+        contents: the package, unpacked.
+        folder: for what the processes write; made.
+        gathered: gains comparisons, and findings: what differs, what was refused, and a note for
+            each thing that was not run.
+
+    Raises:
+        DiskFullError: no space is left for what the processes write.
     """
-    findings: list[Finding] = []
-    formats = [key for key in map(str, mapped(contents.rdf, "weights")) if key in _RUNNABLE]
-    for other in map(str, mapped(contents.rdf, "weights")):
-        if other not in _RUNNABLE:
+    stated = [str(key) for key in mapped(contents.rdf, "weights")]
+    for other in stated:
+        if other not in RUNNERS:
             message = f"was not run: {_NOT_RUN.get(other, 'no runtime for it is at hand')}"
-            findings.append(_note(contents, Code.weights_not_run, f"weights.{other}", message))
-    cases = _cases(contents, findings) if formats else []
-    jobs = []
-    for weights_format in formats if cases else ():
-        path = contents.weights(weights_format)
-        if path is not None:  # a missing or damaged file has its finding
-            job = Job(
-                weights_format=weights_format,
-                path=path,
-                input_ids=tuple(tensor_ids(contents.rdf, "inputs")),
-                output_ids=tuple(tensor_ids(contents.rdf, "outputs")),
-                cases=tuple(case.inputs for case in cases),
-            )
-            jobs.append(job)
-    rows: list[Parity] = []
-    with running(jobs) as runs:
-        for job, run in zip(jobs, runs, strict=True):
-            where = f"{contents.name}: weights.{job.weights_format}"
-            try:
-                outputs = run.finish()
-            except PackageError as error:
-                findings.append(_unloadable(where, job.weights_format, str(error)))
-                continue
-            for case, arrays in zip(cases, outputs.cases, strict=True):
-                findings += _judge(contents, job.weights_format, case, arrays, outputs, rows)
-    return rows, findings
+            note = _note(contents, Code.weights_not_run, f"weights.{other}", message, other)
+            gathered.findings.append(note)
+    tried = [key for key in stated if key in TESTED and contents.weights(key) is not None]
+    cases = _cases(contents, gathered.findings) if RUNNERS.keys() & {*tried} else []
+    reads = [contents.folder, contents.package.path]
+    tests = []
+    with ExitStack() as stack:
+        started = []
+        for key in tried:
+            jobs = stack.enter_context(job_program(folder / key, reads))
+            run = give_run(jobs, _job(contents, key, cases)) if key in RUNNERS and cases else 0
+            started.append((key, jobs, run, give_test(jobs, contents.package.path, key)))
+        for key, jobs, run, test in started:
+            if run:
+                _compare(contents, key, cases, partial(run_outputs, jobs, run), gathered)
+            tests.append(core_test(contents.name, key, jobs, test))
+    return tests
+
+
+def _job(contents: Contents, weights_format: str, cases: Sequence[_Case]) -> Job:
+    path = contents.weights(weights_format)
+    assert path is not None  # noqa: S101 - asked before
+    return Job(
+        weights_format=weights_format,
+        path=path,
+        input_ids=tuple(tensor_ids(contents.rdf, "inputs")),
+        output_ids=tuple(tensor_ids(contents.rdf, "outputs")),
+        cases=tuple(case.inputs for case in cases),
+    )
+
+
+def _compare(
+    contents: Contents,
+    weights_format: str,
+    cases: Sequence[_Case],
+    finish: Callable[[], Outputs],
+    gathered: Gathered,
+) -> None:
+    try:
+        outputs = finish()
+    except DiskFullError:
+        raise
+    except NotRunError as error:
+        place = f"weights.{weights_format}"
+        note = _note(contents, Code.weights_not_run, place, str(error), weights_format)
+        gathered.findings.append(note)
+        return
+    except PackageError as error:
+        gathered.findings.append(_unloadable(contents, weights_format, str(error)))
+        return
+    for case, arrays in zip(cases, outputs.cases, strict=True):
+        _judge(contents, weights_format, case, arrays, outputs, gathered)
 
 
 def _cases(contents: Contents, findings: list[Finding]) -> list[_Case]:
@@ -141,7 +181,7 @@ def _example(contents: Contents, kind: str) -> _Case:
         for array, tensor in zip(given, listed(contents.rdf, "inputs"), strict=True)
     )
     if kind == "test":
-        return _Case("test tensors", inputs, tuple(expected))
+        return _Case(TEST_CASE, inputs, tuple(expected))
     # A sample is a picture for people: often rescaled, so that a difference is no failure.
     code, severity = Code.sample_differs, Severity.warning
     return _Case("samples", inputs, tuple(expected), (), code, severity)
@@ -152,12 +192,13 @@ def _blank(contents: Contents, kind: str, case: _Case) -> list[Finding]:
     return [
         Finding(
             Code.sample_blank,
-            f"{contents.name}: {kind} inputs[{index}]",
+            f"{kind} inputs[{index}]",
             "has the same value everywhere",
             Severity.warning,
             (Client.zoo,),
             "give an image of the kind the network restores",
             "The zoo shows the sample, and compares the test tensors.",
+            package=contents.name,
         )
         for index, array in enumerate(case.inputs)
         if array.size and array.min() == array.max()
@@ -232,54 +273,71 @@ def _judge(
     case: _Case,
     arrays: Sequence[NDArray[np.float32]],
     outputs: Outputs,
-    rows: list[Parity],
-) -> list[Finding]:
+    gathered: Gathered,
+) -> None:
     """Compare the outputs of one case."""
-    where = f"{contents.name}: weights.{weights_format}"
-    clients = _FOR_RUNNERS[weights_format]
+    clients = RUNNERS[weights_format]
+
+    def fault(code: Code, message: str, severity: Severity = Severity.error, *why: str) -> None:
+        remedy, because = why or ("", "")
+        finding = Finding(
+            code,
+            f"weights.{weights_format}",
+            message,
+            severity,
+            clients,
+            remedy,
+            because,
+            package=contents.name,
+            format=weights_format,
+            case=case.name,
+        )
+        gathered.findings.append(finding)
+
     if case.expected is None:
-        return [
-            Finding(
-                Code.output_off_plan,
-                where,
-                f"{case.name}: gives {array.shape}, described is {_shape_text(planned)}",
-                clients=clients,
-                remedy="describe the size that the network returns",
-                because='"output shape differs from the model\'s (plugin#52)"',
-            )
-            for array, planned in zip(arrays, case.shapes, strict=False)
-            if len(array.shape) != len(planned)
-            or any(p not in (None, size) for p, size in zip(planned, array.shape, strict=True))
-        ]
+        for array, planned in zip(arrays, case.shapes, strict=False):
+            if len(array.shape) != len(planned) or any(
+                p not in (None, size) for p, size in zip(planned, array.shape, strict=True)
+            ):
+                fault(
+                    Code.output_off_plan,
+                    f"{case.name}: gives {array.shape}, described is {_shape_text(planned)}",
+                    Severity.error,
+                    "describe the size that the network returns",
+                    '"output shape differs from the model\'s (plugin#52)"',
+                )
+        return
     if len(arrays) != len(case.expected):
         message = f"gives {len(arrays)} outputs, the description has {len(case.expected)}"
-        return [Finding(Code.onnx_not_one_tensor, where, message, clients=clients)]
-    findings = []
+        fault(Code.onnx_not_one_tensor, message)
+        return
     for index, (array, expected) in enumerate(zip(arrays, case.expected, strict=True)):
         try:
             actual = postprocess(array, at(contents.rdf, "outputs", index))
         except PackageError as error:
             what = f"outputs[{index}].postprocessing"
-            findings.append(_note(contents, Code.not_compared, what, str(error)))
+            note = _note(contents, Code.not_compared, what, str(error), weights_format)
+            gathered.findings.append(note)
             continue
-        row = compare(
-            outputs.runtime, f"{case.name}, {_shape_text(expected.shape)}", expected, actual
+        row = gathered.compared(
+            compare(
+                outputs.runtime, f"{case.name}, {_shape_text(expected.shape)}", expected, actual
+            ),
+            Kind.output,
+            f"the package's {case.name}",
+            package=contents.name,
+            weights_format=weights_format,
+            clients=clients,
         )
-        rows.append(row)
         if _differs(expected, actual):
-            findings.append(
-                Finding(
-                    case.code,
-                    where,
-                    f"{case.name}, output {index}: differs by {row.max_abs:.2g}, "
-                    f"{row.max_relative:.2g} of the range",
-                    case.severity,
-                    clients,
-                    "write the output of these weights on this input, or describe the processing",
-                    '"|d| > atol + rtol·|expected|, defaults 1e-3, 1e-3, 100 ppm"',
-                )
+            fault(
+                case.code,
+                f"{case.name}, output {index}: differs by {row.max_abs:.2g}, "
+                f"{row.max_relative:.2g} of the range",
+                case.severity,
+                "write the output of these weights on this input, or describe the processing",
+                '"|d| > atol + rtol·|expected|, defaults 1e-3, 1e-3, 100 ppm"',
             )
-    return findings
 
 
 def _differs(expected: NDArray[Any], actual: NDArray[Any]) -> bool:
@@ -295,15 +353,21 @@ def _shape_text(shape: Sequence[int | None]) -> str:
     return "×".join("any" if size is None else str(size) for size in shape)
 
 
-def _unloadable(where: str, weights_format: str, message: str) -> Finding:
+def _unloadable(contents: Contents, weights_format: str, message: str) -> Finding:
     return Finding(
         Code.weights_unloadable,
-        where,
+        f"weights.{weights_format}",
         message,
-        clients=_FOR_RUNNERS[weights_format],
+        clients=RUNNERS[weights_format],
         remedy="convert again",
+        package=contents.name,
+        format=weights_format,
     )
 
 
-def _note(contents: Contents, code: Code, what: str, message: str) -> Finding:
-    return Finding(code, f"{contents.name}: {what}", message, Severity.note)
+def _note(
+    contents: Contents, code: Code, where: str, message: str, weights_format: str = ""
+) -> Finding:
+    return Finding(
+        code, where, message, Severity.note, package=contents.name, format=weights_format
+    )

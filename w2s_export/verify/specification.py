@@ -40,11 +40,12 @@ def check_specification(package: OpenedPackage) -> list[Finding]:
     return [
         Finding(
             Code.rdf_invalid,
-            f"{package.path.name}: {where or package.rdf_name}",
+            where or package.rdf_name,
             " ".join(message.split())[:300],
             clients=_CLIENTS,
             remedy="write what the specification asks for",
             because=_BECAUSE,
+            package=package.path.name,
         )
         for where, message in (found or [("", "invalid")])[:_MOST]
     ]

@@ -1,13 +1,14 @@
-"""The answer for each client: does it take the package?"""
+"""The answer for each client: what does it make of the package?"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from w2s_export.errors import ConfigError
-from w2s_export.verify.findings import Client, Finding, Severity
+from w2s_export.verify.findings import Client, Code, Finding, Severity
 
 CLIENT_NAMES = {
     "deepimagej-2.1": Client.deepimagej_2_1,
@@ -20,46 +21,91 @@ CLIENT_NAMES = {
 """What a user calls each client."""
 
 
+class Answer(str, Enum):
+    """What a client makes of a package; the same words everywhere."""
+
+    accepts = "accepts"
+    """It opens the package and shows the right pixels."""
+    accepts_with_warnings = "accepts-with-warnings"
+    """So it does; a submission or a user would ask for more."""
+    refuses = "refuses"
+    """It does not open the package, or shows wrong pixels."""
+    not_meant = "not-meant"
+    """The package is made for other clients."""
+    unproven = "unproven"
+    """Nothing speaks against it, but no numbers were compared, or a check of ours broke."""
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        return "not meant for" if self is Answer.not_meant else self.value.replace("-", " ")
+
+    @property
+    def takes(self) -> bool:
+        """Whether the package can be used there."""
+        return self in (Answer.accepts, Answer.accepts_with_warnings)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether one client takes a package."""
+    """What one client makes of one package."""
 
+    package: str
     client: Client
     meant: bool
     """Whether the package is meant for it."""
-    accepts: bool
-    """Whether it opens the package and shows the right pixels."""
+    answer: Answer
+    would: Answer
+    """The same, whether the package is meant for it or not."""
     findings: tuple[Finding, ...]
-    """Everything that concerns it, warnings included."""
+    """Everything that concerns it, warnings included; notes are left out."""
 
     def as_json(self) -> dict[str, Any]:
         """The verdict as plain values."""
         return {
+            "package": self.package,
             "client": self.client.value,
             "meant": self.meant,
-            "accepts": self.accepts,
+            "verdict": self.answer.value,
+            "would": self.would.value,
             "codes": sorted({finding.code.value for finding in self.findings}),
         }
 
 
-def judge(findings: Sequence[Finding], meant: Iterable[Client]) -> tuple[Verdict, ...]:
+def judge(
+    package: str,
+    findings: Sequence[Finding],
+    meant: Iterable[Client],
+    *,
+    asked: Collection[Client] = (),
+    barred: Collection[Client] = (),
+    unproven: Collection[Client] = (),
+) -> tuple[Verdict, ...]:
     """A verdict for every client.
 
     Args:
-        findings: of one package.
+        package: name of the zip.
+        findings: of that package.
         meant: clients it is meant for.
+        asked: clients judged by what they would do, though the package be meant for others.
+        barred: clients that it cannot be given to, whatever they would make of it.
+        unproven: clients for which no numbers were compared.
     """
     intended = frozenset(meant)
     verdicts = []
     for client in Client:
-        own = tuple(
-            finding
-            for finding in findings
-            if (client in finding.clients or not finding.clients)
-            and finding.severity is not Severity.note
-        )
-        accepts = all(finding.severity is not Severity.error for finding in own)
-        verdicts.append(Verdict(client, client in intended, accepts, own))
+        concerning = [finding for finding in findings if finding.concerns(client)]
+        own = tuple(f for f in concerning if f.severity is not Severity.note)
+        broken = any(finding.code is Code.internal_error for finding in concerning)
+        if any(finding.severity is Severity.error for finding in own):
+            would = Answer.refuses
+        elif client in unproven or broken:
+            would = Answer.unproven
+        else:
+            would = Answer.accepts_with_warnings if own else Answer.accepts
+        judged = client in intended or (client in asked and client not in barred)
+        answer = would if judged else Answer.not_meant
+        verdicts.append(Verdict(package, client, client in intended, answer, would, own))
     return tuple(verdicts)
 
 

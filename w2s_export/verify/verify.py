@@ -1,252 +1,267 @@
-"""The verification of an export: what was written is read back, run and compared."""
+"""Verifies packages, ours or anybody's: opened, read by every client's rules, run and compared."""
 
 from __future__ import annotations
 
+import errno
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from w2s_export.clock import StageClock
-from w2s_export.data.normalise import normalise
 from w2s_export.errors import PackageError
-from w2s_export.formats.registry import format_of
 from w2s_export.io.files import sha256_of
-from w2s_export.package.archive import Packages
-from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
-from w2s_export.rdf.description import POSTPROCESSING, PREPROCESSING
-from w2s_export.rdf.stated import CPU_FAST, ONNX, SAVED_MODEL, example_files, weights_file
-from w2s_export.verify.cases import noise_cases
-from w2s_export.verify.clients.core_tests import CoreProgram, CoreTest, core_tests
-from w2s_export.verify.contents import Contents, unpack
-from w2s_export.verify.findings import Code, Finding
-from w2s_export.verify.numbers import (
-    EXPORT_AGAIN,
-    SEAM_LIMIT,
-    TOLERANCE,
-    Outcome,
-    check_chain,
-    check_plans,
-    check_seams,
-    check_tensors,
-    compare_with_source,
-    declared_halo,
-    load_weights,
+from w2s_export.package.opening import OpenedPackage, OpeningError, OpeningFault, open_package
+from w2s_export.rdf.stated import mapped
+from w2s_export.verify.contents import Contents, check_files, unpack
+from w2s_export.verify.findings import Client, Code, Finding, Severity, internal_error
+from w2s_export.verify.report import Gathered, PackageFacts, Report, versions
+from w2s_export.verify.rules.registry import (
+    ZOO,
+    check_rules,
+    intended_clients,
+    maintained,
+    version_text,
 )
-from w2s_export.verify.report import PackageFacts, SampleRuns, VerificationReport
-from w2s_export.verify.rules.registry import check_rules, intended_clients
+from w2s_export.verify.specification import check_specification
+from w2s_export.verify.tested import settle, unproven_clients
+from w2s_export.verify.verdicts import Verdict, judge
 
 if TYPE_CHECKING:
-    from w2s_export.rdf.description import Description
-    from w2s_export.runtime.protocol import Runtime
+    from w2s_export.verify.clients.core_tests import CoreProgram, CoreTest
+    from w2s_export.verify.exported import Source
 
-__all__ = ["VerificationReport", "verify_packages"]
+__all__ = ["Report", "verify"]
 
-NOTHING_LOADED: Mapping[str, Runtime] = MappingProxyType({})
+CORE_TOLERANCE = 1e-3
+_REMEDIES = {
+    OpeningFault.nested: "zip the files themselves, not the folder they lie in",
+    OpeningFault.rdf_missing: "put rdf.yaml at the zip's root",
+    OpeningFault.rdf_aliases: "write the values out instead of *name",
+    OpeningFault.not_a_zip: "give the package's zip",
+    OpeningFault.truncated: "fetch or write the package again",
+    OpeningFault.compression: "zip with deflate or without compression",
+}
 
-_SEAM_WORK = 1.5e11
-"""Multiplications of the tiled comparison above which one format stands for the others."""
 
-
-def verify_packages(
-    packages: Packages,
-    source: Runtime,
-    description: Description,
-    progress: Callable[[str], None] = lambda _: None,
+def verify(
+    packages: Path | str | Sequence[Path],
+    source: Source | None = None,
+    *,
+    rules_only: bool = False,
+    asked: Sequence[Client] = (),
     core: CoreProgram | None = None,
-    loaded: Mapping[str, Runtime] = NOTHING_LOADED,
-) -> VerificationReport:
-    """Read both zips as a stranger would, and compare what they hold with the source.
+    progress: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Say what every client makes of packages, by their rules and by running them.
+
+    Nothing in a package is executed but graphs of numbers, and those of strangers in a process of
+    their own.
 
     Args:
-        packages: the finished zips.
-        source: the network the weights were converted from.
-        description: what the packages were written from.
-        progress: called with a short text when a step begins.
+        packages: a zip, or the zips of one model.
+        source: what they were written from, to compare them with; None for packages of anybody.
+        rules_only: run nothing; no framework is loaded.
+        asked: clients to judge by, though the packages be meant for others.
         core: the program that runs bioimageio.core, if it has been started already.
-        loaded: runtimes of weights files, by the SHA-256 of the file. A package that holds the same
-            file is run by the same runtime.
+        progress: called with a short text when a step begins.
+
+    Raises:
+        PackageError: a package of anybody's cannot be read at all.
     """
-    clock = StageClock(progress)
-    outcome = Outcome()
-    paths = (packages.bioimageio, packages.deepimagej)
-    with (
-        tempfile.TemporaryDirectory(prefix="w2s-export-verify-") as folder,
-        core_tests(paths, core) as under_way,
-    ):
-        clock("reading the packages")
-        opened = [
-            contents
-            for index, path in enumerate(paths)
-            if (contents := _open(path, Path(folder) / str(index), outcome)) is not None
-        ]
-        clock("client rules")
-        for contents in opened:
-            outcome.findings += check_rules(contents.package)
-        clock("test tensors and samples")
-        for contents in opened:
-            check_tensors(contents, description, outcome)
-            check_plans(contents, description, outcome)
-            _check_macros(contents, description, outcome)
-        halos = {c.name: declared_halo(c, description, outcome) for c in opened}
-        before_running = len(outcome.findings)
-        clock("loading the weights")
-        loaders: dict[str, Callable[[Path], Runtime]] = {
-            artifact.format: format_of(artifact.format).load for artifact in description.artifacts
+    paths = [Path(packages)] if isinstance(packages, (str, Path)) else list(packages)
+    clock, gathered = StageClock(progress), Gathered()
+    clock("reading the packages")
+    opened = [p for path in paths if (p := _open(path, source, gathered)) is not None]
+    clock("client rules")
+    for package in opened:
+        meant = intended_clients(package.rdf)
+        gathered.findings += check_rules(package, tuple(Client) if source is None else meant)
+        if source is None:
+            gathered.findings += check_specification(package)
+    tests: tuple[CoreTest, ...] = ()
+    hashes: dict[str, dict[str, str]] = {}
+    if rules_only:
+        for package in opened:
+            gathered.findings += check_files(package)
+    else:
+        tests, hashes = _run(paths, opened, source, gathered, clock, core)
+    settle(gathered, tests)
+    facts = [_facts(path, opened, hashes) for path in paths]
+    verdicts = [
+        verdict
+        for fact in facts
+        for verdict in _verdicts(fact, opened, gathered, tests, rules_only, asked)
+    ]
+    about_source: dict[str, Any] = {"tolerance": CORE_TOLERANCE}
+    if source is not None:
+        from w2s_export.verify.exported import sample_runs
+        from w2s_export.verify.numbers import SEAM_LIMIT, TOLERANCE
+
+        about_source = {
+            "tolerance": TOLERANCE,
+            "seam_limit": SEAM_LIMIT,
+            "halo": source.description.halo,
+            "sample": sample_runs(source, gathered),
         }
-        distinct = _distinct(opened, outcome)
-        runnable = [
-            (contents, load_weights(contents, loaders, outcome, loaded)) for contents in distinct
-        ]
-        clock("comparing formats")
-        network = description.network
-        noise = noise_cases(network.channels_in, description.minimum, description.step)
-        expected = [(case, source(case.batch)) for case in noise]
-        for contents, runtimes in runnable:
-            check_chain(contents, runtimes, outcome)
-            compare_with_source(contents, runtimes, expected, outcome)
-        clock("comparing tiles")
-        image = normalise(description.sample.image, description.network.normalisation)
-        for contents, runtimes in runnable:
-            if (halo := halos[contents.name]) is not None:
-                affordable = _affordable(runtimes, halo, description)
-                check_seams(contents, affordable, image, halo, description, outcome)
-        ran = outcome.findings[before_running:]
-        for contents in opened:
-            if contents not in distinct:  # what is wrong with its twin is wrong with it
-                outcome.findings += _as_of(contents.name, distinct[0].name, ran)
-        clock("bioimageio.core")
-        tests = under_way.finish()
-        outcome.findings += _core_findings(tests)
-    return VerificationReport(
-        packages=tuple(_facts(contents) for contents in opened),
-        findings=tuple(outcome.findings),
-        parity=tuple(outcome.parity),
+    return Report(
+        packages=tuple(facts),
+        verdicts=tuple(verdicts),
+        findings=tuple(dict.fromkeys(gathered.findings)),
+        parity=tuple(gathered.comparisons),
         core_tests=tests,
-        halo=description.halo,
-        tolerance=TOLERANCE,
-        seam_limit=SEAM_LIMIT,
         seconds=clock.finish(),
-        sample=SampleRuns(
-            name=description.sample.name,
-            pixel_size_um=description.sample.pixel_size_um,
-            image=description.sample.image,
-            restored=description.sample.restored,
-            outputs=outcome.outputs,
-        ),
+        rules_only=rules_only,
+        asked=tuple(asked),
+        environment=_environment(tests),
+        **about_source,
     )
 
 
-def _open(path: Path, folder: Path, outcome: Outcome) -> Contents | None:
+def _open(path: Path, source: Source | None, gathered: Gathered) -> OpenedPackage | None:
+    try:
+        return open_package(path)
+    except OpeningError as error:
+        if error.fault is OpeningFault.absent and source is None:
+            raise
+        message = str(error).removeprefix(f"{path}: ")
+        finding = Finding(
+            Code(error.fault.value),
+            path.name,
+            message,
+            remedy=_REMEDIES.get(error.fault, "write the package again"),
+            because="Nothing opens it, or nothing should.",
+            package=path.name,
+        )
+        gathered.findings.append(finding)
+        return None
+
+
+def _run(
+    paths: Sequence[Path],
+    opened: Sequence[OpenedPackage],
+    source: Source | None,
+    gathered: Gathered,
+    clock: Callable[[str], None],
+    core: CoreProgram | None,
+) -> tuple[tuple[CoreTest, ...], dict[str, dict[str, str]]]:
+    """Run every package's weights; what core says of them, and hashes of files by package."""
+    tests: list[CoreTest] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="w2s-export-verify-") as folder,
+        ExitStack() as stack,
+    ):
+        under_way = None
+        if source is not None and opened:
+            from w2s_export.verify.clients.core_tests import core_program
+
+            core = core or stack.enter_context(core_program([path.parent for path in paths]))
+            under_way = core.test([package.path for package in opened])
+        clock("unpacking")
+        contents = [
+            whole
+            for number, package in enumerate(opened)
+            if (whole := _unpack(package, Path(folder) / str(number), gathered)) is not None
+        ]
+        if source is not None:
+            from w2s_export.verify.exported import check_export
+
+            if contents:
+                check_export(contents, source, gathered, clock)
+        else:
+            clock("running the weights")
+            for number, whole in enumerate(contents):
+                tests += _run_foreign(whole, Path(folder) / f"run{number}", gathered)
+        if under_way is not None:
+            clock("bioimageio.core")
+            stated = {(p.path.name, key) for p in opened for key in mapped(p.rdf, "weights")}
+            tests += [t for t in under_way.finish() if (t.package, t.format) in stated]
+    return tuple(tests), {whole.name: whole.hashes for whole in contents}
+
+
+def _unpack(package: OpenedPackage, folder: Path, gathered: Gathered) -> Contents | None:
     folder.mkdir()
     try:
-        contents, findings = unpack(path, folder)
-    except PackageError as error:
-        outcome.findings.append(
-            Finding(Code.package_unreadable, path.name, str(error), remedy=EXPORT_AGAIN)
-        )
+        contents, findings = unpack(package, folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        gathered.findings.append(_disk_full(package.path.name, str(error)))
         return None
-    outcome.findings += findings
+    gathered.findings += findings
     return contents
 
 
-def _distinct(opened: list[Contents], outcome: Outcome) -> list[Contents]:
-    """Packages that need a run of their own: both, unless they hold the same files.
+def _run_foreign(contents: Contents, folder: Path, gathered: Gathered) -> list[CoreTest]:
+    from w2s_export.verify.running import run_weights
+    from w2s_export.verify.worker.isolated import DiskFullError
 
-    The two zips of an export differ in their rdf alone. Where that holds, running one is running
-    both; where it does not, that is a finding and both are run.
-    """
-    if len(opened) < 2:
-        return opened
-    first, second = opened
-    names = [{*package.hashes} - {package.package.rdf_name} for package in opened]
-    differing = sorted(
-        name for name in names[0] | names[1] if first.hashes.get(name) != second.hashes.get(name)
+    try:
+        return run_weights(contents, folder, gathered)
+    except DiskFullError as error:
+        gathered.findings.append(_disk_full(contents.name, str(error)))
+    except (MemoryError, PackageError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            gathered.findings.append(_disk_full(contents.name, str(error)))
+        else:
+            broken = internal_error("running the weights", error, package=contents.name)
+            gathered.findings.append(broken)
+    return []
+
+
+def _disk_full(package: str, message: str) -> Finding:
+    return Finding(
+        Code.disk_full,
+        tempfile.gettempdir(),
+        f"no space is left there, so the package was not run: {message}",
+        Severity.note,
+        remedy="free space, or set TMPDIR to another folder, and verify again",
+        package=package,
     )
-    for name in differing:
-        message = f"is not the same file as in {first.name}"
-        outcome.findings.append(
-            Finding(Code.packages_differ, f"{second.name}: {name}", message, remedy=EXPORT_AGAIN)
-        )
-    return opened if differing else _by_description(opened)
 
 
-def _by_description(opened: list[Contents]) -> list[Contents]:
-    """One of them, unless their descriptions name different weights or test tensors."""
-    first, second = opened
-    same = example_files(first.rdf) == example_files(second.rdf) and all(
-        weights_file(first.rdf, key) == weights_file(second.rdf, key)
-        for key in (ONNX, SAVED_MODEL, CPU_FAST)
-    )
-    return [first] if same else opened
-
-
-def _as_of(name: str, twin: str, findings: list[Finding]) -> list[Finding]:
-    """Findings of a package, as those of another that holds the same files.
-
-    What only one client minds lies in the description, which each package has of its own.
-    """
-    return [
-        replace(finding, where=name + finding.where.removeprefix(twin))
-        for finding in findings
-        if finding.where.startswith(twin) and not finding.clients
-    ]
-
-
-def _check_macros(contents: Contents, description: Description, outcome: Outcome) -> None:
-    """The macros are those of this model: DeepImageJ 2.1 and 3.0 normalise by nothing else."""
-    network = description.network
-    expected = {POSTPROCESSING: postprocessing_macro(description.scale)}
-    if macro := preprocessing_macro(network.normalisation, network.channels_in):
-        expected[PREPROCESSING] = macro
-    for name, text in expected.items():
-        path = contents.folder / name
-        if name not in contents.hashes or path.read_bytes() != text.encode():
-            outcome.findings.append(
-                Finding(
-                    Code.macro_differs,
-                    f"{contents.name}: {name}",
-                    "is not the macro that does what the rdf says",
-                    remedy=EXPORT_AGAIN,
-                )
-            )
-
-
-def _core_findings(tests: tuple[CoreTest, ...]) -> list[Finding]:
-    return [
-        Finding(
-            Code.core_test_failed,
-            f"{test.package}: weights.{test.weight_format}",
-            "; ".join(test.errors)[:1000] or "failed",
-            remedy=EXPORT_AGAIN,
-        )
-        for test in tests
-        if not test.passed
-    ]
-
-
-def _affordable(
-    runtimes: dict[str, Runtime], halo: int, description: Description
-) -> dict[str, Runtime]:
-    """All formats, or the first where a large network looks far.
-
-    A seam comes from what the network sees, which is the same in every format.
-    """
-    height, width = description.sample.image.shape[1:]
-    pixels = (height + 2 * halo) * (width + 2 * halo)
-    pixels += 4 * (height // 2 + 2 * halo) * (width // 2 + 2 * halo)
-    work = pixels * description.network.facts.multiplications
-    return runtimes if work <= _SEAM_WORK else dict(list(runtimes.items())[:1])
-
-
-def _facts(contents: Contents) -> PackageFacts:
-    path = contents.package.path
+def _facts(
+    path: Path, opened: Sequence[OpenedPackage], hashes: dict[str, dict[str, str]]
+) -> PackageFacts:
+    package = next((p for p in opened if p.path == path), None)
+    exists = path.is_file()
     return PackageFacts(
-        name=contents.name,
-        sha256=sha256_of(path),
-        bytes=path.stat().st_size,
-        files=dict(sorted(contents.hashes.items())),
-        clients=intended_clients(contents.rdf),
+        name=path.name,
+        format_version="" if package is None else version_text(package.rdf),
+        sha256=sha256_of(path) if exists else "",
+        bytes=path.stat().st_size if exists else 0,
+        files=dict(sorted(hashes.get(path.name, {}).items())),
+        clients=tuple(Client) if package is None else intended_clients(package.rdf),
     )
+
+
+def _verdicts(
+    facts: PackageFacts,
+    opened: Sequence[OpenedPackage],
+    gathered: Gathered,
+    tests: Sequence[CoreTest],
+    rules_only: bool,
+    asked: Sequence[Client],
+) -> tuple[Verdict, ...]:
+    package = next((p for p in opened if p.path.name == facts.name), None)
+    return judge(
+        facts.name,
+        [finding for finding in gathered.findings if finding.package == facts.name],
+        facts.clients,
+        asked=asked,
+        barred=ZOO if package is not None and not maintained(package.rdf) else (),
+        unproven=() if rules_only else unproven_clients(facts.name, gathered, tests),
+    )
+
+
+def _environment(tests: Sequence[CoreTest]) -> dict[str, Any]:
+    """Versions, and what ran where; nothing is imported."""
+    from w2s_export.io.worker import protections
+
+    patched: tuple[str, ...] = ()
+    if tests:
+        from w2s_export.verify.clients.core_program import PATCHED as patched  # noqa: N811
+    return {"versions": versions(), "patched": list(patched), "isolation": list(protections())}

@@ -19,10 +19,19 @@ from typing import Any
 
 from w2s_export.errors import PackageError
 from w2s_export.package.opening import MAX_RATIO, OpenedPackage
-from w2s_export.rdf.stated import ONNX, SAVED_MODEL, at, is_05, listed, release, weights_file
+from w2s_export.rdf.stated import (
+    ONNX,
+    SAVED_MODEL,
+    DescriptionError,
+    at,
+    is_05,
+    listed,
+    release,
+    weights_file,
+)
 from w2s_export.verify.clients.jdll_axes import JdllError
 from w2s_export.verify.clients.jdll_weights import Weights, chosen_weights
-from w2s_export.verify.findings import Client, Code, Finding, Severity
+from w2s_export.verify.findings import Client, Code, Finding, Severity, internal_error
 from w2s_export.verify.protobuf import (
     OnnxHeader,
     SavedModelHeader,
@@ -130,6 +139,13 @@ class Rule:
     check: Callable[[Subject], Iterator[Fault]]
     """Yields each place that does not meet the demand."""
 
+    @property
+    def weights_format(self) -> str:
+        """The weights format it is about; empty for the whole package."""
+        return {"onnx": ONNX, "saved_model": SAVED_MODEL}.get(
+            self.check.__module__.rpartition(".")[2], ""
+        )
+
 
 RULES: list[Rule] = []
 _MODULES = (
@@ -197,41 +213,42 @@ def check_rules(package: OpenedPackage, clients: tuple[Client, ...] | None = Non
         minding = tuple(c for c in entry.clients if c in wanted and not _spared(entry, subject, c))
         if not minding:
             continue
+        about: dict[str, Any] = {
+            "clients": minding,
+            "package": package.path.name,
+            "format": entry.weights_format,
+        }
         before = len(findings)
-        findings += [
-            Finding(
-                code=code,
-                where=f"{package.path.name}: {where}",
-                message=message,
-                severity=entry.severity,
-                clients=minding,
-                remedy=entry.remedy,
-                because=entry.because,
-            )
-            for code, where, message in _faults(entry, subject)
-        ]
-        if entry.severity is Severity.error and len(findings) > before:
+        try:
+            findings += [
+                Finding(
+                    code=entry.code,
+                    where=where,
+                    message=message,
+                    severity=entry.severity,
+                    remedy=entry.remedy,
+                    because=entry.because,
+                    **about,
+                )
+                for where, message in entry.check(subject)
+            ]
+        except DescriptionError as error:
+            message = f"cannot be checked for {entry.code.value}: {error}"
+            findings.append(Finding(Code.rdf_malformed, package.rdf_name, message, **about))
+        except MemoryError:
+            raise  # not the description's doing
+        except Exception as error:
+            findings.append(internal_error(entry.code.value, error, **about))
+        if any(finding.severity is Severity.error for finding in findings[before:]):
             subject.refusing.update(minding)
     return list(dict.fromkeys(findings))
 
 
 def _spared(entry: Rule, subject: Subject, client: Client) -> bool:
     """Whether a rule is about weights that DeepImageJ 3.1 does not run, because it runs others."""
-    topic = {"onnx": ONNX, "saved_model": SAVED_MODEL}.get(entry.check.__module__.split(".")[-1])
+    topic = entry.weights_format
     runs = subject.jdll_weights if topic and client is Client.deepimagej_3_1 else None
     return runs is not None and runs.weights_format != topic
-
-
-def _faults(entry: Rule, subject: Subject) -> list[tuple[Code, str, str]]:
-    """What a rule finds. A description so odd that the rule itself stumbles is malformed."""
-    try:
-        return [(entry.code, where, message) for where, message in entry.check(subject)]
-    except MemoryError:
-        raise  # not the description's doing
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        message = f"cannot be checked for {entry.code.value}: {reason}"
-        return [(Code.rdf_malformed, subject.package.rdf_name, message)]
 
 
 def version_text(rdf: Mapping[str, Any]) -> str:

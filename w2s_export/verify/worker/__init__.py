@@ -1,1 +1,1 @@
-"""Foreign weights run in a process of their own."""
+"""Foreign weights, and bioimageio.core's own test of a package, in a confined process."""

@@ -1,107 +1,142 @@
-"""The program that `isolated` starts: one weights file, a few inputs, nothing else.
+"""The program that runs foreign data, inside `io.worker`: nothing else here touches any.
 
-    python -m w2s_export.verify.worker.program FOLDER
-
-FOLDER holds job.json and inputs.npz, and gains result.json and outputs.npz.
+It takes jobs from standard input, a line of JSON each, until `{}` or its end; FOLDER gains
+NUMBER.json for each. A job that cannot be done has the reason under `refused` (the file is at
+fault), `withheld` (it is not run here), `full` (the disk is at fault) or `unavailable` (this
+environment is).
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.errors import PackageError
+from w2s_export.errors import PackageError, WithheldError
+from w2s_export.io.files import write_atomically
 from w2s_export.rdf.stated import ONNX, SAVED_MODEL
-from w2s_export.verify.protobuf import WireError, read_onnx
+from w2s_export.verify.worker.guard import checked_onnx, output_values
 
-_MOST_OUTPUT = 2 << 30
-_ONNX_DOMAINS = {"", "ai.onnx", "ai.onnx.ml"}
+MOST_OUTPUT = 1 << 30
+"""Bytes of all outputs of a job."""
 _ONNX_TYPES = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
     "tensor(uint16)": np.uint16,
+    "tensor(int16)": np.int16,
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
 }
 
 Run = Callable[[list[NDArray[Any]]], list[NDArray[Any]]]
+Job = dict[str, Any]
 
 
-def main(folder: Path) -> None:
-    """Run the job; what goes wrong becomes a sentence in result.json."""
-    job = json.loads((folder / "job.json").read_bytes())
-    _limit(job["memory"])
-    result: dict[str, Any]
+def main(arguments: list[str]) -> None:
+    """Do every job; what goes wrong with one becomes its result."""
+    folder = Path(arguments[0])
+    doing: dict[str, Callable[[Job], dict[str, Any]]] = {
+        "prepare": _prepare,
+        "run": lambda job: _run(job, folder),
+        "test": _test,
+    }
+    for line in sys.stdin:
+        job = json.loads(line)
+        if not job:
+            break
+        write_atomically(folder / f"{job['number']}.json", json.dumps(_do(doing, job)).encode())
+
+
+def _do(doing: dict[str, Callable[[Job], dict[str, Any]]], job: Job) -> dict[str, Any]:
     try:
-        with np.load(folder / "inputs.npz", allow_pickle=False) as archive:
-            cases = [
-                [archive[f"{case}-{index}"] for index in range(count)]
-                for case, count in enumerate(job["cases"])
-            ]
-        name, run = {ONNX: _onnx, SAVED_MODEL: _saved_model}[job["format"]](job)
-        outputs = [run(inputs) for inputs in cases]
-        total = sum(array.nbytes for arrays in outputs for array in arrays)
-        if total > _MOST_OUTPUT:
-            raise PackageError(f"its outputs have {total} bytes, at most {_MOST_OUTPUT} are kept")
-        kept = {
-            f"{case}-{index}": np.asarray(array, np.float32)
-            for case, arrays in enumerate(outputs)
-            for index, array in enumerate(arrays)
-        }
-        np.savez(folder / "outputs.npz", **kept)  # type: ignore[arg-type]
-        result = {"runtime": name, "counts": [len(arrays) for arrays in outputs]}
+        return doing[job["do"]](job)
+    except WithheldError as error:
+        return {"withheld": str(error)}
     except PackageError as error:
-        result = {"refused": str(error)}
+        return {"refused": str(error)}
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return {"full": str(error)}
+        return {"refused": f"cannot be run: {_line(error)}"}
     except Exception as error:  # whatever a runtime raises: the file is at fault
-        result = {"refused": f"cannot be run: {' '.join(str(error).split())[:300]}"}
-    (folder / "result.json").write_text(json.dumps(result), encoding="utf-8")
+        return {"refused": f"cannot be run: {_line(error)}"}
 
 
-def _limit(memory: int) -> None:
-    """Bound memory and files, where the system can."""
-    try:
-        import resource
-    except ImportError:
-        return
-    for kind, most in (
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_FSIZE, 8 << 30),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        hard = resource.getrlimit(kind)[1]
-        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (most, hard))
+def _prepare(job: Job) -> dict[str, Any]:
+    """Import what a later job needs, and load a SavedModel that packages will hold."""
+    from w2s_export.verify.clients import core_program
+
+    with suppress(Exception):  # whatever is wrong with it, the test will say
+        core_program.prepare(job["formats"], Path(job["path"]) if job.get("path") else None)
+    return {}
 
 
-def _onnx(job: dict[str, Any]) -> tuple[str, Run]:
+def _test(job: Job) -> dict[str, Any]:
+    from w2s_export.verify.clients import core_program
+
+    return core_program.test(Path(job["package"]), job["format"])
+
+
+def _run(job: Job, folder: Path) -> dict[str, Any]:
+    with np.load(folder / job["inputs"], allow_pickle=False) as archive:
+        cases = [
+            [archive[f"{case}-{index}"] for index in range(count)]
+            for case, count in enumerate(job["cases"])
+        ]
+    path = Path(job["path"])
+    if job["format"] == ONNX:
+        name, run = _onnx(path, cases)
+    elif job["format"] == SAVED_MODEL:
+        from w2s_export.runtime.saved_model_graph import load_saved_model
+
+        name, run = load_saved_model(path, job["input_ids"], job["output_ids"])
+    else:
+        raise PackageError(f"has no runtime for {job['format']}")
+    kept: dict[str, NDArray[Any]] = {}
+    counts, left = [], MOST_OUTPUT
+    for case, inputs in enumerate(cases):
+        outputs = run(inputs)
+        left -= sum(array.nbytes for array in outputs)
+        if left < 0:
+            raise WithheldError(f"its outputs have more than {MOST_OUTPUT} bytes")
+        counts.append(len(outputs))
+        kept |= {f"{case}-{index}": np.asarray(array) for index, array in enumerate(outputs)}
+    file = f"{job['number']}.npz"
+    np.savez(folder / file, **kept)  # type: ignore[arg-type]
+    return {"runtime": name, "counts": counts, "outputs": file}
+
+
+def _onnx(path: Path, cases: list[list[NDArray[Any]]]) -> tuple[str, Run]:
     import onnxruntime
 
-    data = Path(job["path"]).read_bytes()
-    try:
-        header = read_onnx(data)
-    except WireError as error:
-        raise PackageError(f"is no ONNX file: {error}") from None
-    if header.external_data:
-        raise PackageError("keeps weights in another file, which is not opened")
-    if custom := sorted(header.domains - _ONNX_DOMAINS):
-        raise PackageError(f"imports the operators {custom}, and only standard ones are run")
+    model = checked_onnx(path)
+    for inputs in cases:
+        values = output_values(model, [array.shape for array in inputs])
+        if values * 4 > MOST_OUTPUT:
+            raise WithheldError(f"would give {values} values; at most {MOST_OUTPUT} bytes are kept")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    # What was checked is what is run: the bytes are written anew.
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
     inputs = session.get_inputs()
 
     def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         if len(inputs) != len(arrays):
             raise PackageError(f"has {len(inputs)} inputs, the description {len(arrays)}")
-        feeds = {
+        feeds: dict[str, NDArray[Any]] = {
             tensor.name: array.astype(_ONNX_TYPES.get(tensor.type, np.float32))
             for tensor, array in zip(inputs, arrays, strict=True)
         }
@@ -111,11 +146,5 @@ def _onnx(job: dict[str, Any]) -> tuple[str, Run]:
     return f"ONNX Runtime {onnxruntime.__version__}", run
 
 
-def _saved_model(job: dict[str, Any]) -> tuple[str, Run]:
-    from w2s_export.runtime.saved_model_graph import load_saved_model
-
-    return load_saved_model(Path(job["path"]), job["inputs"], job["outputs"])
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,91 @@
+"""Gives jobs to the one program in which foreign data is run, and collects what came of them.
+
+The process is confined by `io.worker`: bounded in time, memory and file sizes, without network or
+other programs, with no files but those it is given, and dead when this process is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from w2s_export.errors import WorkerError
+from w2s_export.io.worker import Limits, Worker, worker
+
+TIME_LIMIT = 900.0
+"""Seconds from the last job on. The default model takes about 10 with TensorFlow's start, 23 blocks
+about 40 on two cores."""
+MOST_MEMORY = 8 << 30
+"""Bytes resident. The default model's test takes 0.9 GB, 23 blocks on 256 × 256 pixels 1.5 GB."""
+MOST_FILE = 2 << 30
+"""Bytes of a file that a worker writes: outputs, unpacked weights."""
+
+ENVIRONMENT = {
+    # Without AVX-512 oneDNN takes 2.5 times as long over 23 blocks (7.4 against 2.9 s).
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+}
+
+
+class Jobs:
+    """A program under way that takes jobs, one after the other."""
+
+    def __init__(self, process: Worker, folder: Path) -> None:
+        self._process, self.folder, self._count = process, folder, 0
+        self._failure: WorkerError | None = None
+        self._ended = False
+
+    def give(self, do: str, **what: Any) -> int:
+        """Hand over a job; its number."""
+        self._count += 1
+        job = {"number": self._count, "do": do, **what}
+        self._process.tell(json.dumps(job).encode())
+        self._process.clock_from_now()
+        return self._count
+
+    def result(self, number: int) -> dict[str, Any]:
+        """What came of a job, waiting for the end of all.
+
+        Raises:
+            WorkerStoppedError: it was stopped at a limit.
+            WorkerError: it crashed.
+        """
+        if not self._ended:
+            self._end()
+        try:
+            found: dict[str, Any] = json.loads((self.folder / f"{number}.json").read_bytes())
+        except (OSError, ValueError):
+            raise self._failure or WorkerError("has no result") from None
+        return found
+
+    def _end(self) -> None:
+        self._process.tell(b"{}", last=True)
+        self._ended = True
+        try:
+            self._process.wait()
+        except WorkerError as error:
+            self._failure = error
+
+
+@contextmanager
+def job_program(folder: Path, reads: Sequence[Path]) -> Iterator[Jobs]:
+    """Start the program; it ends with the block, finished or not.
+
+    Args:
+        folder: for results, its log and what it unpacks; made.
+        reads: files and folders it may read.
+    """
+    variables: Mapping[str, str] = {**ENVIRONMENT, "BIOIMAGEIO_CACHE_PATH": str(folder / "cache")}
+    module, limits = f"{__package__}.program", Limits(TIME_LIMIT, memory_limit(), MOST_FILE)
+    arguments = [str(folder.absolute())]
+    with worker(module, arguments, folder, limits, reads=reads, environment=variables) as process:
+        yield Jobs(process, folder)
+
+
+def memory_limit() -> int:
+    """Bytes resident that one worker may take: what is free here, at most `MOST_MEMORY`."""
+    import psutil
+
+    return int(min(MOST_MEMORY, max(1 << 30, 0.8 * psutil.virtual_memory().available)))
