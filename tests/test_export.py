@@ -79,7 +79,7 @@ def test_the_report_says_what_was_proven(exported: Path) -> None:
     assert odd
     assert max(row["max_relative"] for row in report["parity"]) < 1e-3
     assert len(report["bioimageio_core"]) == 4
-    assert all(test["passed"] for test in report["bioimageio_core"])
+    assert {test["result"] for test in report["bioimageio_core"]} == {"passed"}
     assert report["halo"]["minimum"] >= 2 * report["halo"]["input_pixels"] + 1
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from w2s_export.errors import PackageError
 from w2s_export.package.opening import OpeningFault
+from w2s_export.verify import running
 from w2s_export.verify.findings import Client, Code, Severity
 from w2s_export.verify.verdicts import Answer
 from w2s_export.verify.verify import Report, verify
@@ -59,6 +60,12 @@ def without_tensorflow(good) -> Callable[[dict[str, bytes]], None]:
         del description["weights"]["onnx"]["parent"]
 
     return rdf(edit)
+
+
+@pytest.fixture
+def without_core(monkeypatch):
+    """Leave bioimageio.core out: seconds a run, and it has its own tests."""
+    monkeypatch.setattr(running, "TESTED", ())
 
 
 def run_faulty(good, tmp_path, *changes) -> Report:
@@ -172,7 +179,9 @@ def name_of(value: object) -> str:
     RUNNING,
     ids=name_of,
 )
-def test_what_only_running_shows_is_found(good, other, tmp_path, inflict, code, severity):
+def test_what_only_running_shows_is_found(
+    good, other, tmp_path, without_core, inflict, code, severity
+):
     report = run_faulty(good, tmp_path, inflict(good, other))
     found = [finding for finding in report.findings if finding.code is code]
     assert found
@@ -236,7 +245,7 @@ def two_inputs(swap: bool) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("swap", [False, True])
-def test_swapped_inputs_are_found(tmp_path, swap):
+def test_swapped_inputs_are_found(tmp_path, without_core, swap):
     path = tmp_path / "two.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in two_inputs(swap).items():
@@ -404,13 +413,13 @@ def check_stopped(report: Report, words: str) -> None:
     assert not report.passed
 
 
-def test_what_grows_is_stopped(good, tmp_path, monkeypatch):
+def test_what_grows_is_stopped(good, tmp_path, monkeypatch, without_core):
     """So little memory that the runtime cannot start: the other process ends, this one goes on."""
     monkeypatch.setattr(jobs, "memory_limit", lambda: 64 << 20)
     check_stopped(run_faulty(good, tmp_path), "GiB of memory")
 
 
-def test_what_hangs_is_ended(good, tmp_path, monkeypatch):
+def test_what_hangs_is_ended(good, tmp_path, monkeypatch, without_core):
     monkeypatch.setattr(jobs, "TIME_LIMIT", 0.01)
     check_stopped(run_faulty(good, tmp_path), "had not finished")
 

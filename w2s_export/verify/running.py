@@ -95,7 +95,9 @@ def run_weights(contents: Contents, folder: Path, gathered: Gathered) -> list[Co
             message = f"was not run: {_NOT_RUN.get(other, 'no runtime for it is at hand')}"
             note = _note(contents, Code.weights_not_run, f"weights.{other}", message, other)
             gathered.findings.append(note)
-    tried = [key for key in stated if key in TESTED and contents.weights(key) is not None]
+    tried = [
+        key for key in stated if key in (*RUNNERS, *TESTED) and contents.weights(key) is not None
+    ]
     cases = _cases(contents, gathered.findings) if RUNNERS.keys() & {*tried} else []
     reads = [contents.folder, contents.package.path]
     tests = []
@@ -104,11 +106,13 @@ def run_weights(contents: Contents, folder: Path, gathered: Gathered) -> list[Co
         for key in tried:
             jobs = stack.enter_context(job_program(folder / key, reads))
             run = give_run(jobs, _job(contents, key, cases)) if key in RUNNERS and cases else 0
-            started.append((key, jobs, run, give_test(jobs, contents.package.path, key)))
+            test = give_test(jobs, contents.package.path, key) if key in TESTED else 0
+            started.append((key, jobs, run, test))
         for key, jobs, run, test in started:
             if run:
                 _compare(contents, key, cases, partial(run_outputs, jobs, run), gathered)
-            tests.append(core_test(contents.name, key, jobs, test))
+            if test:
+                tests.append(core_test(contents.name, key, jobs, test))
     return tests
 
 
