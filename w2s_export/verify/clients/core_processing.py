@@ -178,13 +178,15 @@ def _quantiles(
     return found.astype(np.float64) if dataset else found
 
 
-def _along(value: Any, kwargs: Mapping[str, Any], context: _Context) -> Array | float:
-    """A number, or one per element of the step's `axis`, in a shape that broadcasts."""
+def _along(
+    value: Any, kwargs: Mapping[str, Any], context: _Context, values: Array
+) -> Array | float:
+    """A number, or one per element of the step's `axis`: as many, because xarray aligns them."""
     named = kwargs.get("axis")
     if named is None:
         return float(value[0] if isinstance(value, list) and len(value) == 1 else value)
     place = context.letters.index(axis_letter(named))
-    shape = [-1 if i == place else 1 for i in range(len(context.letters))]
+    shape = [size if i == place else 1 for i, size in enumerate(values.shape)]
     return np.atleast_1d(np.asarray(value, np.float64)).reshape(shape)
 
 
@@ -197,8 +199,12 @@ def _scale_range(values: Array, kwargs: Mapping[str, Any], context: _Context) ->
 def _scale_linear(values: Array, kwargs: Mapping[str, Any], context: _Context) -> Array:
     if not context.format_05 and kwargs.get("axes") is not None:
         raise ValueError("core does not implement scale_linear with axes of format 0.4")
-    gain, offset = (_along(kwargs.get(k, v), kwargs, context) for k, v in _LINEAR)
-    return _same_shape(values, values * gain + offset)
+    stated = [kwargs.get(key, default) for key, default in _LINEAR]
+    count = max(len(value) if isinstance(value, list) else 1 for value in stated)
+    # The specification repeats a single number where the other is a list.
+    stated = [v if isinstance(v, list) or count == 1 else [v] * count for v in stated]
+    gain, offset = (_along(value, kwargs, context, values) for value in stated)
+    return np.asarray(values * gain + offset)
 
 
 def _zero_mean(values: Array, kwargs: Mapping[str, Any], context: _Context) -> Array:
@@ -220,8 +226,8 @@ def _with_axis(kwargs: Mapping[str, Any], context: _Context) -> dict[str, Any]:
 
 
 def _fixed_zero_mean(values: Array, kwargs: Mapping[str, Any], context: _Context) -> Array:
-    mean, deviation = (np.asarray(_along(kwargs[k], kwargs, context)) for k in ("mean", "std"))
-    return _same_shape(values, (values - mean) / (deviation + _EPS))
+    mean, deviation = (np.asarray(_along(kwargs[k], kwargs, context, values)) for k in _FIXED)
+    return np.asarray((values - mean) / (deviation + _EPS))
 
 
 def _scale_mean_variance(values: Array, kwargs: Mapping[str, Any], context: _Context) -> Array:
@@ -250,7 +256,10 @@ def _clip(values: Array, kwargs: Mapping[str, Any], context: _Context) -> Array:
 
 def _binarize(values: Array, kwargs: Mapping[str, Any], _: _Context) -> Array:
     """Core compares a list along the last axis, whatever axis is named."""
-    return _same_shape(values, np.asarray(values > np.asarray(kwargs["threshold"], np.float64)))
+    changed = np.asarray(values > np.asarray(kwargs["threshold"], np.float64))
+    if changed.shape != values.shape:
+        raise ValueError(f"the thresholds do not fit: {changed.shape} instead of {values.shape}")
+    return changed
 
 
 def _sigmoid(values: Array, _: Mapping[str, Any], __: _Context) -> Array:
@@ -270,13 +279,8 @@ def _ensure_dtype(values: Array, kwargs: Mapping[str, Any], _: _Context) -> Arra
     return values.astype(kwargs["dtype"])
 
 
-def _same_shape(values: Array, changed: Array) -> Array:
-    if changed.shape != values.shape:
-        raise ValueError(f"the values do not fit: {changed.shape} instead of {values.shape}")
-    return changed
-
-
 _LINEAR = (("gain", 1.0), ("offset", 0.0))
+_FIXED = ("mean", "std")
 _TYPES = {"float32", "float64", "bool"} | {f"{s}int{n}" for s in ("", "u") for n in (8, 16, 32, 64)}
 _STEPS: dict[Any, Callable[[Array, Mapping[str, Any], _Context], Array]] = {
     "scale_range": _scale_range,
