@@ -20,7 +20,9 @@ _DEEPEST_YAML = 50  # the reader's time grows with the square of the depth
 class Frozen(BaseModel):
     """Base of every configuration: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True
+    )
 
 
 class GeneratorConfig(Frozen):

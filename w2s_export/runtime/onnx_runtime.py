@@ -15,13 +15,6 @@ from w2s_export.runtime.threads import usable_cores
 
 CPU = "CPUExecutionProvider"
 
-
-def _source(path: Path | bytes, *, half: bool) -> bytes | str:
-    if half and isinstance(path, Path):
-        return in_half(path)
-    return path if isinstance(path, bytes) else str(path)
-
-
 _PROVIDER_OPTIONS: dict[str, dict[str, Any]] = {
     "CUDAExecutionProvider": {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": 0},
 }
@@ -77,7 +70,7 @@ class OnnxRuntime:
         providers = dict.fromkeys((options.provider, CPU))
         try:
             self._session = onnxruntime.InferenceSession(
-                _source(path, half=options.half),
+                in_half(path) if options.half else path,
                 session,
                 providers=[(name, _PROVIDER_OPTIONS.get(name, {})) for name in providers],
                 disabled_optimizers=["ConstantFolding"],
@@ -106,8 +99,8 @@ class OnnxRuntime:
         return output
 
 
-def in_half(path: Path) -> bytes:
-    """The file with float16 weights and arithmetic; its input and output stay float32.
+def in_half(model: Path | bytes) -> bytes:
+    """The graph with float16 weights and arithmetic; its input and output stay float32.
 
     Raises:
         PackageError: not an ONNX file.
@@ -116,8 +109,10 @@ def in_half(path: Path) -> bytes:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     try:
-        half = convert_float_to_float16(onnx.load(path), keep_io_types=True)
+        content = model if isinstance(model, bytes) else model.read_bytes()
+        half = convert_float_to_float16(onnx.load_from_string(content), keep_io_types=True)
     except Exception as error:
-        raise refused(path, "the conversion to float16", error) from None
-    content: bytes = half.SerializeToString()
-    return content
+        where = Path("the ONNX graph") if isinstance(model, bytes) else model
+        raise refused(where, "the conversion to float16", error) from None
+    converted: bytes = half.SerializeToString()
+    return converted
