@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 import w2s_export
 from w2s_export.cli.console import PlainConsole, styled
 from w2s_export.errors import W2SExportError
-from w2s_export.shown import shown
+from w2s_export.shown import cell, markdown, shown
 
 HOSTILE = "\x1b]0;title\x07[/bold][red]\x1b[2J\u202e\ud800"
 
@@ -100,3 +100,24 @@ def test_a_column_that_shows_a_name_reads_no_markup() -> None:
     assert columns
     for where, call in columns:
         assert "markup=False" in ast.unparse(call), where
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<script>alert(1)</script>", "&lt;script>alert(1)&lt;/script>"),
+        ("[Update](http://e.example/x.jar)", "\\[Update\\]\\(http://e.example/x.jar)"),
+        ("![](http://e.example/x.png)", "!\\[\\]\\(http://e.example/x.png)"),
+        ("fine\n# Heading\n===", "fine\n\\# Heading\n\\==="),
+        ("a|b `c` \\", "a\\|b \\`c\\` \\\\"),
+        ("W2S (Zhou et al., 2020): 10 µm × 3_4*5", "W2S (Zhou et al., 2020): 10 µm × 3_4*5"),
+    ],
+)
+def test_foreign_text_in_markdown_is_text(text: str, expected: str) -> None:
+    assert markdown(text) == expected
+
+
+def test_foreign_text_in_a_spreadsheet_is_no_formula() -> None:
+    for text in ("=HYPERLINK(1)", "+1", "-1", "@SUM(A1)", "\t=1"):
+        assert cell(text) == f"'{text}"
+    assert cell("cell_1=2.tif") == "cell_1=2.tif"

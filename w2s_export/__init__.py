@@ -11,4 +11,9 @@ The stages, in the order data flows:
 size; `export` strings the stages together; `cli` is the command line.
 """
 
+import os
+
+# ONNX Runtime from 1.32 on sends telemetry unless told otherwise before it is first imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 __version__ = "0.1.0"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 LONGEST_NAME = 200
 LONGEST_MESSAGE = 2000
+LONGEST_TEXT = 8000
 
 
 def shown(text: object, most: int = LONGEST_NAME, *, lines: bool = False) -> str:
@@ -30,3 +33,14 @@ def _one(character: str) -> str:
     if character.isspace() and ord(character) > 0x7F:  # a no-break or thin space
         return " "
     return character.encode("unicode_escape").decode("ascii")
+
+
+def markdown(text: object, most: int = LONGEST_TEXT) -> str:
+    """Foreign text inside Markdown: read as it is written, without HTML, links or headings."""
+    plain = shown(text, most, lines=True).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`\[\]|]|(?<=\])\()|^(\s*)(?=[#>=-])", r"\2\\\1", plain, flags=re.MULTILINE)
+
+
+def cell(text: str) -> str:
+    """Foreign text as a cell of a table that spreadsheets open: never a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

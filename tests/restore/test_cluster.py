@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import tifffile
 
@@ -128,5 +130,42 @@ def test_without_the_extra_the_error_says_how_to_install_it(
     from w2s_export.restore.cluster import mapped_over
 
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(MissingExtraError, match=r"w2s-export\[dask,zarr\]"), mapped_over(2, None):
+    with (
+        pytest.raises(MissingExtraError, match=r"w2s-export\[dask,zarr\]"),
+        mapped_over(None, "tcp://127.0.0.1:9"),
+    ):
         pass
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_own_workers_give_the_same_and_listen_nowhere(
+    box_network: MakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them is killed on the way; its tiles are restored again."""
+    monkeypatch.setattr(memory, "LARGEST_TILE", 256)
+    image = np.random.default_rng(0).integers(0, 4000, (1100, 700)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", image)
+    network = box_network(PercentileNormalisation())
+    found = find([str(tmp_path / "a.tif")], tmp_path / "o").images
+    opened = lambda _: network  # noqa: E731
+    restore_files(found, tmp_path / "alone", network.model, opened, OPTIONS)
+    seen: list[int] = []
+    doors: list[object] = []
+
+    def look(_: Progress) -> None:
+        workers = psutil.Process().children(recursive=True)
+        for process in (psutil.Process(), *workers):
+            with suppress(psutil.NoSuchProcess):
+                doors.extend(process.net_connections())
+        if len(workers) > 1 and not seen:
+            seen.extend(worker.pid for worker in workers)
+            workers[-1].kill()
+
+    (outcome,) = restore_files(
+        found, tmp_path / "o", network.model, opened, OPTIONS,
+        distribution=Distribution(workers=2), progress=look,
+    )  # fmt: skip
+    assert outcome.status is Status.restored
+    assert contents(tmp_path / "o") == contents(tmp_path / "alone")
+    assert seen
+    assert doors == []

@@ -12,6 +12,7 @@ import numpy as np
 from w2s_export.evaluate.compare import Evaluation, ImageScores
 from w2s_export.evaluate.methods import BICUBIC
 from w2s_export.metrics.registry import metrics
+from w2s_export.shown import cell, markdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,8 @@ def images_csv(evaluation: Evaluation) -> str:
     keys = list(evaluation.rows[0].scores)
     lines = [
         [
-            row.image,
-            row.method,
+            cell(row.image),
+            cell(row.method),
             *(f"{row.scores[key]:.5f}" for key in keys),
             "" if (size := nanometres(row)) is None else f"{size:.1f}",
         ]
@@ -80,7 +81,7 @@ def summary_csv(summaries: Sequence[MethodSummary]) -> str:
     others = ("psnr_std_db", "gain_db", "better", "resolution_nm")
     lines = [
         [
-            row.method,
+            cell(row.method),
             str(row.images),
             *(_plain(row.means[key]) for key in keys),
             *(_plain(getattr(row, name)) for name in others),
@@ -122,7 +123,8 @@ def summary_rows(summaries: Sequence[MethodSummary]) -> tuple[list[str], list[li
 def summary_markdown(summaries: Sequence[MethodSummary]) -> str:
     """The same table in Markdown, with how it was scored."""
     header, cells = summary_rows(summaries)
-    lines = [header, ["---"] * len(header), *cells]
+    escaped = [[markdown(first), *others] for first, *others in cells]
+    lines = [header, ["---"] * len(header), *escaped]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     meanings = "\n".join(
         f"- {one.label}: {one.meaning}"

@@ -12,6 +12,7 @@ from w2s_export.rdf import description as files
 from w2s_export.rdf.description import Description
 from w2s_export.rdf.metadata import Citation
 from w2s_export.resources import asset
+from w2s_export.shown import markdown, shown
 
 _LIMITS = (
     "The network adds detail that is likely, not detail that was measured. It can sharpen noise "
@@ -35,7 +36,7 @@ def write_card(description: Description) -> str:
     name = description.name
     return Template(template).substitute(
         name=name,
-        description=metadata.description,
+        description=markdown(metadata.description),
         about=_about(description),
         cover=files.COVER,
         channels=_count(description.network.channels_in, "channel"),
@@ -52,15 +53,15 @@ def write_card(description: Description) -> str:
         postprocessing=files.POSTPROCESSING,
         tile=_tile(description),
         twice_halo=2 * description.halo.halo,
-        data=metadata.data or "Not stated.",
-        attribution=f"{metadata.attribution}\n" if metadata.attribution else "",
+        data=markdown(metadata.data) or "Not stated.",
+        attribution=f"{markdown(metadata.attribution)}\n" if metadata.attribution else "",
         scores=_scores(description),
-        limitations=metadata.limitations or _LIMITS,
-        sample_name=f", {description.sample.name}" if description.sample.name else "",
+        limitations=markdown(metadata.limitations) or _LIMITS,
+        sample_name=f", {markdown(description.sample.name)}" if description.sample.name else "",
         parity=_parity(description),
         tiles=_tiles(description),
-        notes=f"\n## Notes\n\n{metadata.notes}\n" if metadata.notes else "",
-        license=metadata.license or "Not stated.",
+        notes=f"\n## Notes\n\n{markdown(metadata.notes)}\n" if metadata.notes else "",
+        license=markdown(metadata.license or "Not stated."),
         cite="\n".join(_citation(entry) for entry in metadata.cite),
     )
 
@@ -75,9 +76,9 @@ def _about(description: Description) -> str:
         else (f"as {titles[0]}")
     )
     return (
-        f"The network is {network.architecture}{family}: {_count(network.channels_in, 'channel')} "
-        f"in, {network.channels_out} out, {network.scale}× enlargement. The package holds it "
-        f"{held}.{_CPU_FAST * bool(description.attached)}"
+        f"The network is {markdown(network.architecture)}{family}: "
+        f"{_count(network.channels_in, 'channel')} in, {network.channels_out} out, "
+        f"{network.scale}× enlargement. The package holds it {held}.{_CPU_FAST * bool(description.attached)}"
     )
 
 
@@ -96,12 +97,12 @@ def _pixel_size(description: Description) -> str:
             f"- A pixel size near {trained:.4g} µm, as in training; rescale other images first. "
             f"The output's pixels are {trained / description.scale:.4g} µm.\n"
         )
-    shown = description.sample.pixel_size_um
-    if shown is None:
+    sample = description.sample.pixel_size_um
+    if sample is None:
         return ""
     return (
         f"- A pixel size near that of the training images, which is not recorded; the sample's "
-        f"pixels are {shown:.4g} µm, its output's {shown / description.scale:.4g} µm.\n"
+        f"pixels are {sample:.4g} µm, its output's {sample / description.scale:.4g} µm.\n"
     )
 
 
@@ -136,14 +137,15 @@ def _scores(description: Description) -> str:
 def _score_name(key: str) -> str:
     """`psnr_bicubic_db` → `PSNR bicubic (dB)`."""
     written = {"psnr": "PSNR", "ssim": "SSIM", "db": "(dB)"}
-    return " ".join(written.get(word, word) for word in key.split("_"))
+    return markdown(" ".join(written.get(word, word) for word in key.split("_")))
 
 
 def _parity(description: Description) -> str:
     if not description.parity:
         return "Not measured."
     rows = "\n".join(
-        f"| {row.subject} | {row.case} | {'×'.join(map(str, row.shape))} | {row.max_abs:.2g} | "
+        f"| {markdown(row.subject)} | {markdown(row.case)} | {'×'.join(map(str, row.shape))} | "
+        f"{row.max_abs:.2g} | "
         f"{row.max_relative:.2g} | {'∞' if row.psnr_db == float('inf') else f'{row.psnr_db:.1f}'} |"
         for row in description.parity
     )
@@ -172,4 +174,8 @@ def _tiles(description: Description) -> str:
 
 def _citation(entry: Citation) -> str:
     link = f"https://doi.org/{entry.doi}" if entry.doi else entry.url
-    return f"- {entry.text} <{link}>"
+    return f"- {markdown(entry.text)} <{_address(link)}>"
+
+
+def _address(link: str | None) -> str:
+    return shown(link or "", 2048).replace("<", "%3C").replace(">", "%3E")

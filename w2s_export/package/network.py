@@ -47,16 +47,30 @@ class PackagedNetwork:
             PackageError: damaged, or not the file whose hash the rdf states.
         """
         package = open_package(self.path)
-        entry = _attached(package) if self.cpu_fast else package.rdf["weights"]["onnx"]
-        target = _unpacked(package, entry, folder / onnx_format.FILE)
+        target = _unpacked(package, package.rdf["weights"]["onnx"], folder / onnx_format.FILE)
         halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model.scale)
         ready = ReadyNetwork(self.model, target, halo, minimum)
-        if self.cpu_fast:
-            return ready.by_cpu_fast(target)
         fast = folder / fast_format.FILE
-        if package.rdf["config"]["w2s_export"].get(fast_format.KEY) is not None:
-            return replace(ready, fast=lambda: _unpacked(package, _attached(package), fast))
+        if self.cpu_fast:
+            attached = _attached(package)
+            _unpacked(package, attached, folder / "attached.onnx").unlink()
+            return ready.by_cpu_fast(self._made_here(attached, fast))
         return _with_made(ready, self.network, fast)
+
+    def _made_here(self, entry: Mapping[str, str], fast: Path) -> Path:
+        """The fast graph, made of the weights: the package's is not run, whoever wrote it.
+
+        Raises:
+            PackageError: the package's is another one.
+        """
+        made = fast_format.write(self.network, fast)
+        if made.sha256 != entry["sha256"]:
+            raise PackageError(
+                f"{self.path}: its '{entry['source']}' is not the fast CPU graph that this version "
+                "makes of its weights, and no other is run; export it again with --cpu-fast, or "
+                "restore without --cpu-fast"
+            )
+        return made.path
 
 
 @dataclass(frozen=True, slots=True)

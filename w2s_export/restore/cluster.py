@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from w2s_export.errors import ConfigError, MissingExtraError, OutputError
 from w2s_export.io.files import sha256_of
+from w2s_export.io.worker import die_with
 from w2s_export.restore.engines import open_engines
 from w2s_export.restore.tiles import Tile
 from w2s_export.restore.zarr_job import Mapper, TileJob, restore_one
@@ -18,39 +27,43 @@ from w2s_export.runtime.threads import usable_cores
 if TYPE_CHECKING:
     import distributed
 
+_log = logging.getLogger(__name__)
 _opening = threading.Lock()
 _sessions: dict[tuple[object, ...], Runtime] = {}
 
 _CONNECT_SECONDS = 30
 _RETRIES = 2
-"""Of a tile whose worker fails, besides the moves to other workers that dask makes by itself."""
+"""Of a tile whose worker fails; dask besides moves tiles to other workers by itself."""
 
 
 @contextmanager
 def mapped_over(workers: int | None, scheduler: str | None) -> Iterator[Mapper]:
-    """A mapper over the scheduler at an address, or over new local processes.
+    """A mapper over the scheduler at an address, or over new processes of this machine.
+
+    The processes talk with this one through pipes: nothing listens, so nobody else can give them
+    work. A scheduler is another matter: whoever can reach it can run programs as its workers'
+    user, and whoever runs it can read and change what is restored.
 
     Raises:
         ConfigError: no scheduler answers.
         MissingExtraError: dask.distributed is not installed.
     """
+    if scheduler is None:
+        yield _processes(workers or 1)
+        return
     try:
         import distributed
     except ImportError:
         raise MissingExtraError(
-            "--workers and --scheduler need dask.distributed: python -m pip install "
-            "'w2s-export[dask,zarr]'"
+            "--scheduler needs dask.distributed: python -m pip install 'w2s-export[dask,zarr]'"
         ) from None
-    if scheduler is None:
-        cluster = distributed.LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=0,  # the tile is chosen for the budget; dask would kill near its limit
-            dashboard_address=None,
+    if not scheduler.startswith("tls://"):
+        _log.warning(
+            "--scheduler %s: the connection is neither encrypted nor authenticated; whoever "
+            "reaches that scheduler can run programs as you on its workers. Use it in a network "
+            "you trust, or dask's tls:// addresses",
+            scheduler,
         )
-        with cluster, distributed.Client(cluster) as client:
-            yield _mapper(client, max(1, usable_cores() // (workers or 1)))
-        return
     try:
         client = distributed.Client(scheduler, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError) as error:
@@ -58,6 +71,47 @@ def mapped_over(workers: int | None, scheduler: str | None) -> Iterator[Mapper]:
         raise ConfigError(f"--scheduler {scheduler}: does not answer ({reason})") from None
     with client:
         yield _mapper(client, None)
+
+
+def _processes(workers: int) -> Mapper:
+    """A mapper over processes that end with this one; a tile whose process dies is done again."""
+    threads = max(1, usable_cores() // workers)
+
+    def restore(job: TileJob, tiles: list[Tile]) -> Iterator[tuple[Tile, int]]:
+        sent, left = _portable(job), dict.fromkeys(tiles)
+        for _ in range(1 + _RETRIES):
+            pool = ProcessPoolExecutor(
+                workers, get_context("spawn"), initializer=die_with, initargs=(os.getpid(),)
+            )
+            try:
+                futures = {pool.submit(_in_process, sent, tile, threads): tile for tile in left}
+                for future in as_completed(futures):
+                    clipped = future.result()
+                    del left[futures[future]]
+                    yield futures[future], clipped
+                return
+            except BrokenProcessPool:
+                _log.warning("a worker ended; its tiles are restored again")
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        raise OutputError(
+            "the workers of --workers keep ending, perhaps for want of memory; give fewer "
+            "--workers or less --memory"
+        )
+
+    return restore
+
+
+def _portable(job: TileJob) -> TileJob:
+    """The job without what only this process can call: the fast graph as a file."""
+    make = job.network.fast
+    if make is None:
+        return job
+    return replace(job, network=replace(job.network, fast=partial(Path, make())))
+
+
+def _in_process(job: TileJob, tile: Tile, threads: int) -> int:
+    return restore_one(job, tile, _session(job, job.options.threads or threads))
 
 
 def _mapper(client: distributed.Client, threads: int | None) -> Mapper:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.errors import CheckpointError, CheckpointMismatchError
+from w2s_export.graph.guard import parse
+from w2s_export.shown import shown
 from w2s_export.sources.architecture import NOTHING_KNOWN, settle
 from w2s_export.sources.assemble import by_name
 from w2s_export.sources.checkpoint import Checkpoint
@@ -36,28 +38,13 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
     return from_bytes(path.read_bytes(), known)
 
 
-def parse(data: bytes) -> onnx.ModelProto:
-    """Parse the content of an `.onnx` file.
-
-    Raises:
-        CheckpointError: truncated or damaged.
-    """
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    try:
-        return onnx.load_model_from_string(data)
-    except (DecodeError, ValueError) as error:
-        raise CheckpointError(f"is no ONNX file, or a truncated one ({error})") from None
-
-
 def from_bytes(data: bytes, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
     """Read the content of an `.onnx` file of ours; errors as `read`."""
     model = parse(data)
     if model.producer_name != _PRODUCER:
         raise CheckpointError(
-            f"is an ONNX file made by {model.producer_name or 'an unknown tool'!r}; only those "
-            "of w2s-export are read back: give the weights it was made from"
+            f"is an ONNX file made by '{shown(model.producer_name) or 'an unknown tool'}'; only "
+            "those of w2s-export are read back: give the weights it was made from"
         )
     settled = settle(known, _stated(model.graph))
     checkpoint = by_name(list(_weights(model.graph)), "onnx", settled)
@@ -77,8 +64,6 @@ def _stored(tensor: onnx.TensorProto) -> Stored:
     import onnx
     from onnx import numpy_helper
 
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        raise CheckpointError(f"'{tensor.name}' lies in another file; give one that holds all")
     kind = onnx.TensorProto.DataType.Name(tensor.data_type).lower()
     return Stored(
         key=tensor.name,
@@ -114,7 +99,9 @@ def _stated(graph: onnx.GraphProto) -> dict[str, Any]:
             residuals |= {_decimal(factor) for value in values for factor in np.unique(value)}
     for name, found in (("slopes", slopes), ("residual factors", residuals)):
         if len(found) != 1:
-            raise CheckpointMismatchError(f"has {len(found)} {name}, {found}; an RRDBNet has one")
+            raise CheckpointMismatchError(
+                f"has {len(found)} {name}, {shown(sorted(found))}; an RRDBNet has one"
+            )
     unshuffle = math.prod(unshuffles)
     return {
         "scale": int(factor) // unshuffle,

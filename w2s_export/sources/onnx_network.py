@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError
+from w2s_export.graph.guard import check_closed, parse_bounded
 from w2s_export.shown import shown
 from w2s_export.sources.original import Options, Original
 from w2s_export.sources.stored import check_size
@@ -27,15 +28,10 @@ def open_original(path: Path, options: Options) -> Original:
         CheckpointError: damaged, too large, with weights outside its folder, or refused by ONNX
             Runtime.
     """
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
     check_size(path.stat().st_size, "its bytes")
-    try:
-        model = onnx.load_model_from_string(path.read_bytes())
-    except (DecodeError, ValueError) as error:
-        raise CheckpointError(f"is no ONNX file, or a truncated one ({error})") from None
+    model = parse_bounded(path.read_bytes())
     _bring_in(model, path.parent)
+    check_closed(model)
     producer = f" by {shown(model.producer_name)}" if model.producer_name else ""
     name, run = run_onnx(model)
     count = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)

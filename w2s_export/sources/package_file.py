@@ -23,6 +23,7 @@ from w2s_export.config import (
 )
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError
 from w2s_export.graph.facts import read_facts
+from w2s_export.graph.guard import parse
 from w2s_export.network import Network
 from w2s_export.sources import onnx_file
 from w2s_export.sources.architecture import NOTHING_KNOWN
@@ -87,7 +88,7 @@ def read_network(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Networ
         CheckpointMismatchError: the weights are not those of the architecture the rdf records.
     """
     recorded, data = _opened(path)
-    graph = onnx_file.parse(data)
+    graph = parse(data)
     if recorded.network is None:
         return rrdbnet_network(_checkpoint(recorded, data, known), graph)
     stated = recorded.network

@@ -74,7 +74,6 @@ def check_wiring(graph: onnx.GraphProto, config: GeneratorConfig) -> None:
         return _hash(kind, *sources)
 
     expected = _follow_network(config, counted)
-    found = _follow_graph(graph)
     if len(graph.input) != 1 or len(graph.output) != 1:
         raise CheckpointMismatchError(
             f"has {len(graph.input)} inputs and {len(graph.output)} outputs; an RRDBNet has one "
@@ -85,7 +84,7 @@ def check_wiring(graph: onnx.GraphProto, config: GeneratorConfig) -> None:
             f"has {len(graph.node)} nodes where this RRDBNet has {count}: the graph was edited "
             "after the export; give the weights it was made from"
         )
-    if found.get(graph.output[0].name) != expected:
+    if _follow_graph(graph).get(graph.output[0].name) != expected:
         raise CheckpointMismatchError(
             "connects its layers in another way than an RRDBNet: the graph was edited after the "
             "export; give the weights it was made from"
