@@ -24,6 +24,10 @@ from w2s_export.io.units import micrometres, seconds
 if TYPE_CHECKING:
     import zarr
 
+KEY = "w2s_export"
+"""Attribute of what this tool adds to a group,"""
+TEXT = "text"
+"""and in it, what the user wrote about the image."""
 MARKERS = ("zarr.json", ".zgroup", ".zarray")
 _DEFAULT_AXES = {2: "yx", 3: "zyx", 4: "tzyx", 5: "tczyx"}
 
@@ -241,7 +245,10 @@ def _appearance(group: Any, image: Mapping[str, Any]) -> Appearance:
             )
         )
     left = [name for name in ("labels",) if name in group]
-    return Appearance(tuple(channels), name=str(image.get("name", "") or ""), left=tuple(left))
+    ours = group.attrs.get(KEY)
+    text = str(ours.get(TEXT, "")) if isinstance(ours, Mapping) else ""
+    name = str(image.get("name", "") or "")
+    return Appearance(tuple(channels), text=text, name=name, left=tuple(left))
 
 
 def _refuse_missing(array: zarr.Array[Any]) -> None:

@@ -18,10 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import MissingExtraError
-from w2s_export.io.zarr_source import require_zarr
+from w2s_export.io.zarr_source import KEY, TEXT, require_zarr
 from w2s_export.restore.fields import Counts, Unusable
 from w2s_export.restore.output import OutputLayout, discard
-from w2s_export.restore.record import KEY
 
 if TYPE_CHECKING:
     from zarr import Array
@@ -43,6 +42,8 @@ def ranges_of(part: Path, notes: dict[str, Any]) -> list[Counts] | None:
     """The percentile ranges that an interrupted run of the same notes found; None without one."""
     found = _notes(part)
     stored = found.pop("ranges", None) if isinstance(found, dict) else None
+    if isinstance(found, dict):
+        found.pop(TEXT, None)
     if stored is not None:
         found.pop("precision_error", None)
     if stored is None or found != json.loads(json.dumps(notes)):
@@ -93,7 +94,7 @@ def prepare(part: Path, layout: OutputLayout, notes: dict[str, Any]) -> None:
         _metadata(layout),
         shapes,
         chunks=(1, 1, 1, CHUNK, CHUNK),
-        extra_attributes={KEY: notes},
+        extra_attributes={KEY: {**notes, TEXT: layout.appearance.text}},
         writer="zarr",
         compression="blosc-zstd",
     )

@@ -1,0 +1,210 @@
+"""What people see survives: from each format to each, and as the real ImageJ shows it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from tests.imagej import imagej, needs_imagej
+from tests.restore.conftest import MakeNetwork
+from tests.restore.test_restore_files import PERCENTILES, restore
+from w2s_export.config import FixedRangeNormalisation
+
+zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+
+RNG = np.random.default_rng(0)
+STACK = RNG.integers(0, 4000, (1, 2, 2, 40, 50)).astype(np.uint16)  # T, Z, C, Y, X
+NAMES, COLOURS = ["DAPI", "GFP <2>"], [(255, 0, 255), (0, 255, 0)]
+WINDOWS = [(100.0, 2000.0), (0.0, 3000.0)]
+TEXT = "made by Ada & Bob\nobjective 60×"
+FIXED = FixedRangeNormalisation(low=0, high=1000)
+
+
+def lut(colour: tuple[int, int, int]) -> np.ndarray:
+    return np.array([np.arange(256) * part // 255 for part in colour], np.uint8)
+
+
+def write(path: Path, kind: str) -> Path:
+    if kind == "imagej":
+        metadata: dict[str, Any] = {
+            "axes": "TZCYX",
+            "mode": "color",
+            "Ranges": [limit for window in WINDOWS for limit in window],
+            "LUTs": [lut(colour) for colour in COLOURS],
+            "Labels": [f"{name} z{z}" for z in range(2) for name in NAMES],
+            "Info": TEXT,
+            "Overlays": [b"Iout" + bytes(60)],
+        }
+        tifffile.imwrite(path, STACK, imagej=True, metadata=metadata)
+        return path
+    if kind == "ome":
+        packed = [(r << 24 | g << 16 | b << 8 | 255) for r, g, b in COLOURS]
+        channels = [
+            {"Name": name, "Color": value - (1 << 32) if value >> 31 else value}
+            for name, value in zip(NAMES, packed, strict=True)
+        ]
+        stated = {"Name": "cell", "Description": TEXT, "Channel": channels}
+        tifffile.imwrite(path, STACK, ome=True, metadata={"axes": "TZCYX", **stated})
+        return path
+    root = zarr.open_group(str(path), mode="w", zarr_format=2)
+    root.create_array("0", data=STACK.swapaxes(1, 2), chunks=(1, 1, 1, 40, 50))
+    root.attrs.update(
+        multiscales=[{"version": "0.4", "name": "cell", "datasets": [{"path": "0"}]}],
+        omero={
+            "channels": [
+                {"label": n, "color": "{:02X}{:02X}{:02X}".format(*c), "active": True,
+                 "window": {"min": 0, "max": 65535, "start": low, "end": high}}
+                for n, c, (low, high) in zip(NAMES, COLOURS, WINDOWS, strict=True)
+            ]
+        },
+    )  # fmt: skip
+    return path
+
+
+def read(path: Path, form: str) -> dict[str, Any]:
+    """Names, colours, ranges, labels and text, by other readers than ours."""
+    if form == "ome-zarr":
+        ome = json.loads((path / "zarr.json").read_text())["attributes"]["ome"]
+        channels = ome["omero"]["channels"]
+        return {
+            "names": [channel.get("label") for channel in channels],
+            "colours": [tuple(bytes.fromhex(channel["color"])) for channel in channels],
+            "windows": [(c["window"]["start"], c["window"]["end"]) for c in channels],
+            "name": ome["multiscales"][0].get("name"),
+        }
+    with tifffile.TiffFile(path) as tif:
+        if form == "ome-tiff":
+            image = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]
+            channels = image["Pixels"]["Channel"]
+            packed = [channel["Color"] & 0xFFFFFFFF for channel in channels]
+            return {
+                "names": [channel.get("Name") for channel in channels],
+                "colours": [(p >> 24, p >> 16 & 255, p >> 8 & 255) for p in packed],
+                "text": image["Description"],
+                "name": image["Name"],
+            }
+        stated = tif.imagej_metadata
+    assert stated
+    ranges = [float(limit) for limit in stated["Ranges"]]
+    return {
+        "names": [label.partition(" z")[0] for label in stated["Labels"][:2]],
+        "labels": stated["Labels"],
+        "colours": [tuple(np.asarray(table)[:, 255].tolist()) for table in stated["LUTs"]],
+        "windows": [(low, high) for low, high in zip(ranges[::2], ranges[1::2], strict=True)],
+        "text": stated["Info"],
+        "mode": stated["mode"],
+    }
+
+
+@pytest.mark.parametrize("kind", ["imagej", "ome", "zarr"])
+@pytest.mark.parametrize(
+    ("form", "ending"), [("tiff", ".tif"), ("ome-tiff", ".ome.tif"), ("ome-zarr", ".ome.zarr")]
+)
+@pytest.mark.parametrize("keep", [False, True])
+def test_from_each_format_to_each(
+    box_network: MakeNetwork, tmp_path: Path, kind: str, form: str, ending: str, keep: bool
+) -> None:
+    suffix = {"imagej": ".tif", "ome": ".ome.tif", "zarr": ".zarr"}[kind]
+    source = write(tmp_path / f"s{suffix}", kind)
+    (outcome,) = restore(
+        box_network(FIXED), source, tmp_path / "o", format=form, keep_intensity=keep
+    )
+    got = read(tmp_path / "o" / f"s{ending}", form)
+    assert got["colours"] == COLOURS
+    if kind != "imagej":  # which has labels of slices, but no names of channels
+        assert got["names"] == NAMES
+    if kind != "ome" and "windows" in got:  # OME-TIFF has no display ranges
+        expected = WINDOWS if keep else [(0.1, 2.0), (0.0, 3.0)]
+        assert got["windows"] == [pytest.approx(window) for window in expected]
+    if kind != "imagej" and "name" in got:
+        assert got["name"] == "cell"
+    assert outcome.restored
+    left = {what.partition(" (")[0] for what in outcome.restored.left}
+    if kind != "zarr" and "text" in got:
+        assert got["text"].startswith(f"{TEXT}\nw2s_export: {{")
+    if kind == "imagej":
+        assert "1 overlays" in left
+        assert ("slice labels" in left) == (form != "tiff")
+        if form == "tiff":
+            assert got["labels"] == ["DAPI z0", "GFP <2> z0", "DAPI z1", "GFP <2> z1"]
+            assert got["mode"] == "color"
+    # A second restoration of the result finds its own record, not the one that came along.
+    if form != "ome-zarr":
+        path = tmp_path / "o" / f"s{ending}"
+        for _ in range(2):
+            (outcome,) = restore(box_network(FIXED), path, tmp_path / "p", format=form)
+        assert outcome.status.value == "skipped"
+
+
+def test_zarr_keeps_the_text_of_the_user(box_network: MakeNetwork, tmp_path: Path) -> None:
+    source = write(tmp_path / "s.tif", "imagej")
+    restore(box_network(FIXED), source, tmp_path / "o", format="ome-zarr")
+    restore(box_network(FIXED), tmp_path / "o" / "s.ome.zarr", tmp_path / "p", format="tiff")
+    with tifffile.TiffFile(tmp_path / "p" / "s.tif") as tif:
+        assert (tif.imagej_metadata or {})["Info"].startswith(TEXT)
+
+
+WRITE = """
+folder = getArgument();
+newImage("a", "16-bit composite-mode", 60, 40, 2, 2, 1);
+for (c = 1; c <= 2; c++) for (z = 1; z <= 2; z++) {
+  Stack.setPosition(c, z, 1);
+  run("Add Specified Noise...", "slice standard=500");
+  setMetadata("Label", "c" + c + " z" + z);
+}
+Stack.setChannel(1); run("Magenta"); setMinAndMax(10, 900);
+Stack.setChannel(2); run("Fire"); setMinAndMax(20, 1200);
+setMetadata("Info", "made by Ada");
+makeOval(3, 3, 9, 9);
+saveAs("Tiff", folder + "/many.tif");
+close();
+newImage("b", "16-bit ramp", 60, 40, 1);
+run("Fire");
+setMinAndMax(100, 5000);
+saveAs("Tiff", folder + "/one.tif");
+"""
+SHOW = """
+args = split(getArgument(), "|");
+for (i = 0; i < args.length; i++) {
+  open(args[i]);
+  getDimensions(w, h, channels, slices, frames);
+  for (c = 1; c <= channels; c++) {
+    if (channels * slices > 1) Stack.setPosition(c, slices, 1);
+    getLut(r, g, b);
+    getMinAndMax(low, high);
+    label = "";
+    if (channels * slices > 1) label = getMetadata("Label");
+    print(r[128], g[128], b[255], d2s(low, 4), d2s(high, 4), label);
+  }
+  if (channels > 1) print(substring(getMetadata("Info"), 0, 24));
+  close();
+}
+"""
+
+
+@needs_imagej
+def test_imagej_shows_the_result_as_it_showed_the_input(
+    box_network: MakeNetwork, tmp_path: Path
+) -> None:
+    imagej(tmp_path, WRITE, tmp_path)
+    inputs = [tmp_path / "many.tif", tmp_path / "one.tif"]
+    restore(box_network(PERCENTILES), inputs, tmp_path / "k", keep_intensity=True)
+    restore(box_network(FIXED), inputs, tmp_path / "o")
+    places = [tmp_path / folder / path.name for folder in ("k", "o") for path in inputs]
+    lines = imagej(tmp_path, SHOW, "|".join(map(str, places))).splitlines()
+    fire = "240 79 255"  # as ImageJ's own table has it
+    assert lines == [
+        "128 0 255 10.0000 900.0000 c1 z2",
+        f"{fire} 20.0000 1200.0000 c2 z2",
+        "made by Ada", "w2s_export: ",
+        f"{fire} 100.0000 5000.0000 ",
+        "128 0 255 0.0100 0.9000 c1 z2",
+        f"{fire} 0.0200 1.2000 c2 z2",
+        "made by Ada", "w2s_export: ",
+        f"{fire} 0.1000 5.0000 ",
+    ]  # fmt: skip
