@@ -225,6 +225,8 @@ def stated_shape(rdf: Mapping[str, Any], side: str, index: int) -> tuple[int | N
         DescriptionError: a size that is no number.
     """
     tensor = at(rdf, side, index)
+    if is_05(rdf) and isinstance(at(tensor, "axes"), str):
+        return (None,) * len(axes(tensor))  # of another format
     if is_05(rdf):
         return tuple(_stated_size(axis) for axis in listed(tensor, "axes"))
     shape, letters = at(tensor, "shape"), axes(tensor)

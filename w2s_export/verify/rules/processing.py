@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from w2s_export.errors import PackageError
-from w2s_export.rdf.stated import at, axes, listed, mapped, stated_shape, tensor_ids
+from w2s_export.rdf.stated import at, axes, axis_letter, listed, mapped, stated_shape, tensor_ids
 from w2s_export.verify.clients.core_processing import postprocess, preprocess
-from w2s_export.verify.clients.jdll_axes import Failure, JdllError, read_model
+from w2s_export.verify.clients.jdll_axes import JdllError, read_model
 from w2s_export.verify.clients.jdll_processing import SETTERS, read_steps
 from w2s_export.verify.findings import Client, Code, Severity
 from w2s_export.verify.rules.registry import CORE, JDLL, OLD_DEEPIMAGEJ, ZOO, Fault, Subject, rule
@@ -56,13 +56,13 @@ def _processing_is_taken(subject: Subject) -> Iterator[Fault]:
         return
     try:
         model = read_model(subject.rdf)
+    except PackageError:  # dropped, or several inputs: there are rules for either
+        return
+    try:
         for tensor in (model.input, *model.outputs):
             read_steps(tensor)
     except JdllError as error:
-        if error.failure is Failure.throws:
-            yield "processing", str(error).removeprefix("DeepImageJ 3.1 ")
-    except PackageError:
-        pass  # several inputs: they have their own rule
+        yield "processing", str(error).removeprefix("DeepImageJ 3.1 ")
 
 
 @rule(
@@ -205,10 +205,10 @@ def _parts(subject: Subject, side: str, index: int, named: Any) -> str:
     """Axes along which a step that names some treats an image piece by piece."""
     letters = axes(at(subject.rdf, side, index))
     sizes = stated_shape(subject.rdf, side, index)
-    covered = ["c" if axis == "channel" else axis for axis in named]  # of a list, or of a string
+    covered = [axis_letter(str(axis)) for axis in named]  # of a list, or of a string
     return "".join(
         letter
-        for letter, size in zip(letters, sizes, strict=True)
+        for letter, size in zip(letters, sizes, strict=False)
         if letter != "b" and letter not in covered and size != 1
     )
 
