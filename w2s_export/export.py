@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from w2s_export.clock import StageClock
-from w2s_export.config import Normalisation, PercentileNormalisation
+from w2s_export.config import Normalisation
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import ConfigError, ImageError, UnsupportedOperationError
 from w2s_export.formats.registry import ATTACHMENTS, WEIGHTS, format_of
@@ -27,7 +27,7 @@ from w2s_export.rdf.description import Description, Sample
 from w2s_export.rdf.metadata import Metadata, check_name, default_metadata, read_metadata
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.runtime.caching import CachingRuntime
-from w2s_export.sources.load import doubts, load_network
+from w2s_export.sources.load import doubts, load_network, normalisation_of
 from w2s_export.verify.page import PAGE_NAME, write_page
 from w2s_export.verify.report import REPORT_NAME
 
@@ -55,6 +55,7 @@ class ExportRequest:
     scale: int | None = None
     sample: Path | None = None
     plane: int | None = None
+    channel: int | None = None
     repeat_channels: bool = False
     metadata: Path | None = None
     name: str | None = None
@@ -276,6 +277,7 @@ def _sample(request: ExportRequest, channels: int, recorded: Recorded | None) ->
         request.sample or asset(f"models/{DEFAULT_MODEL}/sample_input.tif"),
         channels,
         plane=request.plane,
+        channel=request.channel,
         repeat_channels=request.repeat_channels,
     )
     if request.sample is None:
@@ -310,12 +312,4 @@ def _normalisation(request: ExportRequest, network: Network) -> Normalisation:
     recorded = network.normalisation
     if recorded is not None and chosen != recorded:
         logger.warning("the weights record %s; --normalisation overrides it", recorded)
-    if chosen is None:
-        chosen = PercentileNormalisation()
-        logger.warning(
-            "the weights do not record how their images were normalised; percentiles %g and %g "
-            "are used: say --normalisation percentile:LOW:HIGH or range:LOW:HIGH if that is wrong",
-            chosen.low,
-            chosen.high,
-        )
-    return chosen
+    return normalisation_of(request.weights, chosen)

@@ -144,3 +144,80 @@ def test_a_file_that_the_system_will_not_let_grow(
     assert "File too large" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.glob("o/*")) == list(tmp_path.glob("o/.*")) == []
+
+
+def run_it(*arguments: str, folder: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    command = [sys.executable, "-m", "w2s_export", "restore", *arguments]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def test_guesses_are_said_as_export_says_them(
+    picture: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from w2s_export.sources.checkpoint import Checkpoint
+    from w2s_export.sources.load import load_checkpoint
+    from w2s_export.sources.npz_checkpoint import save_checkpoint
+
+    known = load_checkpoint(checkpoint(tmp_path / "w.npz"))
+    bare = Checkpoint(known.config, known.weights, None, known.provenance)
+    path = save_checkpoint(bare, tmp_path / "bare.npz")
+    arguments = ["restore", picture, "--output", str(tmp_path / "o"), "--weights", str(path)]
+    assert run(arguments) == 0
+    assert "bare.npz: does not record how its images were normalised" in caplog.text
+    caplog.clear()
+    assert run([*arguments, "--normalisation", "range:0:900", "--overwrite"]) == 0
+    assert "normalised" not in caplog.text
+
+
+def test_a_second_run_measures_no_halo(picture: str, tmp_path: Path) -> None:
+    weights = checkpoint(tmp_path / "w.npz")
+    for output in ("a", "b"):
+        done = run_it("i.tif", "--output", output, "--weights", str(weights), folder=tmp_path,
+                      cache=tmp_path / "cache")  # fmt: skip
+        assert done.returncode == 0
+        assert done.stderr == ""  # no word of TensorFlow
+    (kept,) = (tmp_path / "cache" / "w2s-export" / "halos").iterdir()
+    assert {*json.loads(kept.read_text())} == {"halo", "minimum"}
+    kept.write_text('{"halo": -3, "minimum": "x"}')
+    again = run_it("i.tif", "--output", "c", "--weights", str(weights), folder=tmp_path,
+                   cache=tmp_path / "cache")  # fmt: skip
+    assert again.returncode == 0
+    read = [tifffile.imread(tmp_path / name / "i.tif") for name in "abc"]
+    for other in read[1:]:
+        np.testing.assert_array_equal(other, read[0])
+
+
+def test_a_small_number_is_no_amount_of_memory(
+    picture: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["restore", picture, "--output", str(tmp_path / "o"), "--memory", "2"]) == 2
+    assert "write 2GB" in capfd.readouterr().err
+
+
+def test_an_interruption_says_what_is_kept(
+    picture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from w2s_export.restore import batch
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "restore_files", interrupted)
+    assert run(["restore", picture, "--output", str(tmp_path / "o")]) == 130
+    assert "What is finished is kept" in capfd.readouterr().err
+
+
+def test_a_damaged_file_is_named_once(
+    packages: Packages, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image(tmp_path / "i.tif", noise(90, 110))
+    xml = '<OME><Image ID="Image:0"><Pixels SizeX="no"/></Image></OME>'
+    tifffile.imwrite(tmp_path / "bad.ome.tif", noise(9, 9), description=xml, metadata=None)
+    arguments = ["restore", str(tmp_path), "--output", str(tmp_path / "o")]
+    assert run([*arguments, "--package", str(packages.bioimageio)]) == 1
+    (line,) = capfd.readouterr().err.strip().splitlines()
+    assert line.startswith("failed: ")
+    assert "bad.ome.tif" in line

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from w2s_export.errors import PackageError
+from w2s_export.io import kept
 from w2s_export.runtime import remembered
 from w2s_export.runtime.choose import Candidate
 from w2s_export.runtime.remembered import Key
@@ -51,7 +52,7 @@ class Fake:
 
 @pytest.fixture
 def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    monkeypatch.setattr(remembered, "folder", lambda: tmp_path / "engines")
+    monkeypatch.setattr(kept, "folder", lambda kind: tmp_path / kind)
     return Clock()
 
 
@@ -158,7 +159,7 @@ def test_the_choice_is_remembered_for_its_network_tile_and_threads(clock: Clock)
 
 
 def test_what_cannot_be_read_is_not_remembered(clock: Clock) -> None:
-    place = remembered.folder()
+    place = kept.folder("engines")
     assert remembered.recall("k") is None
     place.mkdir()
     for content in [
@@ -177,7 +178,7 @@ def test_a_cache_that_cannot_be_written_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(remembered, "folder", lambda: tmp_path / "file" / "engines")
+    monkeypatch.setattr(kept, "folder", lambda _: tmp_path / "file" / "engines")
     remembered.remember("k", "cpu")
     assert remembered.recall("k") is None
 
@@ -185,9 +186,9 @@ def test_a_cache_that_cannot_be_written_stops_nothing(
 def test_the_cache_keeps_the_newest(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
-    monkeypatch.setattr(remembered, "MOST", 3)
+    monkeypatch.setattr(kept, "MOST", 3)
     for age, key in enumerate("abcd"):
         remembered.remember(key, "cpu")
-        if (file := remembered.folder() / f"{key}.json").exists():
+        if (file := kept.folder("engines") / f"{key}.json").exists():
             os.utime(file, (1000 - age, 1000 - age) if key != "d" else None)
     assert [key for key in "abcd" if remembered.recall(key)] == ["a", "b", "d"]

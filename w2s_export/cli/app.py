@@ -19,6 +19,7 @@ from w2s_export.cli.export import export_command
 from w2s_export.errors import W2SExportError
 
 app = App(
+    suppress_keyboard_interrupt=False,  # what was kept is said below
     help_format="plaintext",  # Markdown would double the time to show help
     name="w2s-export",
     version=__version__,
@@ -39,6 +40,13 @@ for name, says in (
     app.command(f"w2s_export.cli.{name}:{name}_command", name=name, help=says)
 
 
+_AFTERWARDS = {
+    "train": "; it goes on with --resume.",
+    "restore": ". What is finished is kept; the same command goes on with the rest.",
+}
+"""What an interruption leaves, and how to go on."""
+
+
 def main() -> None:
     """Entry point: run the command line and exit."""
     sys.exit(run(sys.argv[1:]))
@@ -53,8 +61,8 @@ def run(arguments: list[str]) -> int:
     handler.setFormatter(LogFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # Nor do its deprecations (the version-1 SavedModel is on purpose) or the TIFF reader's notes.
-    for name in ("tensorflow", "tifffile"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds, we name
     try:
         code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
     except CycloptsError:
@@ -67,8 +75,7 @@ def run(arguments: list[str]) -> int:
             raise
         return _failed(f"{error.filename or 'a file'}: cannot be written: {error.strerror}")
     except KeyboardInterrupt:
-        hint = "; it goes on with --resume" if arguments[:1] == ["train"] else ""
-        errors.print(f"Interrupted{hint}.")
+        errors.print(f"Interrupted{_AFTERWARDS.get(arguments[0] if arguments else '', '.')}")
         return 130
     return code if isinstance(code, int) else 0
 

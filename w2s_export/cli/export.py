@@ -27,6 +27,7 @@ def export_command(
     normalisation: str | None = None,
     scale: int | None = None,
     plane: int | None = None,
+    channel: int | None = None,
     repeat_channels: Annotated[bool, Flag] = False,
     cpu_fast: Annotated[bool, Flag] = False,
     overwrite: Annotated[bool, Flag] = False,
@@ -54,7 +55,9 @@ def export_command(
     scale
         1, 2 or 4, where the weights do not record by how much the network enlarges.
     plane
-        Plane of the sample, if it is a stack.
+        Plane of the sample, if it is a stack; counted from 0.
+    channel
+        Channel or colour of the sample, if it has several; counted from 0.
     repeat_channels
         Give a grey sample to every channel of a colour network.
     cpu_fast
@@ -74,6 +77,7 @@ def export_command(
                 scale=scale,
                 sample=sample,
                 plane=plane,
+                channel=channel,
                 repeat_channels=repeat_channels,
                 metadata=metadata,
                 name=name,

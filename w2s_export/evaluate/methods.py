@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,7 +16,9 @@ from w2s_export.errors import ConfigError
 from w2s_export.metrics.scores import bicubic
 from w2s_export.restore.halo import measure_halo
 from w2s_export.restore.tiling import restore_tiled
-from w2s_export.sources.load import load_network
+from w2s_export.sources.load import doubts, load_network, normalisation_of
+
+logger = logging.getLogger(__name__)
 
 BICUBIC = "bicubic"
 
@@ -57,19 +60,15 @@ class Network:
 
     Raises:
         CheckpointError: see `load_network`.
-        ConfigError: neither the checkpoint nor the caller knows the normalisation.
     """
 
     def __init__(
         self, path: Path, name: str, normalisation: Normalisation | None, tile: int
     ) -> None:
         network = load_network(path)
-        how = network.normalisation or normalisation
-        if how is None:
-            raise ConfigError(
-                f"{path}: does not record how its images were normalised; give --normalisation, "
-                "e.g. percentile:1:99.8"
-            )
+        if doubt := doubts(network.checkpoint):
+            logger.warning("%s: %s", path, doubt)
+        how = normalisation_of(path, network.normalisation or normalisation)
         self.name, self.network, self._how, self._tile = name, network, how, tile
         self._runtime = network.reference()
         self._halo: int | None = None

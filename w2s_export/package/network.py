@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from w2s_export.config import Normalisation, PercentileNormalisation
+from w2s_export.config import Normalisation
 from w2s_export.errors import ConversionError, PackageError
 from w2s_export.formats import cpu_fast as fast_format
 from w2s_export.formats import onnx as onnx_format
+from w2s_export.io import kept
 from w2s_export.io.files import sha256_of
 from w2s_export.network import Network
 from w2s_export.package.opening import OpenedPackage, open_package
@@ -18,7 +21,15 @@ from w2s_export.package.sample import read_sample
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.restore.network import Model, ReadyNetwork, model_of
 from w2s_export.restore.record import identity
-from w2s_export.sources.load import load_network
+from w2s_export.sources.load import doubts, load_network, normalisation_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from w2s_export.runtime.protocol import Runtime
+
+logger = logging.getLogger(__name__)
 
 _LARGEST_ONNX = 2 << 30
 _CROP = (61, 93)
@@ -100,7 +111,6 @@ class BareWeights:
 
         from w2s_export.data.normalise import normalise
         from w2s_export.metrics.parity import compare
-        from w2s_export.restore.halo import measure_halo
 
         network = self.network
         onnx = onnx_format.write(network, folder / onnx_format.FILE).path
@@ -108,8 +118,8 @@ class BareWeights:
         sample = read_sample(file, network.channels_in, repeat_channels=True).cut(network)
         image = normalise(sample.pixels, self.model.normalisation)
         direct = onnx_format.load(onnx)
-        halo = measure_halo(direct, image, network)
-        ready = ReadyNetwork(self.model, onnx, halo.halo, halo.minimum)
+        halo, minimum = _measured(direct, image, network, sha256_of(onnx))
+        ready = ReadyNetwork(self.model, onnx, halo, minimum)
         if not self.cpu_fast:
             return _with_made(ready, network, folder / fast_format.FILE)
         fast = fast_format.write(network, folder / fast_format.FILE).path
@@ -122,6 +132,22 @@ class BareWeights:
                 f"direct one, more than {CPU_FAST_TOLERANCE:.0e}; restore without --cpu-fast"
             )
         return ready.by_cpu_fast(fast)
+
+
+def _measured(
+    direct: Runtime, image: NDArray[np.float32], network: Network, sha256: str
+) -> tuple[int, int]:
+    """Halo and smallest size, measured once for an ONNX file and sample: it takes seconds."""
+    from w2s_export.restore.halo import measure_halo
+
+    key = hashlib.sha256(f"1 {sha256} {image.shape}".encode() + image.tobytes()).hexdigest()
+    found = kept.recall("halos", key)
+    halo, minimum = found.get("halo"), found.get("minimum")
+    if isinstance(halo, int) and isinstance(minimum, int) and minimum > 2 * halo >= 0:
+        return halo, minimum
+    measured = measure_halo(direct, image, network)
+    kept.keep("halos", key, {"halo": measured.halo, "minimum": measured.minimum})
+    return measured.halo, measured.minimum
 
 
 def read_package(path: Path, *, cpu_fast: bool = False) -> PackagedNetwork:
@@ -161,9 +187,11 @@ def read_weights(
     """
     network = load_network(path, scale=scale)
     how = normalisation or network.normalisation
+    if doubt := doubts(network.checkpoint):
+        logger.warning("%s: %s", path, doubt)
     if network.source_format == "package":
         return _packaged(open_package(path), network, how, cpu_fast)
-    model = _model(path, network, how or PercentileNormalisation())
+    model = _model(path, network, normalisation_of(path, how))
     return BareWeights(path, model, network, cpu_fast)
 
 

@@ -64,6 +64,7 @@ def read_sample(
     channels: int,
     *,
     plane: int | None = None,
+    channel: int | None = None,
     repeat_channels: bool = False,
 ) -> RawSample:
     """Read one plane and check that it fits the network.
@@ -72,6 +73,7 @@ def read_sample(
         path: TIFF or PNG.
         channels: of the network's input.
         plane: which plane of a stack, counted from 0.
+        channel: which channel, or colour, alone, counted from 0.
         repeat_channels: give a grey image to each channel of a colour network.
 
     Raises:
@@ -80,11 +82,16 @@ def read_sample(
     """
     image = read_image(path)
     planes, found, height, width = image.pixels.shape
+    if channel is not None:
+        if not 0 <= channel < found:
+            raise ImageError(f"{path}: has channels 0…{found - 1}, got --channel {channel}")
+        image = replace(image, pixels=image.pixels[:, channel : channel + 1])
+        found = 1
     if found == 1 and repeat_channels:
         found = channels
     if found != channels:
         advice = (
-            "convert it to grey or split its channels (Fiji: Image ▸ Type ▸ 8-bit)"
+            f"choose one with --channel 0…{found - 1}"
             if channels == 1
             else "give a --sample with as many, or use --repeat-channels with a grey one"
         )

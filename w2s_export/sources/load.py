@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from w2s_export.config import Normalisation, PercentileNormalisation
 from w2s_export.sources import (
     keras_archive,
     keras_h5,
@@ -87,6 +88,21 @@ def doubts(checkpoint: Checkpoint | None) -> str:
     if checkpoint is None:
         return ""
     return "; ".join(filter(None, (checkpoint.chosen, _scale_doubt(checkpoint))))
+
+
+def normalisation_of(path: Path | None, how: Normalisation | None) -> Normalisation:
+    """The normalisation that is known, else the usual percentiles, with a warning that names it."""
+    if how is not None:
+        return how
+    usual = PercentileNormalisation()
+    _log.warning(
+        "%s: does not record how its images were normalised: taken as percentiles %g and %g; say "
+        "--normalisation percentile:LOW:HIGH or range:LOW:HIGH if that is wrong",
+        path or "the weights",
+        usual.low,
+        usual.high,
+    )
+    return usual
 
 
 def _scale_doubt(checkpoint: Checkpoint) -> str:
