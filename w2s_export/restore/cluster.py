@@ -64,6 +64,7 @@ def mapped_over(workers: int | None, scheduler: str | None) -> Iterator[Mapper]:
             "you trust, or dask's tls:// addresses",
             scheduler,
         )
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # a line per handshake
     try:
         client = distributed.Client(scheduler, timeout=_CONNECT_SECONDS)
     except (OSError, ValueError) as error:
