@@ -78,7 +78,8 @@ def _about(description: Description) -> str:
     return (
         f"The network is {markdown(network.architecture)}{family}: "
         f"{_count(network.channels_in, 'channel')} in, {network.channels_out} out, "
-        f"{network.scale}× enlargement. The package holds it {held}.{_CPU_FAST * bool(description.attached)}"
+        f"{network.scale}× enlargement. The package holds it {held}."
+        f"{_CPU_FAST * bool(description.attached)}"
     )
 
 
