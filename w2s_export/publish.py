@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from w2s_export.errors import OutputError
-from w2s_export.io.temporary import naming_full_disk
+from w2s_export.io.temporary import check_not_full, naming_full_disk
 
 _PREFIX = ".w2s-export-"
 _LOCK = ".w2s-export.lock"
@@ -63,8 +63,9 @@ def publish(folder: Path, output: Path, files: Sequence[str]) -> None:
 
     Raises:
         OutputError: a file of an earlier export cannot be replaced (on Windows: it is open). All
-            of them are then where they were.
+            of them are then where they were. Or the disk is full.
     """
+    check_not_full(folder)
     (folder / _READY).write_text("\n".join(files), "utf-8")
     try:
         _move(folder, output, files)

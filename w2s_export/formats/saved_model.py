@@ -8,7 +8,6 @@ the attribute `debug_name`.
 
 from __future__ import annotations
 
-import tempfile
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from w2s_export.errors import ConversionError
 from w2s_export.formats.artifact import Artifact, write_artifact
 from w2s_export.formats.tf_graph import write_graph
 from w2s_export.graph.model import INPUT_ID, OUTPUT_ID
+from w2s_export.io.temporary import temporary_folder
 from w2s_export.runtime.saved_model import GRAPH_FILE, OPERATIONS, SIGNATURE
 
 if TYPE_CHECKING:
@@ -73,8 +73,8 @@ def _serialised(graph: tf.Graph) -> bytes:
     import tensorflow as tf
 
     v1 = tf.compat.v1
-    with tempfile.TemporaryDirectory() as folder, v1.Session(graph=graph) as session:
-        builder = v1.saved_model.Builder(str(Path(folder) / "model"))
+    with temporary_folder() as folder, v1.Session(graph=graph) as session:
+        builder = v1.saved_model.Builder(str(folder / "model"))
         signature = v1.saved_model.predict_signature_def(
             {INPUT_ID: graph.get_tensor_by_name(f"{INPUT_ID}:0")},
             {OUTPUT_ID: graph.get_tensor_by_name(f"{OUTPUT_ID}:0")},

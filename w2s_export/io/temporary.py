@@ -36,12 +36,13 @@ def temporary_folder() -> Iterator[Path]:
         home = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
     except OSError as error:
         raise OutputError(f"no temporary folder can be made: {error.strerror}") from None
-    lock = FileLock(home / _LOCK)
+    lock = FileLock(home / _LOCK, thread_local=False)
     try:
         with lock, naming_full_disk(home):
             folder = home / "files"
             folder.mkdir()
             yield folder
+            check_not_full(home)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -68,8 +69,10 @@ def check_not_full(folder: Path) -> None:
     Raises:
         OutputError: names the folder.
     """
+    import psutil
+
     with suppress(OSError):
-        if shutil.disk_usage(folder).free < _FULL:
+        if psutil.disk_usage(str(folder)).free < _FULL:
             raise OutputError(_full(folder))
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from w2s_export.config import parse_config
 from w2s_export.errors import ConfigError, PackageError
+from w2s_export.io.temporary import temporary_folder
 from w2s_export.package.opening import open_package
 from w2s_export.package.sample import RawSample, read_sample
 from w2s_export.rdf.description import SAMPLE_INPUT
@@ -40,7 +40,7 @@ def read_recorded(path: Path, channels: int) -> Recorded:
         kept = parse_config(Record, values, f"{path}: config.w2s_export.export of its rdf")
     except ConfigError as error:
         raise PackageError(f"{error}; give --metadata and --sample") from None
-    with TemporaryDirectory(prefix="w2s-export-") as folder:
-        package.extract(Path(folder), SAMPLE_INPUT)
-        sample = read_sample(Path(folder) / SAMPLE_INPUT, channels)
+    with temporary_folder() as folder:
+        package.extract(folder, SAMPLE_INPUT)
+        sample = read_sample(folder / SAMPLE_INPUT, channels)
     return Recorded(kept.metadata, replace(sample, name=kept.sample_name))

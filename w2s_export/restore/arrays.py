@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import ImageError
+from w2s_export.io.temporary import temporary_folder
 from w2s_export.restore.network import Model, ReadyNetwork
 from w2s_export.restore.tiling import restore_tiled
 from w2s_export.runtime.choose import open_engine
@@ -59,8 +59,8 @@ def restore_array(
             f"has {batch.shape[1]} channels, the network takes {model.channels_in}; say which axis "
             "holds them with axes='…C…', or give images one by one"
         )
-    with TemporaryDirectory(prefix="w2s-export-") as folder:
-        ready = open_network(Path(folder))
+    with temporary_folder() as folder:
+        ready = open_network(folder)
         runtime = open_engine("cpu", ready.onnx)
         restored = np.stack(
             [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from w2s_export.errors import (
     OutputError,
     W2SExportError,
 )
+from w2s_export.io.temporary import temporary_folder
 from w2s_export.restore.engines import open_engines
 from w2s_export.restore.image import Options, Plan, Restored, plans, record_of, restore_to_tiff
 from w2s_export.restore.inputs import Input
@@ -145,9 +145,9 @@ def restore_files(
             "--workers and --scheduler restore tiles of OME-Zarr outputs; add --format ome-zarr"
         )
     if todo:
-        with tempfile.TemporaryDirectory(prefix="w2s-export-") as folder:
+        with temporary_folder() as folder:
             try:
-                network = open_network(Path(folder))
+                network = open_network(folder)
             except OSError as error:
                 reason = f"cannot be written: {error.strerror}; set TMPDIR to a folder with space"
                 raise OutputError(f"{folder}: {reason}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import PackageError
+from w2s_export.io.temporary import temporary_folder
 from w2s_export.runtime.protocol import one_line, refused
 
 SIGNATURE = "serving_default"
@@ -96,9 +96,9 @@ def saved_model_folder(path: Path) -> Iterator[Path]:
     if path.is_dir():
         yield path
         return
-    with tempfile.TemporaryDirectory() as temporary:
-        _unzip(path, Path(temporary))
-        yield Path(temporary)
+    with temporary_folder() as temporary:
+        _unzip(path, temporary)
+        yield temporary
 
 
 def _unzip(path: Path, folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 import weakref
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from w2s_export import errors
 from w2s_export.errors import CheckpointError, W2SExportError, WorkerError
+from w2s_export.io.temporary import temporary_folder
 from w2s_export.io.worker import Limits, worker
 
 if TYPE_CHECKING:
@@ -59,12 +59,8 @@ class Witness:
         self.name = kind
         self._count = 0
         with ExitStack() as stack:
-            temporary = stack.enter_context(
-                tempfile.TemporaryDirectory(
-                    prefix="w2s-export-foreign-", ignore_cleanup_errors=True
-                )
-            )
-            self._folder = Path(temporary)
+            temporary = stack.enter_context(temporary_folder())
+            self._folder = temporary
             beside = path.parent if kind == "onnx_network" else path
             arguments = [str(self._folder), kind, str(path.absolute()), json.dumps(options)]
             program = f"{__package__}.foreign_program"

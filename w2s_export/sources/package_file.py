@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
@@ -24,6 +23,7 @@ from w2s_export.config import (
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError
 from w2s_export.graph.facts import read_facts
 from w2s_export.graph.guard import parse
+from w2s_export.io.temporary import temporary_folder
 from w2s_export.network import Network
 from w2s_export.sources import onnx_file
 from w2s_export.sources.architecture import NOTHING_KNOWN
@@ -143,8 +143,8 @@ def _rdf(archive: zipfile.ZipFile) -> Mapping[str, Any]:
     name = next(name for name in names if name in archive.namelist())
     if archive.getinfo(name).file_size > _RDF_LIMIT:
         raise CheckpointError(f"claims a {name} larger than {_RDF_LIMIT} bytes")
-    with TemporaryDirectory(prefix="w2s-export-") as folder:
-        copy = Path(folder) / name
+    with temporary_folder() as folder:
+        copy = folder / name
         copy.write_bytes(archive.read(name))
         try:
             rdf = read_yaml(copy, _RDF_LIMIT)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from w2s_export.clock import StageClock
 from w2s_export.errors import PackageError
 from w2s_export.io.files import sha256_of
+from w2s_export.io.temporary import temporary_folder
 from w2s_export.package.opening import OpenedPackage, OpeningError, OpeningFault, open_package
 from w2s_export.rdf.stated import mapped
 from w2s_export.verify.contents import Contents, check_files, unpack
@@ -149,7 +150,7 @@ def _run(
     """Run every package's weights; what core says of them, and hashes of files by package."""
     tests: list[CoreTest] = []
     with (
-        tempfile.TemporaryDirectory(prefix="w2s-export-verify-") as folder,
+        temporary_folder() as folder,
         ExitStack() as stack,
     ):
         under_way = None
@@ -162,7 +163,7 @@ def _run(
         contents = [
             whole
             for number, package in enumerate(opened)
-            if (whole := _unpack(package, Path(folder) / str(number), gathered)) is not None
+            if (whole := _unpack(package, folder / str(number), gathered)) is not None
         ]
         if source is not None:
             from w2s_export.verify.exported import check_export
@@ -172,7 +173,7 @@ def _run(
         else:
             clock("running the weights")
             for number, whole in enumerate(contents):
-                tests += _run_foreign(whole, Path(folder) / f"run{number}", gathered)
+                tests += _run_foreign(whole, folder / f"run{number}", gathered)
         if under_way is not None:
             clock("bioimageio.core")
             stated = {(p.path.name, key) for p in opened for key in mapped(p.rdf, "weights")}

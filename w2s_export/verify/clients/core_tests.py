@@ -6,7 +6,6 @@ for good, and takes seconds to import: meanwhile this process compares outputs.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from w2s_export.errors import WorkerError, WorkerStoppedError
 from w2s_export.formats.artifact import Artifact
+from w2s_export.io.temporary import temporary_folder
 from w2s_export.rdf.stated import ONNX, SAVED_MODEL
 from w2s_export.verify.worker.jobs import Jobs, job_program
 
@@ -149,9 +149,9 @@ def core_program(
             which large networks win back.
     """
     groups = [[name] for name in formats] if apart else [list(formats)]
-    with tempfile.TemporaryDirectory(prefix="w2s-export-core-") as folder, ExitStack() as stack:
+    with temporary_folder() as folder, ExitStack() as stack:
         programs = []
         for number, group in enumerate(groups):
-            jobs = stack.enter_context(job_program(Path(folder) / str(number), reads))
+            jobs = stack.enter_context(job_program(folder / str(number), reads))
             programs.append((jobs, group))
         yield CoreProgram(programs)
