@@ -111,6 +111,8 @@ def restore_command(
     json
         Print what became of every image as JSON.
     """
+    from w2s_export.data.normalise import parse_normalisation
+    from w2s_export.package.network import open_network
     from w2s_export.restore.batch import Distribution, Status, restore_files
     from w2s_export.restore.image import Options
     from w2s_export.restore.inputs import find
@@ -135,7 +137,8 @@ def restore_command(
         overwrite=overwrite,
     )
     found = find(inputs, output)
-    network = _network(package, weights, scale, normalisation, cpu_fast=cpu_fast)
+    how = parse_normalisation(normalisation) if normalisation else None
+    network = open_network(package, weights, scale=scale, normalisation=how, cpu_fast=cpu_fast)
     with restoring(quiet=json) as (progress, finished):
         outcomes = restore_files(
             found.images,
@@ -184,31 +187,6 @@ def _budget(memory: str | None, workers: int | None) -> int:
     from w2s_export.restore.memory import free_bytes, parse_bytes
 
     return (parse_bytes(memory) if memory else free_bytes() // 2) // (workers or 1)
-
-
-def _network(
-    package: Path | None,
-    weights: Path | None,
-    scale: int | None,
-    normalisation: str | None,
-    *,
-    cpu_fast: bool,
-) -> Any:
-    from w2s_export.data.normalise import parse_normalisation
-    from w2s_export.package.network import read_package, read_weights
-    from w2s_export.resources import DEFAULT_MODEL, asset
-
-    if package is not None:
-        if weights is not None or scale is not None or normalisation is not None:
-            raise ConfigError(
-                "--package has weights, scale and normalisation of its own; leave out --weights, "
-                "--scale and --normalisation"
-            )
-        return read_package(package, cpu_fast=cpu_fast)
-    how = parse_normalisation(normalisation) if normalisation else None
-    default = asset(f"models/{DEFAULT_MODEL}/weights.npz")
-    chosen = weights or default
-    return read_weights(chosen, scale=scale, normalisation=how, cpu_fast=cpu_fast)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.config import Normalisation
-from w2s_export.errors import ConversionError, PackageError
+from w2s_export.errors import ConfigError, ConversionError, PackageError
 from w2s_export.formats import cpu_fast as fast_format
 from w2s_export.formats import onnx as onnx_format
 from w2s_export.io import kept
@@ -193,6 +193,31 @@ def read_weights(
         return _packaged(open_package(path), network, how, cpu_fast)
     model = _model(path, network, normalisation_of(path, how))
     return BareWeights(path, model, network, cpu_fast)
+
+
+def open_network(
+    package: Path | None,
+    weights: Path | None,
+    *,
+    scale: int | None = None,
+    normalisation: Normalisation | None = None,
+    cpu_fast: bool = False,
+) -> BareWeights | PackagedNetwork:
+    """What a user names: a package, weights, or by default the embedded model.
+
+    Raises:
+        ConfigError: a package, and with it what a package has of its own.
+        W2SExportError: see `read_package` and `read_weights`.
+    """
+    if package is None:
+        chosen = weights or asset(f"models/{DEFAULT_MODEL}/weights.npz")
+        return read_weights(chosen, scale=scale, normalisation=normalisation, cpu_fast=cpu_fast)
+    if weights is not None or scale is not None or normalisation is not None:
+        raise ConfigError(
+            "--package has weights, scale and normalisation of its own; leave out --weights, "
+            "--scale and --normalisation"
+        )
+    return read_package(package, cpu_fast=cpu_fast)
 
 
 def _packaged(
