@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from w2s_export.graph import sampling
 from w2s_export.graph import tracing as rules
+from w2s_export.graph.folding import MOST_ELEMENTS, attributes_of, constant_of, folded
 from w2s_export.graph.reach import Reach
 from w2s_export.graph.tensors import Tensor, constant, plain, seen_of
 from w2s_export.graph.tracing import GraphError, Node, Rule
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
 
 HEIGHT, WIDTH = 13440 * 1009, 13440 * 1013
 """Size of the image that is followed: multiples of 128, 3, 5 and 7, and of a prime each."""
-_FOLDED = 4096
-"""Constants of at most so many elements are computed: sizes, axes and factors."""
-_SMALL = 64
-"""Constants are not filled in along axes that are longer."""
-_OF_SIZES = """
-    Abs Add And Cast Ceil Concat ConstantOfShape Div Equal Expand Flatten Floor Gather Greater
-    GreaterOrEqual Identity Less LessOrEqual Max Min Mod Mul Neg Not Or Pow Range ReduceMax
-    ReduceMin ReduceProd ReduceSum Reshape Round ScatterND Slice Sqrt Squeeze Sub Transpose
-    Unsqueeze Where
-"""
 _OF_ELEMENTS = """
     Abs Add And BitShift Cast Ceil Cos Div Equal Elu Erf Exp Floor Gelu Greater GreaterOrEqual
     HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod
@@ -41,8 +32,6 @@ _OF_AXES = """
     ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd
     ReduceSum ReduceSumSquare ArgMax ArgMin
 """
-_COMPUTED = frozenset(_OF_SIZES.split())
-"""Operations that are computed where all they read is known: what graphs do with sizes."""
 ELEMENTWISE = frozenset(_OF_ELEMENTS.split())
 """Operations on elements that lie at one place."""
 RULES: Mapping[str, Rule] = {
@@ -146,20 +135,22 @@ class _Walker:
         if name not in self.values and name in self.stored:
             from onnx import numpy_helper
 
-            if prod(self.stored[name].dims) <= _FOLDED:
+            if prod(self.stored[name].dims) <= MOST_ELEMENTS:
                 self.values[name] = numpy_helper.to_array(self.stored[name])
         return self.values.get(name)
 
     def run(self, nodes: Iterable[onnx.NodeProto]) -> None:
         """Follow these operations."""
         for proto in nodes:
-            attributes = {item.name: _attribute(item) for item in proto.attribute}
+            attributes = attributes_of(proto)
             if proto.op_type in ("Constant", "Shape", "Size", "If"):
                 self._special(proto, attributes)
                 continue
             inputs = tuple(self._tensor(name, proto) if name else None for name in proto.input)
             seen = seen_of([tensor for tensor in inputs if tensor is not None])
-            known = None if seen else self._computed(proto)
+            known = (
+                None if seen else folded(proto, [self.value(n) if n else None for n in proto.input])
+            )
             if known is not None:
                 for name, value in zip(proto.output, known, strict=True):
                     self._keep(name, value)
@@ -199,11 +190,7 @@ class _Walker:
     def _special(self, proto: onnx.NodeProto, attributes: Mapping[str, Any]) -> None:
         """Operations that the tensors' elements do not go into."""
         if proto.op_type == "Constant":
-            ((kind, value),) = attributes.items()
-            wanted = np.asarray(value, {"value_int": np.int64, "value_ints": np.int64}.get(kind))
-            if kind in ("value_float", "value_floats"):
-                wanted = wanted.astype(np.float32)
-            self._keep(proto.output[0], wanted)
+            self._keep(proto.output[0], constant_of(attributes))
             return
         tensor = self._tensor(proto.input[0], proto)
         if proto.op_type == "Shape":
@@ -225,23 +212,6 @@ class _Walker:
                 self.tensors[outer] = self.tensors[inner.name]
                 if (value := self.value(inner.name)) is not None:
                     self.values[outer] = value
-
-    def _computed(self, proto: onnx.NodeProto) -> list[NDArray[Any]] | None:
-        """What an operation gives whose inputs are all small constants."""
-        if proto.op_type not in _COMPUTED or not proto.input:
-            return None
-        feeds = {name: self.value(name) for name in proto.input if name}
-        if any(value is None for value in feeds.values()):
-            return None
-        grows = proto.op_type in ("ConstantOfShape", "Expand", "Range")
-        if grows and any(
-            value is not None and np.max(value, initial=0) > _SMALL for value in feeds.values()
-        ):
-            return None
-        from onnx.reference import ReferenceEvaluator
-
-        results: list[NDArray[Any]] = ReferenceEvaluator(proto).run(None, feeds)
-        return results
 
     def _inferred(self, proto: onnx.NodeProto, node: Node) -> list[Tensor]:
         """Shapes as ONNX infers them, for an operation without a rule; it may see everything."""
@@ -278,12 +248,3 @@ class _Walker:
 def _depends(tensor: Tensor | None) -> bool:
     """Whether a tensor depends on the image's pixels."""
     return tensor is not None and tensor.reach != (None, None)
-
-
-def _attribute(item: onnx.AttributeProto) -> Any:
-    from onnx import helper, numpy_helper
-
-    value = helper.get_attribute_value(item)
-    if isinstance(value, bytes):
-        return value.decode()
-    return numpy_helper.to_array(value) if item.type == item.TENSOR else value

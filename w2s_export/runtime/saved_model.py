@@ -19,26 +19,19 @@ from w2s_export.runtime.protocol import one_line, refused
 SIGNATURE = "serving_default"
 GRAPH_FILE = "saved_model.pb"
 
-OPERATIONS = frozenset(
-    {
-        "AddV2",
-        "BiasAdd",
-        "ConcatV2",
-        "Const",
-        "Conv2D",
-        "Identity",
-        "LeakyRelu",
-        "Mul",
-        "Placeholder",
-        "ResizeNearestNeighbor",
-        "Shape",
-        "SpaceToDepth",
-        "StridedSlice",
-        "Transpose",
-    }
-)
+_WRITTEN = """
+    Abs AddV2 AvgPool BatchMatMulV2 BiasAdd BroadcastTo Cast Ceil ConcatV2 Const Conv2D
+    Conv2DBackpropInput Cos Cumsum DepthToSpace DepthwiseConv2dNative Elu Equal Erf Exp ExpandDims
+    Fill Floor FloorDiv FloorMod GatherNd GatherV2 Greater GreaterEqual Identity LeakyRelu Less
+    LessEqual Log LogSoftmax LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool Maximum Mean Min
+    Minimum MirrorPad Mul Neg OnesLike Pack Pad PadV2 Placeholder Pow Prod Range RealDiv Relu
+    Reshape ResizeBilinear ResizeNearestNeighbor Round SelectV2 Shape Sigmoid Sign Sin Softmax
+    Softplus Softsign SpaceToDepth Split SplitV Sqrt Square Squeeze StridedSlice Sub Sum Tanh
+    TensorScatterUpdate Tile Transpose TruncateDiv TruncateMod
+"""
+OPERATIONS = frozenset(_WRITTEN.split())
 """What this tool writes, and all that it runs. Every one is in TensorFlow 1.15, with the attributes
-that `strip_default_attrs` leaves."""
+that `strip_default_attrs` leaves; none reads or writes a file."""
 
 MOST_MEMBERS = 1000
 MOST_BYTES = 4 << 30

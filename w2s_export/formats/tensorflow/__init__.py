@@ -1,0 +1,1 @@
+"""ONNX operations written as TensorFlow operations that TensorFlow 1.15 has."""
