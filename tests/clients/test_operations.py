@@ -19,7 +19,7 @@ from w2s_export.formats.saved_model import saved_model
 
 pytestmark = needs_environments
 
-# Measured: 4e-6 of the range.
+# Measured: 9e-7 of the range.
 TOLERANCE = 1e-5
 
 
