@@ -11,9 +11,9 @@ from w2s_export.config import (
     GeneratorConfig,
     PercentileNormalisation,
     parse_config,
-    read_yaml,
 )
 from w2s_export.errors import ConfigError
+from w2s_export.io.yaml_files import read_yaml
 from w2s_export.training.config import read_training_config
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,8 +12,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Model = TypeVar("Model", bound=BaseModel)
-
-_DEEPEST_YAML = 50  # the reader's time grows with the square of the depth
 
 
 class Frozen(BaseModel):
@@ -189,98 +186,3 @@ def _fault(kind: type[BaseModel], fault: Any) -> str:
         return f"unknown key '{place}'{known}"
     message = fault["msg"].removeprefix("Value error, ")
     return f"'{place}': {message}, got {fault.get('input')!r:.80}"
-
-
-class YamlAliasError(ConfigError):
-    """YAML with aliases: a few lines of nested ones expand to gigabytes."""
-
-
-class YamlDepthError(ConfigError):
-    """YAML nested deeper than any description is."""
-
-
-def read_yaml(path: Path, limit: int = 1 << 20) -> object:
-    """Read a small YAML file with the safe loader.
-
-    Raises:
-        ConfigError: missing, larger than `limit` bytes, or not what `parse_yaml` takes.
-    """
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(limit + 1)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > limit:
-        raise ConfigError(f"{path}: larger than {limit} bytes, too large for a YAML file")
-    return parse_yaml(data, str(path))
-
-
-def parse_yaml(data: bytes, name: str, most_values: int | None = None) -> object:
-    """Parse YAML with the safe loader.
-
-    Args:
-        data: the text, bounded by the caller.
-        name: of the file, for the message.
-        most_values: None refuses aliases; a number allows them as long as the file, with its
-            aliases written out, has no more values than that.
-
-    Raises:
-        ConfigError: not UTF-8 or not YAML.
-        YamlDepthError: nested more than 50 deep.
-        YamlAliasError: with aliases that are not allowed, or expand to too much.
-    """
-    import yaml
-
-    try:
-        text = data.decode("utf-8")
-        _check_yaml(text, name, most_values)
-        return yaml.load(text, _loader())  # noqa: S506 - it is the safe one
-    except ConfigError:
-        raise
-    except Exception as error:  # besides its own, PyYAML lets KeyError, IndexError and others out
-        reason = " ".join(str(error).split())[:200]
-        if "nesting depth" in reason:  # the C parser's own limit comes before its first event
-            raise YamlDepthError(f"{name}: nests more than {_DEEPEST_YAML} deep") from None
-        raise ConfigError(f"{name}: is not readable YAML: {reason}") from None
-
-
-def _loader() -> Any:
-    """The safe loader, in C where PyYAML was built with it: ten times as fast."""
-    import yaml
-
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _check_yaml(text: str, name: str, most_values: int | None) -> None:
-    """Refuse text that is too deep or, with its aliases written out, too much."""
-    import yaml
-
-    anchors: dict[str, tuple[int, int]] = {}  # number of values, height
-    open_nodes: list[tuple[str | None, int, int]] = []
-    for event in yaml.parse(text, _loader()):
-        values, height, anchor = 1, 1, getattr(event, "anchor", None)
-        if isinstance(event, yaml.CollectionStartEvent):
-            open_nodes.append((anchor, 1, 1))
-            height = 0
-        elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, values, height = open_nodes.pop()
-        elif isinstance(event, yaml.AliasEvent):
-            if most_values is None:
-                raise YamlAliasError(f"{name}: uses YAML aliases (*name); write the values out")
-            if anchor not in anchors:
-                raise YamlAliasError(f"{name}: alias *{anchor} stands for nothing, or for itself")
-            values, height = anchors[anchor]
-        elif not isinstance(event, yaml.ScalarEvent):
-            continue
-        if len(open_nodes) + height > _DEEPEST_YAML:
-            raise YamlDepthError(f"{name}: nests more than {_DEEPEST_YAML} deep")
-        if isinstance(event, yaml.CollectionStartEvent):
-            continue
-        if anchor is not None and not isinstance(event, yaml.AliasEvent):
-            anchors[anchor] = values, height
-        if open_nodes:
-            outer, sum_of_values, highest = open_nodes[-1]
-            open_nodes[-1] = outer, sum_of_values + values, max(highest, height + 1)
-            if most_values is not None and open_nodes[-1][1] > most_values:
-                message = f"with its aliases written out, has more than {most_values} values"
-                raise YamlAliasError(f"{name}: {message}")

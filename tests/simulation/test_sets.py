@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from w2s_export.cli import run
-from w2s_export.config import FixedRangeNormalisation, parse_config, read_yaml
+from w2s_export.config import FixedRangeNormalisation, parse_config
 from w2s_export.data.layouts import PairedFolders
 from w2s_export.data.split import read_split
 from w2s_export.errors import OutputError
 from w2s_export.io.images import read_image
+from w2s_export.io.yaml_files import read_yaml
 from w2s_export.simulation.fields import SimulationConfig
 from w2s_export.simulation.sets import SimulatedSet, write_simulated_set
 

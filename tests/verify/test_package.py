@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import io
 import json
+import re
 import struct
 import zipfile
 from collections.abc import Callable
@@ -15,9 +17,10 @@ import numpy as np
 import pytest
 
 from w2s_export.errors import PackageError
-from w2s_export.package.opening import OpeningFault
+from w2s_export.package.opening import OpenedPackage, OpeningFault
 from w2s_export.verify import running
 from w2s_export.verify.findings import Client, Code, Severity
+from w2s_export.verify.rules import registry
 from w2s_export.verify.verdicts import Answer
 from w2s_export.verify.verify import Report, verify
 from w2s_export.verify.worker import jobs
@@ -288,6 +291,13 @@ def deflated_zeros(path: Path) -> None:
         archive.writestr("zeros.npy", bytes(65 << 20))
 
 
+def many_small_bombs(path: Path) -> None:
+    """No member is large, the whole is: 0.6 GB in 0.7 MB."""
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for index in range(10):
+            archive.writestr(f"{index}.npy", bytes(60 << 20))
+
+
 def crowd(path: Path) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         for index in range(1001):
@@ -325,6 +335,7 @@ OPENING: list[tuple[OpeningFault, Callable[[Path], object]]] = [
     (OpeningFault.truncated, lambda path: path.write_bytes(path.read_bytes()[:-900])),
     (OpeningFault.crowded, crowd),
     (OpeningFault.bomb, deflated_zeros),
+    (OpeningFault.bomb, many_small_bombs),
     (OpeningFault.escapes, appended("../../escaped")),
     (OpeningFault.link, appended("link", b"/etc/passwd", 0o120777)),
     (OpeningFault.encrypted, encrypted),
@@ -338,6 +349,7 @@ OPENING: list[tuple[OpeningFault, Callable[[Path], object]]] = [
     (OpeningFault.rdf_too_deep, description(b"[" * 60 + b"]" * 60)),
     (OpeningFault.rdf_not_yaml, description(b"!!python/object/apply:os.system ['true']\n")),
     (OpeningFault.rdf_not_a_mapping, description(b"- a\n")),
+    (OpeningFault.rdf_long_number, description(b"format_version: 0x" + b"f" * 5000)),
 ]
 
 
@@ -366,6 +378,44 @@ def test_a_file_that_cannot_be_read_is_bad_input(tmp_path, make):
     make(path)
     with pytest.raises(PackageError, match="cannot be read"):
         verify(path)
+
+
+@pytest.mark.parametrize("version", ["0.5." + "9" * 5000, "1:" * 60_000 + "1"])
+def test_an_absurd_version_is_no_version(tmp_path, version):
+    path = tmp_path / "package.zip"
+    description(f"type: model\nformat_version: {version}\n".encode())(path)
+    report = verify(path, rules_only=True)
+    assert Code.format_unsupported in {finding.code for finding in report.findings}
+    assert not report.passed
+
+
+def test_a_full_disk_is_named_and_the_package_not_blamed(good, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(OpenedPackage, "extract", full)
+    report = verify(good.packages.bioimageio)
+    (finding,) = [f for f in report.findings if f.code is Code.disk_full]
+    assert "TMPDIR" in finding.remedy
+    assert Code.file_damaged not in {f.code for f in report.findings}
+    assert {v.answer for v in report.verdicts if v.meant} == {Answer.unproven}
+
+
+def test_a_rule_that_breaks_is_our_bug(good, monkeypatch):
+    def broken(subject):
+        raise ZeroDivisionError("ours")
+        yield
+
+    verify(good.packages.bioimageio, rules_only=True)  # registers the rules
+    rule = next(rule for rule in registry.RULES if rule.clients == (Client.zoo,))
+    monkeypatch.setattr(registry, "RULES", [dataclasses.replace(rule, check=broken)])
+    report = verify(good.packages.bioimageio, rules_only=True)
+    (finding,) = [f for f in report.findings if f.code is Code.internal_error]
+    assert re.search(r"ZeroDivisionError at test_package.py:\d+: ours", finding.message)
+    said = {v.client: v.answer for v in report.verdicts}
+    assert said[Client.zoo] is Answer.unproven
+    assert said[Client.core_0_11] is Answer.accepts
+    assert not report.passed
 
 
 def flip_a_byte(files: dict[str, bytes], name: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from w2s_export.cli import run
 from w2s_export.verify.findings import Client
-from w2s_export.verify.verdicts import CLIENT_NAMES, named_clients
+from w2s_export.verify.verdicts import CLIENT_NAMES, Answer, named_clients
 
 from .conftest import copy, rdf
 
@@ -64,6 +64,62 @@ def test_json_is_the_whole_report(good, tmp_path, capsys):
     assert {verdict["would"] for verdict in report["verdicts"]} == {"refuses"}
     assert "name-missing" in {finding["code"] for finding in report["findings"]}
     assert report["packages"][0]["format_version"] == "0.5.10"
+
+
+def test_only_who_is_asked_is_shown(good, wide, capsys):
+    package = str(good.packages.bioimageio)
+    assert run(["verify", package, "--rules-only", "--client", "deepimagej-2.1"]) == 1
+    said = capsys.readouterr().out
+    assert "refuses" in said
+    assert "format-unsupported" in said
+    for client in set(Client) - {Client.deepimagej_2_1}:
+        assert client.value not in said
+
+
+def test_nobody_submits_a_package_without_a_maintainer(good, tmp_path, wide, capsys):
+    orphan = copy(good.packages.bioimageio, tmp_path, rdf(lambda rdf: rdf.pop("maintainers")))
+    assert run(["verify", str(orphan), "--rules-only"]) == 0
+    capsys.readouterr()
+    assert run(["verify", str(orphan), "--rules-only", "--client", "zoo"]) == 1
+    said = capsys.readouterr().out
+    assert "not meant for" in said
+    assert "accepts" not in said
+
+
+def torchscript_alone(files: dict[str, bytes]) -> None:
+    """Weights that are never run here, so that nothing can be compared."""
+
+    def edit(description):
+        source = {**description["weights"]["onnx"], "pytorch_version": "2.4"}
+        del source["opset_version"]
+        source.pop("parent", None)
+        description["weights"] = {"torchscript": source}
+
+    rdf(edit)(files)
+
+
+def test_what_is_not_compared_is_not_accepted(good, tmp_path, wide, capsys):
+    package = str(copy(good.packages.bioimageio, tmp_path, torchscript_alone))
+    assert run(["verify", package, "--client", "core-0.11"]) == 1
+    said = capsys.readouterr().out
+    assert "unproven" in said
+    assert "accepts" not in said
+    assert "weights-not-run" in said
+    assert run(["verify", package, "--client", "core-0.11", "--unproven-is-fine"]) == 0
+
+
+def test_the_help_says_what_the_words_and_codes_mean(capsys):
+    assert run(["verify", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for words in ("Exit code 0:", "1:", "2:", *(answer.words for answer in Answer)):
+        assert words in said
+
+
+def test_the_page_is_written(good, tmp_path, wide, capsys):
+    page = tmp_path / "page.html"
+    command = ["verify", str(good.packages.deepimagej), "--rules-only", "--page", str(page)]
+    assert run(command) == 0
+    assert "DeepImageJ 2.1 accepts, DeepImageJ 3.0 accepts" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("content", [None, b""])

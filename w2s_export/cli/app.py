@@ -29,10 +29,17 @@ app = App(
     "and the bioimage.io zoo, and prove that every format gives the same image.",
 )
 app.default(export_command)
+_VERDICTS = """
+
+Verdicts: accepts; accepts with warnings; refuses; not meant for (the package is made for other
+clients); unproven (nothing speaks against it, but its numbers could not be compared).
+
+Exit code 0: every client asked about accepts the package. 1: one refuses it, or it is not meant
+for one, or unproven there. 2: the file cannot be read, or an option is wrong."""
 for name, says in (
     ("inspect", "Show what a checkpoint is, and whether it can be exported."),
     ("restore", "Restore images of any size."),
-    ("verify", "Say in which clients any bioimage.io package will run, and why not."),
+    ("verify", f"Say in which clients any bioimage.io package will run, and why not.{_VERDICTS}"),
     ("simulate", "Simulate pairs of widefield and SIM images."),
     ("train", "Train a generator on paired images."),
     ("evaluate", "Compare checkpoints and bicubic enlargement on paired images."),

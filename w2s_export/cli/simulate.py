@@ -60,7 +60,8 @@ def simulate_command(
         YAML file for all else of sample, microscope and camera: density, haze, background, gain …
         The options above win over it.
     """
-    from w2s_export.config import parse_config, read_yaml
+    from w2s_export.config import parse_config
+    from w2s_export.io.yaml_files import read_yaml
     from w2s_export.simulation.fields import SimulationConfig
     from w2s_export.simulation.sets import SimulatedSet, write_simulated_set
 

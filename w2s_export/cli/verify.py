@@ -35,12 +35,6 @@ def verify_command(
 ) -> int:
     """Say in which clients any bioimage.io package will run, and why not.
 
-    Verdicts: accepts; accepts with warnings; refuses; not meant for (the package is made for other
-    clients); unproven (nothing speaks against it, but its numbers could not be compared).
-
-    Exit code 0: every client asked about accepts the package. 1: one refuses it, is not meant, or
-    it is unproven there. 2: the file cannot be read, or an option is wrong.
-
     Parameters
     ----------
     package

@@ -13,13 +13,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from w2s_export.errors import OutputError, PackageError
 from w2s_export.formats.artifact import Artifact
 from w2s_export.io.files import sha256_of
 from w2s_export.io.images import write_imagej_tiff
+from w2s_export.io.yaml_files import write_yaml
 from w2s_export.package.card import write_card
 from w2s_export.package.cover import draw_cover
 from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
@@ -74,7 +74,7 @@ def write_packages(description: Description, folder: Path) -> Packages:
                 (packages.bioimageio, rdf_05(description, hashes)),
                 (packages.deepimagej, rdf_04(description, hashes)),
             ):
-                (Path(scratch) / files.RDF).write_bytes(_yaml(rdf))
+                (Path(scratch) / files.RDF).write_bytes(write_yaml(rdf))
                 beside = Path(scratch) / target.name
                 write_zip({**contents, files.RDF: Path(scratch) / files.RDF}, beside)
                 ready.append((beside, target))
@@ -139,18 +139,6 @@ def _check_weights(description: Description, hashes: Mapping[str, str]) -> None:
                 f"{artifact.path}: is not the file that was converted (SHA-256 "
                 f"{hashes[name][:12]}…, expected {artifact.sha256[:12]}…); convert again"
             )
-
-
-def _yaml(rdf: Mapping[str, Any]) -> bytes:
-    class Plain(yaml.SafeDumper):
-        # An alias would save lines, and our own reader and careful ones refuse it.
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    text = yaml.dump(
-        rdf, Dumper=Plain, sort_keys=False, allow_unicode=False, width=100, line_break="\n"
-    )
-    return text.encode("ascii")
 
 
 def _npy(array: NDArray[Any]) -> bytes:

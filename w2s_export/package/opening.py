@@ -12,8 +12,8 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from w2s_export.config import YamlAliasError, YamlDepthError, parse_yaml
 from w2s_export.errors import ConfigError, PackageError
+from w2s_export.io.yaml_files import YamlAliasError, YamlDepthError, YamlNumberError, parse_yaml
 
 MAX_MEMBERS = 1000
 """A package holds a dozen files; no zoo package comes near this."""
@@ -22,6 +22,10 @@ MAX_BYTES = 8 << 30
 MAX_RATIO = 200
 """Unpacked bytes per packed byte of a large member. Deflate reaches 1032 on zeros; images, weights
 and text stay below 50, small label images may not."""
+MAX_SMALL_TOTAL = 512 << 20
+MAX_TOTAL_RATIO = 50
+"""Unpacked bytes of all members together: so many in any case, or so many per byte of the zip. A
+thousand members that are small each were 7.5 GB in 8.7 MB."""
 MAX_VALUES = 100_000
 """Values of a description with its aliases written out; the longest in the zoo have a thousand."""
 RDF_NAMES = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
@@ -54,6 +58,7 @@ class OpeningFault(str, Enum):
     rdf_too_deep = "rdf-too-deep"
     rdf_not_yaml = "rdf-not-yaml"
     rdf_not_a_mapping = "rdf-not-a-mapping"
+    rdf_long_number = "rdf-long-number"
 
 
 class OpeningError(PackageError):
@@ -174,8 +179,9 @@ def _checked_sizes(path: Path, members: list[zipfile.ZipInfo]) -> dict[str, int]
         message = f"{path}: has {len(members)} members, a package at most {MAX_MEMBERS}"
         raise OpeningError(OpeningFault.crowded, message)
     total = sum(member.file_size for member in members)
-    if total > MAX_BYTES:
-        message = f"{path}: claims {total} bytes unpacked, at most {MAX_BYTES} are read"
+    most = min(MAX_BYTES, max(MAX_SMALL_TOTAL, MAX_TOTAL_RATIO * path.stat().st_size))
+    if total > most:
+        message = f"{path}: claims {total} bytes unpacked, at most {most} are read"
         raise OpeningError(OpeningFault.bomb, message)
     sizes: dict[str, int] = {}
     seen: set[str] = set()
@@ -232,6 +238,7 @@ def _chunks(path: Path, name: str, size: int) -> Iterator[bytes]:
 _YAML_FAULTS = {
     YamlAliasError: OpeningFault.rdf_aliases,
     YamlDepthError: OpeningFault.rdf_too_deep,
+    YamlNumberError: OpeningFault.rdf_long_number,
 }
 
 

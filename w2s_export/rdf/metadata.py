@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, StringConstraints, model_validator
 
-from w2s_export.config import Frozen, parse_config, read_yaml
+from w2s_export.config import Frozen, parse_config
 from w2s_export.errors import ConfigError
+from w2s_export.io.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from w2s_export.network import Network

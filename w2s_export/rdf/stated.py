@@ -95,7 +95,8 @@ def is_05(rdf: Mapping[str, Any]) -> bool:
 def release(rdf: Mapping[str, Any]) -> tuple[int, ...]:
     """Format version as numbers; empty where it is none."""
     parts = str(rdf.get("format_version")).split(".")
-    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()
+    numbers = all(part.isdecimal() and len(part) < 10 for part in parts)
+    return tuple(int(part) for part in parts) if numbers else ()
 
 
 def file_references(rdf: Mapping[str, Any]) -> list[FileReference]:

@@ -37,6 +37,7 @@ MOST_MEMBERS = 1000
 MOST_BYTES = 4 << 30
 
 _SMALL = 64 << 20
+_SMALL_TOTAL, _MOST_TOTAL_RATIO = 256 << 20, 20  # of all members together
 _MOST_RATIO = 200  # unpacked bytes per packed byte; float weights hardly shrink
 
 
@@ -104,10 +105,11 @@ def _unzip(path: Path, folder: Path) -> None:
         with ZipFile(path) as archive:
             members = archive.infolist()
             claimed = sum(member.file_size for member in members)
-            if len(members) > MOST_MEMBERS or claimed > MOST_BYTES:
+            most = min(MOST_BYTES, max(_SMALL_TOTAL, _MOST_TOTAL_RATIO * path.stat().st_size))
+            if len(members) > MOST_MEMBERS or claimed > most:
                 raise PackageError(
                     f"{path}: claims {len(members)} files and {claimed} bytes; a SavedModel has "
-                    f"at most {MOST_MEMBERS} and {MOST_BYTES}"
+                    f"at most {MOST_MEMBERS} and {most}"
                 )
             for member in members:
                 place = PurePosixPath(member.filename.replace("\\", "/"))

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import yaml
 from pydantic import Field
 
 from w2s_export.config import Frozen
 from w2s_export.errors import OutputError
 from w2s_export.io.images import write_imagej_tiff
+from w2s_export.io.yaml_files import write_yaml
 from w2s_export.simulation.fields import (
     SCALE,
     SimulationConfig,
@@ -82,7 +82,7 @@ def write_simulated_set(
             if progress is not None:
                 progress(number + 1, plan.fields)
         record = plan.model_dump(mode="json", exclude={"optics": {"structure", "frames"}})
-        (beside / RECORD).write_text(yaml.safe_dump(record, sort_keys=False), encoding="utf-8")
+        (beside / RECORD).write_bytes(write_yaml(record))
         if output.exists():
             output.rmdir()
         beside.rename(output)

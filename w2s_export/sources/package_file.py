@@ -18,12 +18,12 @@ from w2s_export.config import (
     Normalisation,
     Provenance,
     parse_config,
-    read_yaml,
 )
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError
 from w2s_export.graph.facts import read_facts
 from w2s_export.graph.guard import parse
 from w2s_export.io.temporary import temporary_folder
+from w2s_export.io.yaml_files import read_yaml
 from w2s_export.network import Network
 from w2s_export.sources import onnx_file
 from w2s_export.sources.architecture import NOTHING_KNOWN

@@ -14,9 +14,9 @@ from w2s_export.config import (
     PercentileNormalisation,
     Provenance,
     parse_config,
-    read_yaml,
 )
 from w2s_export.data.layouts import DataSource, MixedFolders, PairedFolders
+from w2s_export.io.yaml_files import read_yaml
 from w2s_export.metrics.registry import metrics
 from w2s_export.networks.discriminator import DiscriminatorConfig
 from w2s_export.simulation.stream import SimulatedStream

@@ -178,14 +178,24 @@ def _external(graph: _Message, depth: int) -> bool:
     """Whether a graph keeps a weight in another file."""
     if depth > _DEEPEST:
         raise WireError(f"nests more than {_DEEPEST} graphs")
-    kept = any(tensor.number(14) == _EXTERNAL for tensor in graph.messages(5))
-    return kept or _external_in_nodes(graph.messages(1), depth)
+    tensors = graph.messages(5) + _of_sparse(graph.messages(15))
+    return _kept_outside(tensors) or _external_in_nodes(graph.messages(1), depth)
+
+
+def _kept_outside(tensors: list[_Message]) -> bool:
+    # An enumeration has 32 bits: protocol buffers leave out what is above.
+    return any(tensor.number(14) & 0xFFFFFFFF == _EXTERNAL for tensor in tensors)
+
+
+def _of_sparse(tensors: list[_Message]) -> list[_Message]:
+    """Values and indices of sparse tensors."""
+    return [inner for tensor in tensors for inner in tensor.messages(1) + tensor.messages(2)]
 
 
 def _external_in_nodes(nodes: list[_Message], depth: int) -> bool:
     for attribute in (attribute for node in nodes for attribute in node.messages(5)):
         tensors = attribute.messages(5) + attribute.messages(10)
-        if any(tensor.number(14) == _EXTERNAL for tensor in tensors):
+        if _kept_outside(tensors + _of_sparse(attribute.messages(22) + attribute.messages(23))):
             return True
         graphs = attribute.messages(6) + attribute.messages(11)
         if any(_external(graph, depth + 1) for graph in graphs):
@@ -230,7 +240,8 @@ class _Message:
         return [value for value in self._fields.get(field, []) if isinstance(value, int)]
 
     def number(self, field: int) -> int:
-        return (self.numbers(field) or [0])[0]
+        """Of several the last, as every reader of protocol buffers takes it."""
+        return (self.numbers(field) or [0])[-1]
 
     def messages(self, field: int) -> list[_Message]:
         return [_Message(value, self._budget) for value in self._values(field)]
@@ -239,7 +250,7 @@ class _Message:
         return [bytes(value).decode("utf-8", "replace") for value in self._values(field)]
 
     def text(self, field: int) -> str:
-        return (self.texts(field) or [""])[0]
+        return (self.texts(field) or [""])[-1]
 
     def _values(self, field: int) -> list[memoryview]:
         return [value for value in self._fields.get(field, []) if not isinstance(value, int)]
@@ -275,5 +286,5 @@ def _varint(data: memoryview, position: int) -> tuple[int, int]:
         position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return value, position
+            return value & 0xFFFFFFFFFFFFFFFF, position
     raise WireError("has a number of more than ten bytes")

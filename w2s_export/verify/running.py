@@ -36,7 +36,6 @@ from w2s_export.verify.report import Gathered, Kind
 from w2s_export.verify.tested import RUNNERS, TEST_CASE
 from w2s_export.verify.worker.isolated import (
     Arrays,
-    DiskFullError,
     Job,
     NotRunError,
     Outputs,
@@ -87,7 +86,7 @@ def run_weights(contents: Contents, folder: Path, gathered: Gathered) -> list[Co
             each thing that was not run.
 
     Raises:
-        DiskFullError: no space is left for what the processes write.
+        OutputError: no space is left for what the processes write.
     """
     stated = [str(key) for key in mapped(contents.rdf, "weights")]
     for other in stated:
@@ -137,8 +136,6 @@ def _compare(
 ) -> None:
     try:
         outputs = finish()
-    except DiskFullError:
-        raise
     except NotRunError as error:
         place = f"weights.{weights_format}"
         note = _note(contents, Code.weights_not_run, place, str(error), weights_format)

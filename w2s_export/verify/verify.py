@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.clock import StageClock
-from w2s_export.errors import PackageError
+from w2s_export.errors import OutputError, W2SExportError
 from w2s_export.io.files import sha256_of
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.package.opening import OpenedPackage, OpeningError, OpeningFault, open_package
@@ -87,7 +86,12 @@ def verify(
         for package in opened:
             gathered.findings += check_files(package)
     else:
-        tests, hashes = _run(paths, opened, source, gathered, clock, core)
+        try:
+            tests, hashes = _run(paths, opened, source, gathered, clock, core)
+        except OutputError as error:  # the disk of temporary files is full
+            if source is not None:
+                raise
+            gathered.findings += [_disk_full(package.path.name, str(error)) for package in opened]
     settle(gathered, tests)
     facts = [_facts(path, opened, hashes) for path in paths]
     verdicts = [
@@ -161,9 +165,8 @@ def _run(
             under_way = core.test([package.path for package in opened])
         clock("unpacking")
         contents = [
-            whole
+            _unpack(package, folder / str(number), gathered)
             for number, package in enumerate(opened)
-            if (whole := _unpack(package, folder / str(number), gathered)) is not None
         ]
         if source is not None:
             from w2s_export.verify.exported import check_export
@@ -181,35 +184,23 @@ def _run(
     return tuple(tests), {whole.name: whole.hashes for whole in contents}
 
 
-def _unpack(package: OpenedPackage, folder: Path, gathered: Gathered) -> Contents | None:
+def _unpack(package: OpenedPackage, folder: Path, gathered: Gathered) -> Contents:
     folder.mkdir()
-    try:
-        contents, findings = unpack(package, folder)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        gathered.findings.append(_disk_full(package.path.name, str(error)))
-        return None
+    contents, findings = unpack(package, folder)
     gathered.findings += findings
     return contents
 
 
 def _run_foreign(contents: Contents, folder: Path, gathered: Gathered) -> list[CoreTest]:
     from w2s_export.verify.running import run_weights
-    from w2s_export.verify.worker.isolated import DiskFullError
 
     try:
         return run_weights(contents, folder, gathered)
-    except DiskFullError as error:
-        gathered.findings.append(_disk_full(contents.name, str(error)))
-    except (MemoryError, PackageError):
+    except (MemoryError, OSError, W2SExportError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            gathered.findings.append(_disk_full(contents.name, str(error)))
-        else:
-            broken = internal_error("running the weights", error, package=contents.name)
-            gathered.findings.append(broken)
+        broken = internal_error("running the weights", error, package=contents.name)
+        gathered.findings.append(broken)
     return []
 
 
@@ -217,7 +208,7 @@ def _disk_full(package: str, message: str) -> Finding:
     return Finding(
         Code.disk_full,
         tempfile.gettempdir(),
-        f"no space is left there, so the package was not run: {message}",
+        f"the package was not run: {message}",
         Severity.note,
         remedy="free space, or set TMPDIR to another folder, and verify again",
         package=package,

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from w2s_export.errors import PackageError
+from w2s_export.errors import CheckpointError, PackageError
+from w2s_export.graph.guard import parse_bounded
 
 _ONNX_DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 _LARGEST_ONNX = (1 << 31) - 1
@@ -29,9 +30,9 @@ def checked_onnx(path: Path) -> Any:
     if path.stat().st_size > _LARGEST_ONNX:
         raise PackageError(f"has more than {_LARGEST_ONNX} bytes")
     try:
-        model = onnx.ModelProto.FromString(path.read_bytes())
-    except Exception:  # protobuf's DecodeError, by whichever implementation is installed
-        raise PackageError("is no ONNX file") from None
+        model = parse_bounded(path.read_bytes())
+    except CheckpointError as error:
+        raise PackageError(str(error)) from None
     own = {(function.domain, function.name) for function in model.functions}
     custom = set()
     for message in _messages(model):

@@ -12,14 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.errors import PackageError, WorkerError, WorkerStoppedError
+from w2s_export.errors import OutputError, PackageError, WorkerError, WorkerStoppedError
 from w2s_export.verify.worker.jobs import Jobs
 
 Arrays = tuple[NDArray[np.float32], ...]
-
-
-class DiskFullError(PackageError):
-    """No space left where temporary files go: nothing is known of the package."""
 
 
 class NotRunError(PackageError):
@@ -72,7 +68,7 @@ def run_outputs(jobs: Jobs, number: int) -> Outputs:
     Raises:
         PackageError: the runtime refuses them, or crashes.
         NotRunError: withheld, too slow or too large.
-        DiskFullError: nothing of this.
+        OutputError: the disk is full.
     """
     try:
         result = jobs.result(number)
@@ -82,7 +78,7 @@ def run_outputs(jobs: Jobs, number: int) -> Outputs:
     if "withheld" in result:
         raise NotRunError(result["withheld"])
     if "full" in result:
-        raise DiskFullError(result["full"])
+        raise OutputError(result["full"])
     if "refused" in result:
         raise PackageError(result["refused"])
     with np.load(jobs.folder / result["outputs"], allow_pickle=False) as archive:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.errors import PackageError, WithheldError
+from w2s_export.errors import OutputError, PackageError, WithheldError
 from w2s_export.io.files import write_atomically
 from w2s_export.rdf.stated import ONNX, SAVED_MODEL
 from w2s_export.verify.worker.guard import checked_onnx, output_values
@@ -65,6 +65,8 @@ def _do(doing: dict[str, Callable[[Job], dict[str, Any]]], job: Job) -> dict[str
         return {"withheld": str(error)}
     except PackageError as error:
         return {"refused": str(error)}
+    except OutputError as error:
+        return {"full": str(error)}
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return {"full": str(error)}
