@@ -41,6 +41,14 @@ class CheckpointMismatchError(CheckpointError):
     """A checkpoint whose tensors do not fit the architecture they should fill."""
 
 
+class RRDBNetMismatchError(CheckpointMismatchError):
+    """An RRDBNet with tensors missing, left over, misshapen, or not finite."""
+
+
+class NoWholeNetworkError(CheckpointError):
+    """Weights without the network that they belong to."""
+
+
 class OutputError(W2SExportError):
     """An output place that cannot be written, or that holds something already."""
 

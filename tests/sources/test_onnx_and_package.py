@@ -17,6 +17,7 @@ from tests import factories
 from w2s_export.config import (
     FixedRangeNormalisation,
     GeneratorConfig,
+    NoNormalisation,
     PercentileNormalisation,
     Provenance,
 )
@@ -97,7 +98,7 @@ def test_package_gives_back_its_checkpoint(
     )
     found = load_checkpoint(getattr(packages, which))
     assert found.config == config
-    assert found.normalisation == how
+    assert found.normalisation == (how or NoNormalisation())
     assert found.provenance == PROVENANCE
     assert found.source_format == "package"
     for name, value in written.weights.items():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.errors import CheckpointError
+from w2s_export.errors import CheckpointError, NoWholeNetworkError
 from w2s_export.shown import shown
 from w2s_export.sources.original import Options, Original
 from w2s_export.sources.stored import check_size
@@ -87,7 +87,7 @@ def _configuration(path: Path) -> Any:
     with h5py.File(path, "r") as file:
         text = file.attrs.get("model_config")
     if text is None:
-        raise CheckpointError(
+        raise NoWholeNetworkError(
             "holds the weights of a Keras network without the network; save the whole model "
             "(model.save('network.keras'))"
         )
@@ -108,6 +108,10 @@ def _check_layers(configuration: Any) -> None:
                 f"Build the network without it, or {_ADVICE}"
             )
         package = str(module or "keras").split(".")[0]
+        if package == "w2s_export":
+            raise NoWholeNetworkError(
+                f"has a {shown(name)} of this tool that is no part of a network"
+            )
         if package not in ("keras", "builtins", "tensorflow", "tf_keras"):
             raise CheckpointError(
                 f"has a {shown(name)} of {shown(str(module))}, a class that Keras does not have; "

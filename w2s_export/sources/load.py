@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.config import Normalisation, PercentileNormalisation
+from w2s_export.errors import CheckpointError, CheckpointMismatchError
 from w2s_export.sources import (
     keras_archive,
     keras_h5,
@@ -39,12 +40,20 @@ _READERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Checkpoint]] = {
 }
 
 
-def load_network(path: Path, *, scale: int | None = None) -> Network:
-    """Load the network of a file of any known format.
+def load_network(
+    path: Path,
+    *,
+    scale: int | None = None,
+    dynamic: bool = False,
+    signature: str | None = None,
+) -> Network:
+    """Load the network of a file of any known format: an RRDBNet, or else anybody's.
 
     Args:
         path: a file, or the folder of a SavedModel. Its content decides the format.
         scale: as for `load_checkpoint`.
+        dynamic: let go of a height and width that a file of another network fixes.
+        signature: of a SavedModel with several.
 
     Raises:
         CheckpointError: unreadable, damaged, or no network; nothing in it is ever executed.
@@ -54,9 +63,30 @@ def load_network(path: Path, *, scale: int | None = None) -> Network:
     from w2s_export.sources.rrdbnet import rrdbnet_network
 
     with naming(path):
-        if recognise.recognise(path) == recognise.PACKAGE:
-            return package_file.read_network(path, {} if scale is None else {"scale": scale})
-    return rrdbnet_network(load_checkpoint(path, scale=scale))
+        source_format = recognise.recognise(path)
+        known = {} if scale is None else {"scale": scale}
+        if source_format == recognise.PACKAGE:
+            return package_file.read_network(path, known)
+        try:
+            if dynamic or signature:
+                raise CheckpointMismatchError("is asked for as another network")
+            checkpoint = _READERS[source_format](path, known)
+        except CheckpointError as error:
+            from w2s_export.sources.foreign_network import foreign_network, may_be_foreign
+
+            if not may_be_foreign(source_format, error):
+                raise
+            network = foreign_network(
+                path, source_format, dynamic=dynamic, signature=signature, instead_of=error
+            )
+            if scale not in (None, network.scale):
+                raise CheckpointMismatchError(
+                    f"scale should be {scale}, but the network enlarges ×{network.scale}"
+                ) from None
+            _log.info("%s: %s", path, network.architecture)
+            return network
+    _log.info("%s: %s", path, checkpoint.config)
+    return rrdbnet_network(checkpoint)
 
 
 def load_checkpoint(path: Path, *, scale: int | None = None) -> Checkpoint:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import onnx
 
 _PRODUCER = "w2s-export"
+_NAME = "rrdbnet"
 
 
 def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
@@ -41,10 +42,10 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
 def from_bytes(data: bytes, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
     """Read the content of an `.onnx` file of ours; errors as `read`."""
     model = parse(data)
-    if model.producer_name != _PRODUCER:
+    if model.producer_name != _PRODUCER or model.graph.name != _NAME:
         raise CheckpointError(
             f"is an ONNX file made by '{shown(model.producer_name) or 'an unknown tool'}'; only "
-            "those of w2s-export are read back: give the weights it was made from"
+            "RRDBNets that w2s-export wrote are taken apart: give the weights it was made from"
         )
     settled = settle(known, _stated(model.graph))
     checkpoint = by_name(list(_weights(model.graph)), "onnx", settled)

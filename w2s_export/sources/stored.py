@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
-from w2s_export.errors import CheckpointError, CheckpointMismatchError
+from w2s_export.errors import CheckpointError, RRDBNetMismatchError
 from w2s_export.networks.layout import parameter_count, tensor_shapes
 from w2s_export.shown import shown
 from w2s_export.sources.exchange import MOST_TENSORS
@@ -154,7 +154,7 @@ def fill(
         left_over: tensors that no rule could place.
 
     Raises:
-        CheckpointMismatchError: a tensor without layer, a layer without tensor, a shape that does
+        RRDBNetMismatchError: a tensor without layer, a layer without tensor, a shape that does
             not fit, NaN or infinity. Lists the first of each kind, by the file's own key.
     """
     shapes = tensor_shapes(config)
@@ -180,11 +180,11 @@ def fill(
             f"'{first}' needs {shapes[first]}, got {found[first].our_shape}"
         )
     if faults:
-        raise CheckpointMismatchError(f"{'; '.join(faults)}. Expected {describe(config)}")
+        raise RRDBNetMismatchError(f"{'; '.join(faults)}. Expected {describe(config)}")
     weights = {name: found[name].values() for name in shapes}
     bad = [name for name in shapes if not np.isfinite(weights[name]).all()]
     if bad:
-        raise CheckpointMismatchError(
+        raise RRDBNetMismatchError(
             f"{len(bad)} tensors hold NaN or infinity, first {found[bad[0]]}; the training "
             "diverged or the file is damaged: take an earlier checkpoint"
         )

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.config import GeneratorConfig
-from w2s_export.errors import CheckpointMismatchError
+from w2s_export.errors import RRDBNetMismatchError
 from w2s_export.networks.layout import conv_name, upsampling_steps
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def check_wiring(graph: onnx.GraphProto, config: GeneratorConfig) -> None:
     """Follow the graph and compare it with the configuration's.
 
     Raises:
-        CheckpointMismatchError: a node of another kind or setting, one that is not connected as in
+        RRDBNetMismatchError: a node of another kind or setting, one that is not connected as in
             an RRDBNet, or one too many.
     """
     count = 0
@@ -75,17 +75,17 @@ def check_wiring(graph: onnx.GraphProto, config: GeneratorConfig) -> None:
 
     expected = _follow_network(config, counted)
     if len(graph.input) != 1 or len(graph.output) != 1:
-        raise CheckpointMismatchError(
+        raise RRDBNetMismatchError(
             f"has {len(graph.input)} inputs and {len(graph.output)} outputs; an RRDBNet has one "
             "of each"
         )
     if len(graph.node) != count:
-        raise CheckpointMismatchError(
+        raise RRDBNetMismatchError(
             f"has {len(graph.node)} nodes where this RRDBNet has {count}: the graph was edited "
             "after the export; give the weights it was made from"
         )
     if _follow_graph(graph).get(graph.output[0].name) != expected:
-        raise CheckpointMismatchError(
+        raise RRDBNetMismatchError(
             "connects its layers in another way than an RRDBNet: the graph was edited after the "
             "export; give the weights it was made from"
         )
@@ -140,15 +140,15 @@ def _follow_graph(graph: onnx.GraphProto) -> dict[str, str]:
         kind, sources = node.op_type, [name for name in node.input if name]
         _check_settings(node)
         if missing := [name for name in sources if name not in known]:
-            raise CheckpointMismatchError(
+            raise RRDBNetMismatchError(
                 f"has a node '{node.name}' before what it needs, '{missing[0]}'"
             )
         if holds_setting(node):
             if len(sources) != 2 or sources[1] not in constants:
-                raise CheckpointMismatchError(f"has a {kind} node '{node.name}' without a constant")
+                raise RRDBNetMismatchError(f"has a {kind} node '{node.name}' without a constant")
             constant = numpy_helper.to_array(constants[sources.pop()])
             if _is_factor(node) and constant.shape[1:] != (1, 1, 1):
-                raise CheckpointMismatchError(f"has a convolution '{node.name}' without a bias")
+                raise RRDBNetMismatchError(f"has a convolution '{node.name}' without a bias")
             kind = f"Resize {constant.tolist()}" if kind == "Resize" else "Mul"
         known[node.output[0]] = _hash(kind, *(known[name] for name in sources))
     return known
@@ -160,14 +160,14 @@ def _check_settings(node: onnx.NodeProto) -> None:
     kind = node.op_type
     settings = _SETTINGS.get("factor" if _is_factor(node) else kind)
     if settings is None or node.domain not in ("", "ai.onnx") or len(node.output) != 1:
-        raise CheckpointMismatchError(
+        raise RRDBNetMismatchError(
             f"has a node '{node.name}' of type {kind}, which an RRDBNet does not have"
         )
     found = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     for name in sorted(found.keys() | settings.keys()):
         value, wanted = found.get(name), settings.get(name)
         if name not in settings or (wanted is not None and value != wanted):
-            raise CheckpointMismatchError(
+            raise RRDBNetMismatchError(
                 f"has a {kind} node '{node.name}' with {name} {value!r:.40}, which an RRDBNet "
                 "does not have"
             )

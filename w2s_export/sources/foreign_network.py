@@ -1,0 +1,115 @@
+"""From anybody's file to a network: which framework opens it, and when another error counts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from math import lcm
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from w2s_export.errors import (
+    CheckpointError,
+    CheckpointMismatchError,
+    NoWholeNetworkError,
+    RRDBNetMismatchError,
+    W2SExportError,
+)
+from w2s_export.network import Network
+from w2s_export.shown import shown
+from w2s_export.sources import recognise
+
+if TYPE_CHECKING:
+    from w2s_export.sources.foreign import ForeignNetwork
+
+_log = logging.getLogger(__name__)
+
+_OPENERS: Mapping[str, str] = {
+    recognise.ONNX: "onnx_network",
+    recognise.KERAS_H5: "keras_network",
+    recognise.KERAS_ARCHIVE: "keras_network",
+    recognise.SAVED_MODEL: "saved_model_network",
+    recognise.PYTORCH: "torch_network",
+    recognise.SAFETENSORS: "torch_network",
+}
+
+
+def may_be_foreign(source_format: str, error: CheckpointError) -> bool:
+    """Whether a file that no RRDBNet reader takes may hold another network.
+
+    Not one that is an RRDBNet but for some tensors, nor an ONNX file of this tool that somebody
+    changed: these are reported as what they are. And of PyTorch only what was read: what cannot be
+    read as tensors is nothing for spandrel either.
+    """
+    if source_format not in _OPENERS or isinstance(error, RRDBNetMismatchError):
+        return False
+    if source_format == recognise.ONNX:
+        return not isinstance(error, CheckpointMismatchError)
+    tensors = _OPENERS[source_format] == "torch_network"
+    return not tensors or isinstance(error, CheckpointMismatchError)
+
+
+def foreign_network(
+    path: Path,
+    source_format: str,
+    *,
+    dynamic: bool = False,
+    signature: str | None = None,
+    instead_of: CheckpointError | None = None,
+) -> Network:
+    """Load a network of another family.
+
+    Args:
+        path: the file or folder.
+        source_format: what `recognise` calls it.
+        dynamic: let go of a height and width that the file fixes.
+        signature: of a SavedModel with several.
+        instead_of: why it is no RRDBNet; raised where the file holds no whole network either.
+
+    Raises:
+        CheckpointError: no image-to-image network that can be exported; says why.
+        MissingExtraError: its framework is not installed.
+    """
+    from w2s_export.sources.foreign import open_foreign
+
+    try:
+        opened = open_foreign(_OPENERS[source_format], path, dynamic=dynamic, signature=signature)
+        return as_network(opened, source_format)
+    except NoWholeNetworkError as error:
+        raise instead_of or error from None
+
+
+def as_network(opened: ForeignNetwork, source_format: str) -> Network:
+    """What the house knows of an opened network.
+
+    Raises:
+        CheckpointError: its graph cannot be followed, or it takes images of one size alone.
+    """
+    from w2s_export.graph.facts import read_facts
+
+    if opened.fixed is not None:
+        height, width = opened.fixed
+        raise CheckpointError(
+            f"takes images of {height}×{width} pixels and no others, which no client cuts images "
+            "into without seams; use --dynamic to let it take other sizes, or export it with "
+            "dynamic axes"
+        )
+    try:
+        facts = read_facts(opened.graph)
+    except W2SExportError as error:
+        raise CheckpointError(f"cannot be followed from image to image: {error}") from None
+    step = lcm(opened.step, facts.step)
+    if opened.left_aside:
+        _log.warning("left aside, beside the network: %s", shown(", ".join(opened.left_aside)))
+    return Network(
+        graph=opened.graph,
+        architecture=opened.architecture,
+        channels_in=opened.channels_in,
+        channels_out=opened.channels_out,
+        scale=opened.scale,
+        facts=facts,
+        reference=lambda: opened.witness,
+        step=step,
+        minimum=-(-opened.minimum // step) * step,
+        source_format=source_format,
+    )
