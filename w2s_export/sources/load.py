@@ -39,6 +39,13 @@ _READERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Checkpoint]] = {
     recognise.PACKAGE: package_file.read,
 }
 
+_WHOLE_NETWORKS = (
+    recognise.KERAS_H5,
+    recognise.KERAS_ARCHIVE,
+    recognise.SAVED_MODEL,
+    recognise.ONNX,
+)
+
 
 def load_network(
     path: Path,
@@ -68,8 +75,8 @@ def load_network(
         if source_format == recognise.PACKAGE:
             return package_file.read_network(path, known)
         try:
-            if dynamic or signature:
-                raise CheckpointMismatchError("is asked for as another network")
+            if (dynamic or signature) and source_format in _WHOLE_NETWORKS:
+                raise CheckpointError("is asked for as another network than an RRDBNet")
             checkpoint = _READERS[source_format](path, known)
         except CheckpointError as error:
             from w2s_export.sources.foreign_network import foreign_network, may_be_foreign
