@@ -101,10 +101,12 @@ def _source(tif: tifffile.TiffFile, series: Any, position: int | None, limit: in
             pixels = series.asarray().reshape(shape)
             if position is not None:
                 pixels, axes = pixels.take(position, axis), axes.replace("R", "")
-            if axes.endswith("S") and {*tif.pages.first.extrasamples[-1:]} & {*_ALPHA}:
+            if axes.endswith("S") and {*series.keyframe.extrasamples[-1:]} & {*_ALPHA}:
                 pixels = opaque(pixels)
             turned = arranged(pixels, axes)
-        return usable(ArraySource(native(turned), **_described(tif, turned.shape[:3])))
+        return usable(
+            ArraySource(native(turned), **_described(tif, series.keyframe, turned.shape[:3]))
+        )
     lead = math.prod(shape[:-2])
     index = np.arange(lead).reshape(shape[:-2])
     if position is not None:
@@ -117,13 +119,12 @@ def _source(tif: tifffile.TiffFile, series: Any, position: int | None, limit: in
             if series.dataoffset is not None
             else [series[number] for number in range(lead)]
         )
-        described = _described(tif, lengths)
+        described = _described(tif, series.keyframe, lengths)
         return usable(TiffSource(planes, index, series.dtype, shape[-2:], **described))
 
 
-def _described(tif: tifffile.TiffFile, planes: tuple[int, ...]) -> dict[str, Any]:
+def _described(tif: tifffile.TiffFile, page: Any, planes: tuple[int, ...]) -> dict[str, Any]:
     """Calibration and appearance, of ImageJ's description or of plain tags."""
-    page = tif.pages.first
     tags = page.tags
     sides = (_side(tags.valueof(_Y_RESOLUTION)), _side(tags.valueof(_X_RESOLUTION)))
     stated = (tif.imagej_metadata or {}) if tif.is_imagej else {}

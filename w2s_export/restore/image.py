@@ -277,7 +277,7 @@ def restore_to_tiff(
             for done, outside in in_order(restore, everything, engines.stop):
                 clipped += outside
                 step(done.pixels)
-    left = (*layout.appearance.left, *unwritten(layout.appearance, plan.format))
+    left = (*layout.appearance.left, *unwritten(source.layout.appearance, plan.format))
     choice = engines.choice
     return Restored(target, layout.shape, tile, tuple(found), clipped, left, choice, error)
 

@@ -194,11 +194,13 @@ class TiffOutput:
 
 def unwritten(look: Appearance, form: str) -> list[str]:
     """What the input shows and this format has no place for."""
+    if form == "tiff":
+        return ["the image's name"] if look.name else []
     plain = [ramp(channel.colour) == channel.lut for channel in look.channels if channel.colour]
-    left = ["slice labels"] if form != "tiff" and look.labels else []
-    return left + (
-        ["lookup tables but their brightest colour"] if form != "tiff" and not all(plain) else []
-    )
+    left = ["slice labels"] if look.labels else []
+    if form == "ome-tiff" and any(channel.window for channel in look.channels):
+        left.append("display ranges")
+    return left if all(plain) else [*left, "lookup tables but their brightest colour"]
 
 
 def _colormap(layout: OutputLayout) -> list[Any]:
