@@ -1,0 +1,66 @@
+"""Writes into the site what the code itself says: the command line, the codes of findings."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def command_line() -> str:
+    """The help of every command, as it is printed."""
+    from rich.console import Console
+
+    from w2s_export.cli.app import app
+
+    texts = []
+    for command in ("", "inspect", "restore", "verify", "simulate", "train", "evaluate"):
+        stream = io.StringIO()
+        console = Console(file=stream, width=92, no_color=True, legacy_windows=False)
+        app.help_print([command] if command else [], console=console)
+        texts.append(f"## w2s-export {command}\n\n```text\n{stream.getvalue().rstrip()}\n```\n")
+    return "\n".join(texts)
+
+
+def findings() -> str:
+    """A row for each code: severity, whom it concerns, what to do, and the demand behind it."""
+    from importlib import import_module
+
+    from w2s_export.verify.findings import Code
+    from w2s_export.verify.rules import registry
+
+    for module in (Path(registry.__file__).parent).glob("*.py"):
+        import_module(f"w2s_export.verify.rules.{module.stem}")
+    rules: dict[str, list[Any]] = {}
+    for rule in registry.RULES:
+        rules.setdefault(rule.code.value, []).append(rule)
+    rows = ["| code | severity | who minds | what to do |", "|---|---|---|---|"]
+    for code in sorted(Code, key=lambda code: code.value):
+        for rule in rules.get(code.value, [None]):
+            if rule is None:
+                rows.append(f"| `{code.value}` | | | found by opening or running the package |")
+                continue
+            clients = ", ".join(client.value for client in rule.clients)
+            cell = rule.remedy.replace("|", "\\|")
+            rows.append(f"| `{code.value}` | {rule.severity.value} | {clients} | {cell} |")
+    return "\n".join(rows)
+
+
+GENERATED: dict[str, Callable[[], str]] = {"cli": command_line, "findings": findings}
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replace `<!-- generated: NAME -->`."""
+    return re.sub(r"<!-- generated: (\w+) -->", lambda found: GENERATED[found[1]](), markdown)
+
+
+def on_pre_build(config: Any) -> None:
+    """Pictures that stand elsewhere in the repository."""
+    folder = Path(config["docs_dir"]) / "assets"
+    folder.mkdir(exist_ok=True)
+    shutil.copyfile(ROOT / "models/wf2sim-microtubules-s/cover.png", folder / "cover.png")
