@@ -1,8 +1,8 @@
 """Measures speed and memory, and writes `benchmarks.md` and `benchmarks.json`.
 
-    python -m tests.benchmarks [engines sizes exports training] [--quick] [--output FOLDER]
+    python -m tests.benchmarks [engines folder sizes exports training] [--quick] [--output FOLDER]
 
-Nine minutes on a quiet machine of two cores; `--quick` takes fewer turns and says less. Every
+Twenty minutes on a quiet machine of two cores; `--quick` takes fewer turns and says less. Every
 number comes from processes of their own; rivals take turns, so that whatever else the machine does
 slows all of them, and medians are compared.
 """
@@ -16,11 +16,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import engines, exports, sizes, training
+from tests.benchmarks import engines, exports, folder, sizes, training
 from tests.benchmarks.topic import Topic, machine
 
 TOPICS: dict[str, Callable[[bool], list[Topic]]] = {
     "engines": engines.measure,
+    "folder": folder.measure,
     "sizes": sizes.measure,
     "exports": exports.measure,
     "training": training.measure,

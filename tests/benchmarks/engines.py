@@ -8,12 +8,12 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tests.benchmarks.rival import GEMM, RIVALS
 from tests.benchmarks.topic import (
@@ -28,73 +28,112 @@ from tests.benchmarks.topic import (
 )
 from w2s_export.config import GeneratorConfig
 from w2s_export.export import default_weights
-from w2s_export.sources.load import load_checkpoint
+from w2s_export.runtime.openvino import import_without_telemetry
+from w2s_export.runtime.precision import precision_error
+from w2s_export.sources.load import load_network
 
 REMARK = (
-    "Time: median of {turns} turns. CPU: what all threads computed, waiting in a loop included; "
-    "where others use the machine it says more than the time. Peak: resident memory of the whole "
-    "process. Share of GEMM: operations of direct convolutions a second, over those of a float32 "
-    "matrix product that took turns with them ({gflops:.0f} GFLOP/s). Difference from the first "
-    "row, over its range."
+    "{turns} turns in random order with pauses: median and quartiles. CPU: what all threads "
+    "computed, waiting in a loop included; where others use the machine it says more than the "
+    "time. Peak: resident memory of the whole process. Share of GEMM: operations of direct "
+    "convolutions per second, over those of a float32 matrix product that took turns with them "
+    "({gflops:.0f} GFLOP/s). Difference from ONNX Runtime, over its range. The engine that auto "
+    "chose: {chosen}."
 )
-OURS = ("ours", "fast", "gemm")
+FLOAT32 = ("auto", "ours", "fast", "openvino", "saved_model", "keras", "pytorch", "bioimageio")
+LARGE = ("auto", "ours", "fast", "openvino", "saved_model", "pytorch")
+HALF = ("half", "pytorch_half")
 PAUSE = 0.2
 """Seconds between turns: threads wait in a loop for a while for more work, and would take the next
 rival's cores."""
 
 
 def measure(quick: bool) -> list[Topic]:
-    """The default network and four blocks of 64 features; of large images, ours alone."""
-    size, turns = (96, 3) if quick else (128, 5)
-    default = "default network, 3 blocks of 32 features"
+    """Three networks at three sizes, in float32 and, where the processor has it, in 16 bits."""
+    default = "3 blocks of 32 features"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         wide = random_weights(folder / "wide.npz", GeneratorConfig(nf=64, gc=32, nb=4))
-        topics = [
-            _compare(default, default_weights(), size, turns, RIVALS),
-            _compare("4 blocks of 64 features", wide, size, turns, RIVALS),
-        ]
-        if not quick:
+        plans: list[tuple[str, Path, int, int]] = [(default, default_weights(), 128, 9)]
+        if quick:
+            plans = [(default, default_weights(), 96, 3)]
+        else:
             full = random_weights(folder / "full.npz", GeneratorConfig())
-            topics += [
-                _compare(default, default_weights(), 256, 7, OURS),
-                _compare("4 blocks of 64 features", wide, 256, 7, OURS),
-                _compare("23 blocks of 64 features", full, 256, 2, OURS),
+            plans += [
+                (default, default_weights(), 256, 7),
+                (default, default_weights(), 512, 5),
+                ("4 blocks of 64 features", wide, 128, 7),
+                ("4 blocks of 64 features", wide, 256, 5),
+                ("4 blocks of 64 features", wide, 512, 3),
+                ("23 blocks of 64 features", full, 128, 5),
+                ("23 blocks of 64 features", full, 256, 3),
+                ("23 blocks of 64 features", full, 512, 2),
             ]
+        topics = []
+        for title, weights, size, turns in plans:
+            topics += _compare(title, weights, size, turns)
         return topics
 
 
-def _compare(title: str, weights: Path, size: int, turns: int, names: Iterable[str]) -> Topic:
+def _compare(title: str, weights: Path, size: int, turns: int) -> list[Topic]:
+    names = FLOAT32 if size <= 128 else LARGE
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as ends:
         folder = Path(temporary)
         measured("prepare", weights, size, folder)
-        rivals = {name: _Rival(name, folder, ends) for name in names if _installed(name)}
+        wanted = [name for name in (*names, *(HALF if _has_half() else ())) if _installed(name)]
+        rivals = {name: _Rival(name, folder, ends) for name in (*wanted, "gemm")}
         order = np.random.default_rng(0)
         for _ in range(turns):
             for name in order.permutation(list(rivals)):
                 time.sleep(PAUSE)
                 rivals[name].turn()
-        outputs = {name: np.load(folder / f"{name}.npy") for name in rivals if name != "gemm"}
+        outputs = {name: np.load(folder / f"{name}.npy") for name in wanted}
     gemm = 2 * GEMM**3 / statistics.median(rivals["gemm"].seconds)
-    operations = operations_per_pixel(load_checkpoint(weights).config) * size**2
-    expected, first = outputs["ours"], statistics.median(rivals["ours"].seconds)
-    rows = []
-    for name, output in outputs.items():
-        seconds = statistics.median(rivals[name].seconds)
-        rows.append(
-            {
-                "engine": RIVALS[name][0],
-                "time, ms": round(1e3 * seconds),
-                "fastest, ms": round(1e3 * min(rivals[name].seconds)),
-                "CPU, ms": round(1e3 * statistics.median(rivals[name].busy)),
-                "of restore's": round(seconds / first, 2),
-                "peak, MB": round(rivals[name].peak / 1e6),
-                "share of GEMM": f"{operations / seconds / gemm:.0%}",
-                "difference": float(f"{np.abs(output - expected).max() / np.ptp(expected):.1e}"),
-            }
-        )
-    remark = REMARK.format(turns=turns, gflops=gemm / 1e9)
-    return Topic(f"Restoring {size}²: {title}", rows, remark)
+    checkpoint = load_network(weights).checkpoint
+    assert checkpoint is not None
+    work = operations_per_pixel(checkpoint.config) * size**2 / gemm
+    best = min(
+        statistics.median(rivals[name].seconds) for name in wanted if name not in ("auto", *HALF)
+    )
+    rows = {
+        name: _row(rivals[name], best, work, output, outputs["ours"])
+        for name, output in outputs.items()
+    }
+    chosen = rivals["auto"].said.get("chosen", "")
+    remark = REMARK.format(turns=turns, gflops=gemm / 1e9, chosen=chosen)
+    found = [Topic(f"{title}, {size}², float32", [rows[n] for n in wanted if n in names], remark)]
+    if halves := [rows[name] for name in wanted if name in HALF]:
+        found.append(Topic(f"{title}, {size}², 16 bits", halves, "In turns with float32 above."))
+    return found
+
+
+def _row(
+    rival: _Rival,
+    best: float,
+    work: float,
+    output: NDArray[np.float32],
+    expected: NDArray[np.float32],
+) -> dict[str, Any]:
+    low, seconds, high = np.percentile(rival.seconds, [25, 50, 75])
+    error = precision_error(output, expected)
+    return {
+        "engine": RIVALS[rival.name][0],
+        "time, ms": round(1e3 * seconds, 1),
+        "quartiles, ms": f"{1e3 * low:.1f} – {1e3 * high:.1f}",
+        "of the best float32 rival's": round(seconds / best, 2),
+        "CPU, ms": round(1e3 * statistics.median(rival.busy)),
+        "peak, MB": round(rival.peak / 1e6),
+        "share of GEMM": f"{work / seconds:.0%}",
+        "largest difference": float(f"{error.largest:.1e}"),
+        "rms, dB": round(error.decibels, 1) if error.rms else "",
+    }
+
+
+def _has_half() -> bool:
+    if not _installed("openvino"):
+        return False
+    core = import_without_telemetry().Core()
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def _installed(name: str) -> bool:
@@ -109,7 +148,7 @@ class _Rival:
     """A process that waits for its turn."""
 
     def __init__(self, name: str, folder: Path, ends: ExitStack) -> None:
-        self._name, self.peak = name, 0
+        self.name, self.peak = name, 0
         self.seconds: list[float] = []
         self.busy: list[float] = []
         self._errors = folder / f"{name}.txt"
@@ -119,7 +158,7 @@ class _Rival:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             )  # fmt: skip
         ends.callback(self._end)
-        self._answer()
+        self.said = self._answer()
 
     def turn(self) -> None:
         assert self._process.stdin
@@ -136,7 +175,7 @@ class _Rival:
             if line.startswith("{"):  # libraries print too
                 answer: dict[str, Any] = json.loads(line)
                 return answer
-        raise BenchmarkError(f"{self._name}: {self._errors.read_text()[-2000:]}")
+        raise BenchmarkError(f"{self.name}: {self._errors.read_text()[-2000:]}")
 
     def _end(self) -> None:
         self._process.kill()

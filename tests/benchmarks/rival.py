@@ -20,6 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.benchmarks.topic import peak_bytes
+from w2s_export.formats import cpu_fast, onnx, saved_model
+from w2s_export.runtime.choose import Candidate, candidates, open_engine
+from w2s_export.runtime.saved_model import SavedModelRuntime
+from w2s_export.runtime.trial import AutoRuntime
 
 GEMM = 2048
 """Side of the matrices whose product measures what the machine can do."""
@@ -29,27 +33,30 @@ Run = Callable[[Floats], Floats]
 
 
 def _ours(folder: Path) -> Run:
-    from w2s_export.runtime.choose import open_engine
-
-    return open_engine("cpu", folder / "weights.onnx")
+    return open_engine("cpu", folder / onnx.FILE)
 
 
 def _fast(folder: Path) -> Run:
-    from w2s_export.runtime.choose import open_engine
+    return open_engine("cpu", folder / cpu_fast.FILE)
 
-    return open_engine("cpu", folder / "cpu_fast.onnx")
+
+def _auto(folder: Path) -> Run:
+    """As `restore` chooses in a long job."""
+    fast = Candidate("cpu-fast", lambda: open_engine("cpu", folder / cpu_fast.FILE), 0)
+    others = [*candidates(folder / onnx.FILE), fast]
+    return AutoRuntime(open_engine("cpu", folder / onnx.FILE), others, pixels=10**12)
 
 
 def _openvino(folder: Path) -> Run:
-    from w2s_export.runtime.choose import open_engine
+    return open_engine("openvino", folder / onnx.FILE)
 
-    return open_engine("openvino", folder / "weights.onnx")
+
+def _half(folder: Path) -> Run:
+    return open_engine("openvino", folder / onnx.FILE, precision=16)
 
 
 def _saved_model(folder: Path) -> Run:
-    from w2s_export.runtime.saved_model import SavedModelRuntime
-
-    return SavedModelRuntime(folder / "saved_model.zip")
+    return SavedModelRuntime(folder / saved_model.FILE)
 
 
 def _keras(folder: Path) -> Run:
@@ -83,6 +90,19 @@ def _pytorch(folder: Path) -> Run:
     return lambda batch: Reference.forward(state, batch, checkpoint.config)
 
 
+def _pytorch_half(folder: Path) -> Run:
+    """By PyTorch's own way to bfloat16."""
+    import torch
+
+    exact = _pytorch(folder)
+
+    def run(batch: Floats) -> Floats:
+        with torch.autocast("cpu", torch.bfloat16):
+            return exact(batch)
+
+    return run
+
+
 def _bioimageio(folder: Path) -> Run:
     from bioimageio.core import create_prediction_pipeline, load_model_description
     from bioimageio.core.digest_spec import create_sample_for_model
@@ -109,9 +129,12 @@ def _gemm(_: Path) -> Run:
 
 RIVALS: dict[str, tuple[str, str, Callable[[Path], Run]]] = {
     # name: what the table calls it, the distribution it needs, how it is loaded
-    "ours": ("restore (ONNX Runtime)", "onnxruntime", _ours),
-    "fast": ("restore --cpu-fast", "onnxruntime", _fast),
-    "openvino": ("restore --engine openvino", "openvino", _openvino),
+    "auto": ("restore", "onnxruntime", _auto),
+    "ours": ("ONNX Runtime (--engine cpu)", "onnxruntime", _ours),
+    "fast": ("ONNX Runtime, fast graph (--cpu-fast)", "onnxruntime", _fast),
+    "openvino": ("OpenVINO (--engine openvino)", "openvino", _openvino),
+    "half": ("restore --precision 16", "openvino", _half),
+    "pytorch_half": ("PyTorch, bfloat16", "torch", _pytorch_half),
     "saved_model": ("packaged SavedModel (TensorFlow)", "tensorflow", _saved_model),
     "keras": ("Keras predict", "keras", _keras),
     "pytorch": ("PyTorch", "torch", _pytorch),
@@ -125,7 +148,7 @@ def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
     run, batch = RIVALS[name][2](folder), np.load(folder / "batch.npy")
     np.save(folder / f"{name}.npy", run(batch))
-    _say({})
+    _say({"chosen": str(run.choice)} if isinstance(run, AutoRuntime) else {})
     for _ in sys.stdin:
         start, busy = time.perf_counter(), time.process_time()
         run(batch)

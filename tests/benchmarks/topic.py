@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import sys
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ import numpy as np
 
 from w2s_export.config import GeneratorConfig, PercentileNormalisation, Provenance
 from w2s_export.networks.layout import tensor_shapes
+from w2s_export.runtime.processor import processor
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.npz_checkpoint import save_checkpoint
 
@@ -55,22 +55,12 @@ def machine() -> dict[str, Any]:
     versions = {name: _version(name) for name in ("onnxruntime", "tensorflow", "torch", "openvino")}
     load = [round(value, 1) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
     return {
-        "processor": _processor(),
+        "processor": processor().name,
+        "features": ", ".join(processor().features),
         "cores": os.cpu_count(),
         **{name: version for name, version in versions.items() if version},
         "load": load,
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    texts = {key.strip(): value for key, value in fields.items()}
-    sets = [name for name in ("avx2", "avx512f") if name in texts.get("flags", "").split()]
-    return f"{texts.get('model name', platform.machine()).strip()} ({' '.join(sets)})"
 
 
 def _version(package: str) -> str | None:

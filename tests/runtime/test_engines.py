@@ -45,8 +45,10 @@ def test_every_engine_gives_the_sources_image_at_odd_sizes(engine: Engine, conve
         shape = (batch, channels, step * height, step * width)
         image = np.random.default_rng(height).random(shape, np.float32)
         expected = source(image)
+        again = [runtime(image) for _ in range(2)]  # OpenVINO compiles for a size that comes again
         # measured: up to 2e-6 of the range; a wrong border or tap gives 1e-2 and more
-        np.testing.assert_allclose(runtime(image), expected, atol=1e-5 * np.ptp(expected), rtol=0)
+        for result in [*again, runtime(image)]:
+            np.testing.assert_allclose(result, expected, atol=1e-5 * np.ptp(expected), rtol=0)
 
 
 @pytest.mark.parametrize("engine", ["cpu", "openvino"])

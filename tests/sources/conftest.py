@@ -95,7 +95,7 @@ class Reference:
             # Without upsampling there is no activation either: ESRGAN's first code (architecture.py
             # of xinntao's BasicSR of 2018) goes from the trunk to HR_conv0 directly at ×1.
             x = lrelu(up(x, config.scale * config.pixel_unshuffle))
-        return conv(lrelu(conv(x, "conv_hr")), "conv_last").numpy()
+        return conv(lrelu(conv(x, "conv_hr")), "conv_last").float().numpy()
 
     @staticmethod
     def image(config: GeneratorConfig, height: int = 12, width: int = 8) -> Floats:
