@@ -50,6 +50,10 @@ def export(
     scale: int | None = None,
     plane: int | None = None,
     repeat_channels: bool = False,
+    output_normalisation: str | None = None,
+    fold_channels: bool = False,
+    dynamic: bool = False,
+    signature: str | None = None,
     cpu_fast: bool = False,
     overwrite: bool = False,
     progress: Callable[[str], None] = lambda _: None,
@@ -66,6 +70,10 @@ def export(
         scale: output pixels per input pixel, where the weights do not record it.
         plane: of the sample, if it is a stack.
         repeat_channels: give a grey sample to every channel of a colour network.
+        output_normalisation: what the result is scaled to, as `--output-normalisation` writes it.
+        fold_channels: turn a network of colour images into one for grey images.
+        dynamic: let the network take images of other sizes than its file fixes.
+        signature: of a SavedModel that has several.
         cpu_fast: add the fast CPU graph.
         overwrite: replace the files of an earlier export.
         progress: called with a short text when a stage begins.
@@ -83,6 +91,10 @@ def export(
         sample=_path(sample),
         plane=plane,
         repeat_channels=repeat_channels,
+        output_normalisation=output_normalisation,
+        fold_channels=fold_channels,
+        dynamic=dynamic,
+        signature=signature,
         metadata=_path(metadata),
         name=name,
         normalisation=_normalisation(normalisation),

@@ -21,12 +21,13 @@ from w2s_export.errors import ConfigError, ImageError, UnsupportedOperationError
 from w2s_export.formats.registry import ATTACHMENTS, WEIGHTS, format_of
 from w2s_export.package.archive import Packages, package_paths, write_packages
 from w2s_export.package.recorded import Recorded, read_recorded
-from w2s_export.package.sample import RawSample, read_sample
+from w2s_export.package.sample import SIMULATED, RawSample, read_sample, simulated_sample
 from w2s_export.publish import publish, staging
 from w2s_export.rdf.description import Description, Sample
 from w2s_export.rdf.metadata import Metadata, check_name, default_metadata, read_metadata
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.runtime.caching import CachingRuntime
+from w2s_export.sources.adapted import in_counts, in_grey, parse_output_normalisation
 from w2s_export.sources.load import doubts, load_network, normalisation_of
 from w2s_export.verify.page import PAGE_NAME, write_page
 from w2s_export.verify.report import REPORT_NAME
@@ -60,6 +61,14 @@ class ExportRequest:
     metadata: Path | None = None
     name: str | None = None
     normalisation: Normalisation | None = None
+    output_normalisation: str | None = None
+    """What the results are scaled to: `back`, `range:LOW:HIGH` or `mean-std:MEAN:STD`."""
+    fold_channels: bool = False
+    """Turn a colour network into one for grey images."""
+    dynamic: bool = False
+    """Let go of a height and width that a file fixes."""
+    signature: str | None = None
+    """Of a SavedModel that has several."""
     cpu_fast: bool = False
     """Add the fast CPU graph to the packages."""
     overwrite: bool = False
@@ -122,12 +131,17 @@ class _Subject:
 
 def _read(request: ExportRequest) -> _Subject:
     """Everything that the user gave, read and checked."""
-    network = load_network(request.weights or default_weights(), scale=request.scale)
+    network = load_network(
+        request.weights or default_weights(),
+        scale=request.scale,
+        dynamic=request.dynamic,
+        signature=request.signature,
+    )
     if doubt := doubts(network.checkpoint):
         logger.warning("%s: %s", request.weights, doubt)
     recorded = _recorded(request, network)
     metadata, name = _identity(request, network, recorded)
-    network = replace(network, normalisation=_normalisation(request, network))
+    network = _adapted(request, network)
     whole = _sample(request, network.channels_in, recorded)
     try:
         normalise(whole.cut(network).pixels, network.normalisation)
@@ -139,6 +153,17 @@ def _read(request: ExportRequest) -> _Subject:
             "the kind the network restores before you share them"
         )
     return _Subject(network, metadata, name, whole)
+
+
+def _adapted(request: ExportRequest, network: Network) -> Network:
+    """The network with its normalisation, as the user asked to have it changed."""
+    network = replace(network, normalisation=_normalisation(request, network))
+    if request.fold_channels:
+        network = in_grey(network)
+    if request.output_normalisation is not None and network.normalisation is not None:
+        text = request.output_normalisation
+        network = in_counts(network, *parse_output_normalisation(text, network.normalisation))
+    return network
 
 
 def _write_and_verify(
@@ -234,8 +259,13 @@ def _sample_and_halo(
             halo = measure_halo(runtime, image, network, part=part)
         except MoreImageNeededError as needed:
             least = needed.pixels
-        else:
-            return sample, image[np.newaxis], halo
+            continue
+        if whole.name == SIMULATED and halo.minimum > min(sample.pixels.shape[1:]):
+            least = halo.minimum
+            whole = simulated_sample(network.channels_in, least)
+            most = min(whole.pixels.shape[1:]) // step * step
+            continue
+        return sample, image[np.newaxis], halo
 
 
 @contextmanager
@@ -273,6 +303,8 @@ def _recorded(request: ExportRequest, network: Network) -> Recorded | None:
 def _sample(request: ExportRequest, channels: int, recorded: Recorded | None) -> RawSample:
     if request.sample is None and recorded is not None:
         return recorded.sample
+    if request.sample is None and channels > 1:
+        return simulated_sample(channels)
     sample = read_sample(
         request.sample or asset(f"models/{DEFAULT_MODEL}/sample_input.tif"),
         channels,
@@ -281,7 +313,7 @@ def _sample(request: ExportRequest, channels: int, recorded: Recorded | None) ->
         repeat_channels=request.repeat_channels,
     )
     if request.sample is None:
-        return replace(sample, name="a simulated image of microtubules")
+        return replace(sample, name=SIMULATED)
     return sample
 
 

@@ -29,6 +29,10 @@ def export_command(
     plane: int | None = None,
     channel: int | None = None,
     repeat_channels: Annotated[bool, Flag] = False,
+    output_normalisation: str | None = None,
+    fold_channels: Annotated[bool, Flag] = False,
+    dynamic: Annotated[bool, Flag] = False,
+    signature: str | None = None,
     cpu_fast: Annotated[bool, Flag] = False,
     overwrite: Annotated[bool, Flag] = False,
 ) -> int:
@@ -37,7 +41,8 @@ def export_command(
     Parameters
     ----------
     weights
-        Checkpoint: this tool's .npz, PyTorch, Keras, SavedModel, ONNX. Default: the embedded
+        An RRDBNet (this tool's .npz, PyTorch, Keras, SavedModel, ONNX), or any image-to-image
+        network of Keras, TensorFlow, ONNX or spandrel. Default: the embedded
         wf2sim-microtubules-s.
     sample
         Image of the kind the network restores (TIFF or PNG); of a large one the busiest part, at
@@ -50,8 +55,8 @@ def export_command(
     metadata
         YAML file with authors, maintainers, cite, license, tags.
     normalisation
-        percentile:LOW:HIGH or range:LOW:HIGH, where the weights do not record it (or to override
-        what they record).
+        percentile:LOW:HIGH, range:LOW:HIGH, zero-mean, mean-std:MEAN:STD or none, where the weights
+        do not record it (or to override what they record); :clip or :clip:LOW:HIGH behind it.
     scale
         1, 2 or 4, where the weights do not record by how much the network enlarges.
     plane
@@ -60,6 +65,15 @@ def export_command(
         Channel or colour of the sample, if it has several; counted from 0.
     repeat_channels
         Give a grey sample to every channel of a colour network.
+    output_normalisation
+        What the result is scaled to, in every client: back (undoes a fixed normalisation),
+        range:LOW:HIGH or mean-std:MEAN:STD.
+    fold_channels
+        Turn a network of colour images into the same one for grey images.
+    dynamic
+        Let the network take images of other sizes than its file fixes.
+    signature
+        Signature of a SavedModel that has several.
     cpu_fast
         Add a second ONNX file of the same network, which restore --cpu-fast runs in fewer
         multiplications; worth it from 64 features on.
@@ -79,6 +93,10 @@ def export_command(
                 plane=plane,
                 channel=channel,
                 repeat_channels=repeat_channels,
+                output_normalisation=output_normalisation,
+                fold_channels=fold_channels,
+                dynamic=dynamic,
+                signature=signature,
                 metadata=metadata,
                 name=name,
                 normalisation=request_normalisation,

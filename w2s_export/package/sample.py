@@ -15,10 +15,13 @@ from w2s_export.io.images import read_image
 
 if TYPE_CHECKING:
     from w2s_export.network import Network
+    from w2s_export.simulation.fields import Structure
 
 logger = logging.getLogger(__name__)
 
 SMALLEST = 32
+SIMULATED = "a simulated image of microtubules"
+"""Name of the sample where none is given."""
 _LARGEST = 256
 # An export runs the network on as many pixels as fifteen samples have; this many multiplications a
 # sample keep a run near a second on two cores: 64 × 64 pixels for the 23 blocks of the default.
@@ -115,3 +118,24 @@ def read_sample(
     if size is not None and abs(size[0] - size[1]) > 1e-3 * size[0]:
         logger.warning("%s: pixels are not square (%g × %g µm)", path, *size)
     return RawSample(pixels, size[0] if size else None, image.name)
+
+
+def simulated_sample(channels: int, least: int = 0) -> RawSample:
+    """A simulated widefield image of as many channels, each with structures of its own.
+
+    Args:
+        channels: of the network's input.
+        least: height and width at least.
+    """
+    from w2s_export.simulation.fields import SimulationConfig, simulate_pair
+
+    side = min(1024, -(-max(_LARGEST, least) // 32) * 32)
+    kinds: tuple[Structure, ...] = ("filaments", "vesicles", "mitochondria")
+    planes = [
+        simulate_pair(
+            SimulationConfig(structure=kinds[number % 3], height=side, width=side), seed=number
+        )[0]
+        for number in range(min(channels, 4))
+    ]
+    pixels = np.stack([planes[number % len(planes)] for number in range(channels)])
+    return RawSample(pixels, SimulationConfig().pixel_size_um, SIMULATED)
