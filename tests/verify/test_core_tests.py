@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
 import numpy as np
 import pytest
 
-from w2s_export.verify.clients.core_tests import CoreTest, Result, core_program
+from w2s_export.verify.clients import core_program, core_tests
+from w2s_export.verify.clients.control import write_control
+from w2s_export.verify.clients.core_tests import CoreTest, Result
 from w2s_export.verify.findings import Client, Code, Finding, Severity
 from w2s_export.verify.report import Gathered
 from w2s_export.verify.tested import settle
@@ -22,7 +27,7 @@ def test_core_refuses_a_wrong_test_output(good, tmp_path):
     shifted = npy(np.roll(good.description.sample.restored[None], 1, -1))
     broken = copy(good.packages.deepimagej, tmp_path, exchange("test_output.npy", shifted))
     nothing = tmp_path / "nothing.zip"
-    with core_program([tmp_path], ["onnx"]) as core:
+    with core_tests.core_program([tmp_path], ["onnx"]) as core:
         wrong, absent = core.test([broken, nothing]).finish()
     assert (wrong.package, wrong.format, wrong.result) == (broken.name, "onnx", Result.failed)
     assert any("disagree with expected values" in error for error in wrong.errors)
@@ -31,7 +36,7 @@ def test_core_refuses_a_wrong_test_output(good, tmp_path):
 
 def test_a_program_that_hangs_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(jobs, "TIME_LIMIT", 0.01)
-    with core_program([tmp_path], ["onnx"]) as core:
+    with core_tests.core_program([tmp_path], ["onnx"]) as core:
         (test,) = core.test([tmp_path / "nothing.zip"]).finish()
     assert test.result is Result.not_run
     assert "had not finished after 0.01 s" in test.errors[0]
@@ -90,6 +95,46 @@ def test_a_disagreement_names_both():
     (finding,) = gathered.findings
     assert (finding.code, finding.severity) == (Code.core_disagrees, Severity.note)
     assert "halo-too-large" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("says", "expected"),
+    [
+        # core refuses this package, and the control too: its environment is at fault
+        (lambda path: "boom", "unavailable"),
+        # core refuses this package alone
+        (lambda path: "boom" if path.name != "control.zip" else "", "errors"),
+        (lambda path: "", "passed"),
+    ],
+)
+def test_a_broken_environment_is_told_from_a_broken_package(
+    good, tmp_path, monkeypatch, says, expected
+):
+    def test_description(path, **_):
+        if message := says(path):
+            raise RuntimeError(message)
+        return types.SimpleNamespace(details=[], status="passed")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(core_program, "prepare", lambda formats: None)
+    core = types.SimpleNamespace(test_description=test_description)
+    monkeypatch.setitem(sys.modules, "bioimageio.core", core)
+    core_program.why_core_refuses_everything.cache_clear()
+    found = core_program.test(good.packages.bioimageio, "onnx")
+    core_program.why_core_refuses_everything.cache_clear()
+    assert found.get("passed", False) is (expected == "passed")
+    if expected == "unavailable":
+        assert "RuntimeError: boom" in found["unavailable"]
+    else:
+        assert bool(found["errors"]) is (expected == "errors")
+
+
+@pytest.mark.slow
+def test_the_control_is_right(tmp_path):
+    control = write_control(tmp_path)
+    with core_tests.core_program([tmp_path], ["onnx"]) as core:
+        (test,) = core.test([control]).finish()
+    assert (test.result, test.errors) == (Result.passed, ())
 
 
 @pytest.mark.parametrize("result", [Result.not_run, Result.unavailable])

@@ -59,7 +59,7 @@ def test(path: Path, weights_format: str) -> dict[str, Any]:
     start = time.perf_counter()
     with _inside(Path(path.stem)):
         errors = _errors(path, weights_format)
-    if errors and (broken := _broken()):
+    if errors and (broken := why_core_refuses_everything()):
         return {"unavailable": broken}
     seconds = round(time.perf_counter() - start, 2)
     return {"passed": not errors, "errors": errors[:20], "seconds": seconds}
@@ -81,8 +81,8 @@ def _errors(path: Path, weights_format: str) -> list[str]:
 
 
 @cache
-def _broken() -> str:
-    """Why core refuses even a package that is right; empty where it does not.
+def why_core_refuses_everything() -> str:
+    """Its reason to refuse a package that is right; empty where it takes that.
 
     Its test depends on dozens of libraries. What fails with all packages says nothing of one.
     """
