@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.io.test_microscopes import write_czi
 from tests.io.test_series import UUIDS, block, image_xml, write_set
 from tests.restore.conftest import MakeNetwork, box_of
 from tests.restore.test_restore_files import PERCENTILES, normalised, restore
@@ -287,3 +288,21 @@ def test_intensities_of_a_fixed_range(box_network: MakeNetwork, tmp_path: Path) 
     answer = box_of(((PLANE - 100.0) / 2900).astype(np.float32)[None]).astype(np.float64)
     got = tifffile.imread(tmp_path / "o" / "s.tif")
     np.testing.assert_allclose(got, answer * 2900 + 100, atol=0.02)
+
+
+# ---- microscopes' own files ----
+
+
+def test_a_czi_is_restored_scene_by_scene(box_network: MakeNetwork, tmp_path: Path) -> None:
+    scenes = write_czi(tmp_path / "a.czi")
+    outcomes = restore(box_network(None), tmp_path, tmp_path / "o")
+    assert [outcome.status.value for outcome in outcomes] == ["restored", "restored"]
+    got = tifffile.imread(tmp_path / "o" / "a_series2.tif")
+    np.testing.assert_array_equal(got[1, 2, 1], box_of(scenes[1][1, 2, 1][None]))
+
+
+def test_formats_that_are_not_read_are_named(box_network: MakeNetwork, tmp_path: Path) -> None:
+    (tmp_path / "a.oir").write_bytes(b"OLYMPUSRAWFORMAT")
+    assert [image.path.name for image in find([str(tmp_path)], tmp_path / "o").images] == ["a.oir"]
+    (outcome,) = restore(box_network(None), tmp_path, tmp_path / "o")
+    assert "is Olympus's OIR, which is not read; save it as OME-TIFF" in outcome.reason

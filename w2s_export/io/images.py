@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError, MissingExtraError, OutputError
-from w2s_export.io import memory, npy, tiff
+from w2s_export.io import memory, microscopes, npy, tiff
 from w2s_export.io.pixel_size import PixelSize, unless_print
 from w2s_export.io.source import (
     ArraySource,
@@ -79,6 +79,14 @@ def opened(
             yield zarr_images(path, missing_chunks=missing_chunks)
             return
         head = _head(path)
+        suffix = path.suffix.lower()
+        if suffix in microscopes.SUFFIXES:
+            with microscopes.opened(path) as found:
+                yield found
+            return
+        if suffix in microscopes.UNREAD:
+            what = microscopes.UNREAD[suffix]
+            raise ImageError(f"is {what}, which is not read; save it as OME-TIFF")
         if head[:4] in tiff.SIGNATURES:
             with tiff.opened(path, most) as found:
                 yield found

@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from w2s_export.errors import ConfigError
+from w2s_export.io import microscopes
 from w2s_export.io.zarr_source import is_zarr
 
-SUFFIXES = (".tif", ".tiff", ".png")
+SUFFIXES = (
+    *(".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk", ".png"),
+    *microscopes.SUFFIXES,
+    *microscopes.UNREAD,  # named, not passed over
+)
 Format = Literal["tiff", "ome-tiff", "ome-zarr"]
 
 
