@@ -20,6 +20,7 @@ from w2s_export.data.normalise import normalise
 from w2s_export.errors import ConfigError, ImageError, UnsupportedOperationError
 from w2s_export.formats.registry import ATTACHMENTS, WEIGHTS, format_of
 from w2s_export.package.archive import Packages, package_paths, write_packages
+from w2s_export.package.others import read_others
 from w2s_export.package.recorded import Recorded, read_recorded
 from w2s_export.package.sample import SIMULATED, RawSample, read_sample, simulated_sample
 from w2s_export.publish import publish, staging
@@ -28,6 +29,7 @@ from w2s_export.rdf.metadata import Metadata, check_name, default_metadata, read
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.runtime.caching import CachingRuntime
 from w2s_export.sources.adapted import in_counts, in_grey, parse_output_normalisation
+from w2s_export.sources.foreign_package import FORMAT as FOREIGN_PACKAGE
 from w2s_export.sources.load import doubts, load_network, normalisation_of
 from w2s_export.verify.page import PAGE_NAME, write_page
 from w2s_export.verify.report import REPORT_NAME
@@ -293,10 +295,12 @@ def default_weights() -> Path:
 
 def _recorded(request: ExportRequest, network: Network) -> Recorded | None:
     """Metadata and sample of the package the weights lie in, if both are not given anew."""
-    if request.weights is None or network.source_format != "package":
+    if request.weights is None or network.source_format not in ("package", FOREIGN_PACKAGE):
         return None
     if request.metadata and request.sample:
         return None
+    if network.source_format == FOREIGN_PACKAGE:
+        return read_others(request.weights, network.channels_in)
     return read_recorded(request.weights, network.channels_in)
 
 

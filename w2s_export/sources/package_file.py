@@ -22,8 +22,7 @@ from w2s_export.config import (
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError
 from w2s_export.graph.facts import read_facts
 from w2s_export.graph.guard import parse
-from w2s_export.io.temporary import temporary_folder
-from w2s_export.io.yaml_files import read_yaml
+from w2s_export.io.yaml_files import parse_yaml
 from w2s_export.network import Network
 from w2s_export.sources import onnx_file
 from w2s_export.sources.architecture import NOTHING_KNOWN
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from w2s_export.runtime.protocol import Runtime
 
 _RDF_LIMIT = 1 << 20
+_MOST_VALUES = 100_000  # with its aliases written out
 
 
 class _File(Frozen):
@@ -81,12 +81,22 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
 
 
 def read_network(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Network:
-    """The network of either zip of a package of ours: its own ONNX graph.
+    """The network of a package: of ours its own ONNX graph, of others what their weights hold.
 
     Raises:
-        CheckpointError: damaged, or a package that this tool did not write.
+        CheckpointError: damaged, or a package of others without weights that can be read.
         CheckpointMismatchError: the weights are not those of the architecture the rdf records.
     """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            rdf = _rdf(archive)
+    except ZIP_DAMAGE as error:
+        raise CheckpointError(f"is a damaged zip ({error}); fetch or write it again") from None
+    section = rdf.get("config")
+    if not isinstance(section, dict) or section.get("w2s_export") is None:
+        from w2s_export.sources.foreign_package import read_foreign_package
+
+        return read_foreign_package(path, rdf)
     recorded, data = _opened(path)
     graph = parse(data)
     if recorded.network is None:
@@ -143,13 +153,10 @@ def _rdf(archive: zipfile.ZipFile) -> Mapping[str, Any]:
     name = next(name for name in names if name in archive.namelist())
     if archive.getinfo(name).file_size > _RDF_LIMIT:
         raise CheckpointError(f"claims a {name} larger than {_RDF_LIMIT} bytes")
-    with temporary_folder() as folder:
-        copy = folder / name
-        copy.write_bytes(archive.read(name))
-        try:
-            rdf = read_yaml(copy, _RDF_LIMIT)
-        except ConfigError as error:
-            raise CheckpointError(str(error).replace(str(copy), name)) from None
+    try:
+        rdf = parse_yaml(archive.read(name), name, _MOST_VALUES)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
     if not isinstance(rdf, dict):
         raise CheckpointError(f"its {name} is no mapping of fields")
     return rdf

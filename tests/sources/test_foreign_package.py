@@ -1,0 +1,175 @@
+"""Packages of others: descriptions as CAREamics, ZeroCostDL4Mic and the zoo write them."""
+
+from __future__ import annotations
+
+import zipfile
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+
+from tests.graph.test_lower import PLAIN, model, plain, run
+from w2s_export.config import (
+    FixedMeanNormalisation,
+    FixedRangeNormalisation,
+    NoNormalisation,
+    Normalisation,
+    PercentileNormalisation,
+    ZeroMeanNormalisation,
+)
+from w2s_export.errors import CheckpointError
+from w2s_export.package.others import read_others
+from w2s_export.sources.foreign_package import normalisation_of
+from w2s_export.sources.load import load_network
+
+RNG = np.random.default_rng(6)
+
+# n2v and CARE of ZeroCostDL4Mic (0.3, 0.4), CAREamics and the zoo's U-Nets (0.5).
+PROCESSING: list[tuple[list[dict[str, Any]], Normalisation]] = [
+    ([], NoNormalisation()),
+    (
+        [{"name": "scale_range", "kwargs": {"mode": "per_sample", "axes": "xyc",
+                                             "min_percentile": 1, "max_percentile": 99.8}}],
+        PercentileNormalisation(low=1, high=99.8),
+    ),
+    (
+        [{"name": "scale_linear", "kwargs": {"axes": "xy", "gain": 0.00392156862745098,
+                                              "offset": 0.0}}],
+        FixedRangeNormalisation(low=0, high=255),
+    ),
+    (
+        [{"id": "fixed_zero_mean_unit_variance", "kwargs": {"mean": [120.5], "std": [31.25]}}],
+        FixedMeanNormalisation(mean=120.5, std=31.25),
+    ),
+    (
+        [{"name": "zero_mean_unit_variance", "kwargs": {"mode": "per_sample", "axes": "yx"}}],
+        ZeroMeanNormalisation(),
+    ),
+    (
+        [
+            {"id": "ensure_dtype", "kwargs": {"dtype": "float32"}},
+            {"id": "zero_mean_unit_variance", "kwargs": {"axes": ["channel", "y", "x"]}},
+            {"id": "clip", "kwargs": {"min": -3, "max": 3}},
+        ],
+        ZeroMeanNormalisation(clip=(-3, 3)),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "how"), PROCESSING, ids=lambda value: str(value)[:40])
+def test_processing_becomes_a_normalisation(
+    steps: list[dict[str, Any]], how: Normalisation
+) -> None:
+    found = normalisation_of({"axes": "byxc", "shape": [1, 64, 64, 1], "preprocessing": steps})
+    assert (found.kind, found.clip) == (how.kind, how.clip)
+    numbers = [value for value in how.model_dump().values() if isinstance(value, float)]
+    made = [value for value in found.model_dump().values() if isinstance(value, float)]
+    assert made == pytest.approx(numbers)
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        ([{"name": "binarize", "kwargs": {"threshold": 3}}], "'binarize'"),
+        (
+            [{"id": "scale_linear", "kwargs": {"gain": [1, 2, 3], "offset": 0}}],
+            "with gain .1, 2, 3., one for each channel",
+        ),
+        (
+            [{"name": "scale_range", "kwargs": {"mode": "per_dataset"}}],
+            "'scale_range' over a data set",
+        ),
+        (
+            [{"name": "zero_mean_unit_variance", "kwargs": {"axes": "yx"}}],
+            "of each channel apart",
+        ),
+    ],
+)
+def test_processing_that_is_not_known_is_named(steps: Any, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        normalisation_of({"axes": "bcyx", "shape": [1, 3, 64, 64], "preprocessing": steps})
+
+
+def package(path: Path, proto: onnx.ModelProto, **changes: Any) -> Path:
+    image = RNG.integers(0, 4000, (1, 1, 40, 48)).astype(np.uint16)
+    stream = BytesIO()
+    np.save(stream, image)
+    axes = [
+        {"type": "batch"},
+        {"type": "channel", "channel_names": ["raw"]},
+        {"type": "space", "id": "y", "size": {"min": 16, "step": 1}},
+        {"type": "space", "id": "x", "size": {"min": 16, "step": 1}},
+    ]
+    rdf = {
+        "format_version": "0.5.4",
+        "type": "model",
+        "name": "N2V of somebody",
+        "description": "Denoises.",
+        "authors": [{"name": "A. Body", "orcid": "0000-0002-1825-0097"}],
+        "cite": [{"text": "Krull et al.", "doi": "https://doi.org/10.1109/CVPR.2019.00223"}],
+        "license": "BSD-3-Clause",
+        "tags": ["denoising"],
+        "inputs": [
+            {
+                "id": "raw",
+                "axes": axes,
+                "test_tensor": {"source": "in.npy"},
+                "preprocessing": PROCESSING[3][0],
+            }
+        ],
+        "outputs": [
+            {
+                "id": "clean",
+                "axes": axes,
+                "postprocessing": [
+                    {"id": "scale_linear", "kwargs": {"gain": [31.25], "offset": [120.5]}}
+                ],
+            }
+        ],
+        "weights": {
+            "torchscript": {"source": "weights.pt"},
+            "onnx": {"source": "weights.onnx", "opset_version": 17},
+        },
+        **changes,
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("rdf.yaml", yaml.safe_dump(rdf))
+        archive.writestr("in.npy", stream.getvalue())
+        archive.writestr("weights.onnx", proto.SerializeToString())
+        archive.writestr("weights.pt", b"PK never opened")
+    return path
+
+
+def test_a_package_of_others_is_taken_over(tmp_path: Path) -> None:
+    proto = model(PLAIN, plain())
+    path = package(tmp_path / "theirs.zip", proto)
+    network = load_network(path)
+    assert network.normalisation == FixedMeanNormalisation(mean=120.5, std=31.25)
+    batch = RNG.random((2, 1, 24, 32)).astype(np.float32)
+    expected = run(proto, batch) * 31.25 + 120.5
+    np.testing.assert_allclose(run(network.graph, batch), expected, rtol=1e-5)
+    np.testing.assert_allclose(network.reference()(batch), expected, rtol=1e-5)
+    recorded = read_others(path, 1)
+    assert recorded.sample.pixels.shape == (1, 40, 48)
+    assert recorded.metadata.name == "N2V of somebody"
+    assert recorded.metadata.license == "BSD-3-Clause"
+    assert recorded.metadata.cite[0].doi == "10.1109/CVPR.2019.00223"
+    assert recorded.metadata.authors[0].orcid == "0000-0002-1825-0097"
+
+
+def test_several_outputs_are_refused_by_name(tmp_path: Path) -> None:
+    outputs = [{"id": "prob"}, {"id": "dist"}]
+    path = package(tmp_path / "stardist.zip", model(PLAIN, plain()), outputs=outputs)
+    with pytest.raises(CheckpointError, match=r"describes 2 outputs \(prob, dist\)"):
+        load_network(path)
+
+
+def test_code_is_never_run(tmp_path: Path) -> None:
+    weights = {"torchscript": {"source": "weights.pt"}}
+    path = package(tmp_path / "theirs.zip", model(PLAIN, plain()), weights=weights)
+    with pytest.raises(CheckpointError, match="TorchScript, a program with its weights, is never"):
+        load_network(path)

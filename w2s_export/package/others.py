@@ -1,0 +1,112 @@
+"""What a package of others says beside its weights: people, licence, citations, sample."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.config import parse_config
+from w2s_export.errors import ConfigError, PackageError
+from w2s_export.package.opening import OpenedPackage, open_package
+from w2s_export.package.recorded import Recorded
+from w2s_export.package.sample import RawSample
+from w2s_export.rdf.metadata import Metadata
+from w2s_export.rdf.stated import axes, example_tensors, listed
+
+_log = logging.getLogger(__name__)
+
+_LARGEST = 1 << 28
+"""Bytes of a test image."""
+
+
+def read_others(path: Path, channels: int) -> Recorded:
+    """Metadata and test image of a package that this tool did not write.
+
+    Args:
+        path: the zip.
+        channels: of its network's input.
+
+    Raises:
+        PackageError: unsafe or damaged, or without a test image that fits the network.
+    """
+    package = open_package(path)
+    return Recorded(_metadata(package.rdf), _sample(package, channels))
+
+
+def _metadata(rdf: Mapping[str, Any]) -> Metadata:
+    """What of the description passes today's checks; the rest is named in a warning."""
+    values = {
+        "name": rdf.get("name"),
+        "description": rdf.get("description"),
+        "authors": [_person(person, with_user=False) for person in listed(rdf, "authors")],
+        "maintainers": [_person(person, with_user=True) for person in listed(rdf, "maintainers")],
+        "cite": [_citation(entry) for entry in listed(rdf, "cite")],
+        "license": rdf.get("license"),
+        "tags": listed(rdf, "tags"),
+        "version": rdf.get("version"),
+        "git_repo": rdf.get("git_repo"),
+    }
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        if not value:
+            continue
+        try:
+            parse_config(Metadata, {key: value}, "its rdf")
+        except ConfigError as error:
+            _log.warning("left out of the package's metadata: %s", error)
+        else:
+            kept[key] = value
+    return parse_config(Metadata, kept, "its rdf")
+
+
+def _person(person: Any, *, with_user: bool) -> dict[str, Any]:
+    keys = ("name", "affiliation", "email", "orcid", "github_user")
+    stated = person if isinstance(person, Mapping) else {"name": str(person)}
+    found = {key: stated[key] for key in keys if stated.get(key)}
+    if "name" in found:
+        found["name"] = str(found["name"]).replace("/", " ").replace("\\", " ")
+    return found if with_user or "name" in found else {**found, "name": "Author not stated"}
+
+
+def _citation(entry: Any) -> dict[str, Any]:
+    stated = entry if isinstance(entry, Mapping) else {"text": str(entry)}
+    found = {key: str(stated[key]) for key in ("text", "doi", "url") if stated.get(key)}
+    if "doi" in found:
+        found["doi"] = found["doi"].split("doi.org/")[-1]
+    return found
+
+
+def _sample(package: OpenedPackage, channels: int) -> RawSample:
+    names = example_tensors(package.rdf, "test", "inputs")
+    name = names[0] if names else None
+    if name is None or name not in package.sizes:
+        raise PackageError(f"{package.path}: holds no test image; give one with --sample")
+    try:
+        array = np.load(BytesIO(package.read(name, _LARGEST)), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise PackageError(f"{package.path}: its test image '{name}' is damaged: {error}") from None
+    image = _planes(array, axes(listed(package.rdf, "inputs")[0]))
+    if image is None or image.shape[0] != channels or min(image.shape[1:]) < 1:
+        raise PackageError(
+            f"{package.path}: its test image '{name}' does not fit the network of {channels} "
+            "channels; give one with --sample"
+        )
+    return RawSample(image, None, f"the test image of {package.path.name}")
+
+
+def _planes(array: NDArray[Any], letters: str) -> NDArray[Any] | None:
+    """The first image of a batch, (C, H, W)."""
+    if len(letters) != array.ndim or set(letters) - set("bcyx") or not {"y", "x"} <= set(letters):
+        return None
+    if "b" in letters:
+        array, letters = array.take(0, letters.index("b")), letters.replace("b", "")
+    if "c" not in letters:
+        array, letters = array[np.newaxis], f"c{letters}"
+    image: NDArray[Any] = array.transpose([letters.index(axis) for axis in "cyx"])
+    return image

@@ -1,0 +1,246 @@
+"""bioimage.io packages of others: their weights by whichever reader takes them, their processing.
+
+Of several formats the first of ONNX, Keras, TensorFlow and PyTorch tensors is taken that a reader
+opens. Code of a package (TorchScript, architectures in Python) is never executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from w2s_export.config import (
+    FixedMeanNormalisation,
+    FixedRangeNormalisation,
+    NoNormalisation,
+    Normalisation,
+    PercentileNormalisation,
+    ZeroMeanNormalisation,
+    parse_config,
+)
+from w2s_export.data.normalise import fixed_range
+from w2s_export.errors import CheckpointError, ConfigError, W2SExportError
+from w2s_export.network import Network
+from w2s_export.shown import shown
+from w2s_export.sources.adapted import in_counts
+from w2s_export.sources.stored import check_size
+
+_log = logging.getLogger(__name__)
+
+FORMAT = "foreign-package"
+
+_READ: Mapping[str, str] = {
+    "onnx": ".onnx",
+    "keras_v3": ".keras",
+    "keras_hdf5": ".h5",
+    "tensorflow_saved_model_bundle": ".zip",
+    "pytorch_state_dict": ".pth",
+}
+"""Formats that are read, the best first, and how their files are called."""
+_NEVER: Mapping[str, str] = {
+    "torchscript": "TorchScript, a program with its weights, is never run",
+    "tensorflow_js": "TensorFlow.js cannot be read back",
+}
+
+
+def read_foreign_package(path: Path, rdf: Mapping[str, Any]) -> Network:
+    """The network of a package that this tool did not write.
+
+    Args:
+        path: the zip.
+        rdf: its description.
+
+    Raises:
+        CheckpointError: several inputs or outputs, processing that is not known, or no weights
+            that can be read: says why for each format.
+    """
+    source, result = (_sole(rdf, side) for side in ("inputs", "outputs"))
+    how = normalisation_of(source)
+    scaling = _output_scaling(result)
+    network = replace(_network(path, rdf), normalisation=how, source_format=FORMAT)
+    return network if scaling is None else in_counts(network, *scaling)
+
+
+def _sole(rdf: Mapping[str, Any], side: str) -> Mapping[str, Any]:
+    tensors = rdf.get(side)
+    tensors = tensors if isinstance(tensors, list) else []
+    if len(tensors) != 1 or not isinstance(tensors[0], dict):
+        names = ", ".join(str(t.get("id") or t.get("name")) for t in tensors if isinstance(t, dict))
+        raise CheckpointError(
+            f"describes {len(tensors)} {side} ({shown(names) or 'none'}); only a network of one "
+            "image in and one image out becomes a package that Fiji runs"
+        )
+    return tensors[0]
+
+
+def _network(path: Path, rdf: Mapping[str, Any]) -> Network:
+    from w2s_export.sources.load import load_network
+
+    listed = rdf.get("weights")
+    entries = listed if isinstance(listed, dict) else {}
+    reasons = [f"{kind}: {_NEVER[kind]}" for kind in entries if kind in _NEVER]
+    with TemporaryDirectory(prefix="w2s-export-", ignore_cleanup_errors=True) as folder:
+        for kind, suffix in _READ.items():
+            if kind not in entries:
+                continue
+            try:
+                file = _extracted(path, entries[kind], Path(folder) / f"{kind}{suffix}")
+                network = load_network(file)
+            except W2SExportError as error:
+                reason = str(error).replace(f"{folder}/", "")
+                reasons.append(f"{kind}: {reason}")
+                continue
+            for reason in reasons:
+                _log.info("%s: %s", path, reason)
+            return network
+    raise CheckpointError(
+        f"holds no weights that can be read ({shown('; '.join(reasons) or 'none at all', 1500)})"
+    )
+
+
+def _extracted(path: Path, entry: object, target: Path) -> Path:
+    source = entry.get("source") if isinstance(entry, dict) else None
+    name = str(PurePosixPath(str(source).removeprefix("./")))
+    digest = hashlib.sha256()
+    with zipfile.ZipFile(path) as archive:
+        if name not in archive.namelist():
+            raise CheckpointError(f"names '{shown(str(source))}', which the zip does not hold")
+        check_size(archive.getinfo(name).file_size, "its weights")
+        with archive.open(name) as stream, target.open("wb") as copy:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+                copy.write(block)
+    stated = entry.get("sha256") if isinstance(entry, dict) else None
+    if stated not in (None, digest.hexdigest()):
+        raise CheckpointError(f"'{shown(name)}' is not the file whose SHA-256 the rdf states")
+    return target
+
+
+def normalisation_of(tensor: Mapping[str, Any]) -> Normalisation:
+    """The normalisation that an input's preprocessing describes.
+
+    Args:
+        tensor: the entry of `inputs`, format 0.3 to 0.5.
+
+    Raises:
+        CheckpointError: a step that no normalisation of this tool is; names it.
+    """
+    found: dict[str, Any] = {"kind": "none"}
+    for name, kwargs in _steps(tensor, "preprocessing"):
+        if "clip" in found:
+            raise _unknown(name, "behind a clip")
+        if name == "clip" and {"min", "max"} <= kwargs.keys():
+            found["clip"] = (kwargs["min"], kwargs["max"])
+            continue
+        if name == "ensure_dtype":
+            continue
+        if found["kind"] != "none":
+            raise _unknown(name, f"behind {found['kind']}")
+        found = _kind(name, kwargs, tensor)
+    kinds: dict[str, Any] = {
+        "none": NoNormalisation,
+        "percentile": PercentileNormalisation,
+        "fixed_range": FixedRangeNormalisation,
+        "mean_std": FixedMeanNormalisation,
+        "zero_mean": ZeroMeanNormalisation,
+    }
+    try:
+        made: Normalisation = parse_config(kinds[found["kind"]], found, "its preprocessing")
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+    return made
+
+
+def _kind(name: str, kwargs: Mapping[str, Any], tensor: Mapping[str, Any]) -> dict[str, Any]:
+    if name == "scale_range":
+        _whole_image(name, kwargs, tensor)
+        if kwargs.get("reference_tensor") is not None:
+            raise _unknown(name, "by another tensor")
+        low, high = kwargs.get("min_percentile", 0.0), kwargs.get("max_percentile", 100.0)
+        return {"kind": "percentile", "low": low, "high": high}
+    if name == "scale_linear":
+        gain, offset = (_scalar(name, kwargs, k, v) for k, v in (("gain", 1.0), ("offset", 0.0)))
+        if gain <= 0:
+            raise _unknown(name, f"by a factor of {gain}")
+        return {"kind": "fixed_range", "low": -offset / gain, "high": (1 - offset) / gain}
+    fixed = name == "fixed_zero_mean_unit_variance" or kwargs.get("mode") == "fixed"
+    if name.endswith("zero_mean_unit_variance") and fixed:
+        mean, std = (_scalar(name, kwargs, key, 0.0) for key in ("mean", "std"))
+        return {"kind": "mean_std", "mean": mean, "std": std}
+    if name == "zero_mean_unit_variance":
+        _whole_image(name, kwargs, tensor)
+        return {"kind": "zero_mean"}
+    raise _unknown(name)
+
+
+def _output_scaling(tensor: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Gain and offset that an output's postprocessing describes."""
+    gain, offset = 1.0, 0.0
+    for name, kwargs in _steps(tensor, "postprocessing"):
+        if name == "ensure_dtype":
+            continue
+        if name != "scale_linear":
+            raise _unknown(name, "of its output")
+        how = parse_config(FixedRangeNormalisation, _kind(name, kwargs, tensor), "its output")
+        low, width = fixed_range(how) or (0.0, 1.0)
+        gain, offset = gain / width, (offset - low) / width
+    return None if (gain, offset) == (1.0, 0.0) else (gain, offset)
+
+
+def _steps(tensor: Mapping[str, Any], key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    listed = tensor.get(key)
+    for step in listed if isinstance(listed, list) else []:
+        step = step if isinstance(step, dict) else {}
+        kwargs = step.get("kwargs")
+        name = str(step.get("id") or step.get("name") or step.get("spec"))
+        yield name, kwargs if isinstance(kwargs, dict) else {}
+
+
+def _whole_image(name: str, kwargs: Mapping[str, Any], tensor: Mapping[str, Any]) -> None:
+    """Refuse statistics of a data set, of each channel apart, or of a batch."""
+    if kwargs.get("mode") == "per_dataset":
+        raise _unknown(name, "over a data set")
+    named, axes = kwargs.get("axes"), tensor.get("axes")
+    if named is None or not isinstance(axes, str | list):
+        return
+    letters = {"c" if axis == "channel" else str(axis) for axis in named}
+    if "b" in letters or "batch" in letters:
+        raise _unknown(name, "over a batch")
+    if "c" not in letters and _channels(tensor, axes) != 1:
+        raise _unknown(name, "of each channel apart")
+
+
+def _channels(tensor: Mapping[str, Any], axes: str | list[Any]) -> int:
+    if isinstance(axes, list):
+        named = [a for a in axes if isinstance(a, dict) and a.get("type") == "channel"]
+        return len(named[0].get("channel_names") or ()) if named else 1
+    if "c" not in axes:
+        return 1
+    shape = tensor.get("shape")
+    sizes = (
+        shape if isinstance(shape, list) else shape.get("min") if isinstance(shape, dict) else []
+    )
+    place = axes.index("c")
+    return int(sizes[place]) if isinstance(sizes, list) and len(sizes) > place else 0
+
+
+def _scalar(name: str, kwargs: Mapping[str, Any], key: str, default: float) -> float:
+    value = kwargs.get(key, default)
+    if isinstance(value, list) and len(set(value)) == 1:
+        value = value[0]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _unknown(name, f"with {key} {shown(value, 60)}, one for each channel")
+    return float(value)
+
+
+def _unknown(name: str, how: str = "") -> CheckpointError:
+    return CheckpointError(
+        f"processes images by '{shown(name)}'{f' {how}' if how else ''}, which no client of both "
+        "formats does alike; give the weights themselves and --normalisation"
+    )
