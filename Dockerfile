@@ -8,8 +8,8 @@ COPY . .
 RUN pip install --no-cache-dir build && python -m build --wheel
 
 FROM python:3.11-slim
-COPY --from=build /source/dist/*.whl /tmp/
-RUN pip install --no-cache-dir "$(echo /tmp/*.whl)[zarr,dask]" && rm /tmp/*.whl \
+COPY --from=build /source/dist/*.whl /wheels/
+RUN pip install --no-cache-dir "$(echo /wheels/*.whl)[zarr,dask]" && rm -r /wheels \
     && useradd --create-home biologist
 USER biologist
 WORKDIR /data

@@ -6,11 +6,8 @@ so that a mistake is named when the file is read and not after minutes of conver
 
 from __future__ import annotations
 
-import json
 import string
 from datetime import datetime
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +16,7 @@ from pydantic import AfterValidator, StringConstraints, model_validator
 from w2s_export.config import Frozen, parse_config
 from w2s_export.errors import ConfigError
 from w2s_export.io.yaml_files import read_yaml
+from w2s_export.rdf.licenses import spdx_licenses
 
 if TYPE_CHECKING:
     from w2s_export.network import Network
@@ -74,26 +72,12 @@ def _orcid(value: str) -> str:
 
 
 def _license(value: str) -> str:
-    known = _licenses()
+    known = spdx_licenses()
     if known and value not in known:
         near = [name for name in known if name.lower() == value.lower().replace(" ", "-")]
         hint = f"did you mean {near[0]}?" if near else "e.g. CC-BY-4.0, MIT, BSD-3-Clause"
         raise ValueError(f"is no SPDX licence identifier (https://spdx.org/licenses); {hint}")
     return value
-
-
-@cache
-def _licenses() -> frozenset[str]:
-    """SPDX identifiers bioimageio.spec knows, read from its data file: importing it is slow."""
-    spec = find_spec("bioimageio.spec")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        listing = Path(folder) / "static" / "spdx_licenses.json"
-        if listing.is_file():
-            licenses = json.loads(listing.read_text(encoding="utf-8"))["licenses"]
-            return frozenset(
-                entry["licenseId"] for entry in licenses if not entry["isDeprecatedLicenseId"]
-            )
-    return frozenset()
 
 
 def _version(value: str) -> str:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import struct
 from collections.abc import Iterator
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 from w2s_export.package.opening import description_names
+from w2s_export.rdf.licenses import spdx_licenses
 from w2s_export.rdf.stated import at, example_files, file_references, listed
 from w2s_export.verify.findings import Code, Severity
 from w2s_export.verify.rules.registry import ZOO, Fault, Subject, maintained, rule
@@ -57,9 +54,9 @@ def _somebody_maintains_it(subject: Subject) -> Iterator[Fault]:
     Severity.warning,
 )
 def _license_is_spdx(subject: Subject) -> Iterator[Fault]:
-    stated, known = subject.rdf.get("license"), _licenses()
+    stated, known = subject.rdf.get("license"), spdx_licenses()
     if stated and known and stated not in known:
-        yield "license", f"'{stated!s:.60}' is no SPDX identifier"
+        yield "license", f"'{stated!s:.60}' is no SPDX identifier, or a deprecated one"
 
 
 @rule(
@@ -169,15 +166,3 @@ def _picture_size(data: bytes) -> tuple[int, int] | None:
             return width, height
         place += 2 + length
     return None
-
-
-@cache
-def _licenses() -> frozenset[str]:
-    """SPDX identifiers of bioimageio.spec's data file; empty where it is not installed."""
-    spec = find_spec("bioimageio.spec")
-    for folder in (spec and spec.submodule_search_locations) or ():
-        listing = Path(folder) / "static" / "spdx_licenses.json"
-        if listing.is_file():
-            entries = json.loads(listing.read_text(encoding="utf-8"))["licenses"]
-            return frozenset(entry["licenseId"] for entry in entries)
-    return frozenset()
