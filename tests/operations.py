@@ -384,6 +384,10 @@ def reducing() -> Iterator[Case]:
         gate = writer.node("Unsqueeze", writer.node("Sigmoid", gate), integers(2, 3))
         return writer.node("Mul", "input", gate)
 
+    for equation in ("nchw,ndhw->ncd", "nchw,nchv->nhvw", "nchw,nchw->wnc", "nchw,nchw->nwhc"):
+        yield from both(f"Einsum {equation}", one("Einsum", "input", equation=equation))
+    weight = np.linspace(-1, 1, 24, dtype=FLOAT).reshape(CHANNELS, 4)
+    yield from both("Einsum with weights", one("Einsum", weight, equation="nchw,cd->ndhw"))
     yield from both("Gemm: squeeze and excite", gemm)
 
 

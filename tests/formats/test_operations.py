@@ -44,7 +44,11 @@ def test_every_operation_is_among_them() -> None:
 
 
 def _einsum(writer: GraphWriter, _: Any) -> None:
-    writer.node("Relu", writer.node("Einsum", "input", "input", equation="nchw,nchw->nchw"))
+    writer.node("Einsum", "input", "input", equation="...w,...w->...")
+
+
+def _unknown(writer: GraphWriter, _: Any) -> None:
+    writer.node("Gather", "input", writer.node("NonZero", "input"))
 
 
 def _computed_kernel(writer: GraphWriter, _: Any) -> None:
@@ -64,7 +68,8 @@ def _one_axis(writer: GraphWriter, _: Any) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (_einsum, "Einsum"),
+        (_unknown, "NonZero"),
+        (_einsum, "Einsum of"),
         (_computed_kernel, "Conv with computed input 2"),
         (_cubic_to_a_computed_size, "Resize .*cubic"),
         (_one_axis, "Conv on 3 axes"),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.graph.editing import evaluate
+
 if TYPE_CHECKING:
     import onnx
 
@@ -67,7 +69,4 @@ def folded(
         np.max(value, initial=0) > _LONGEST for value in feeds.values()
     ):
         return None
-    from onnx.reference import ReferenceEvaluator
-
-    results: list[NDArray[Any]] = ReferenceEvaluator(node).run(None, feeds)
-    return results
+    return evaluate(node, feeds)

@@ -1,4 +1,4 @@
-"""Operations that name axes: joining, reducing, reshaping, matrix products."""
+"""Operations that name axes: joining, reducing, reshaping."""
 
 from __future__ import annotations
 
@@ -209,49 +209,13 @@ def _cumulative(operation: Operation) -> Value:
     return made(operation, total)
 
 
-def _matrix_product(operation: Operation) -> Value:
-    import tensorflow as tf
-
-    x, y = operation.first, operation.input(1)
-    if x.rank < 2 or y.rank < 2:
-        operation.refuse("of vectors")
-    if x.rank == y.rank == 2:
-        return made(
-            operation, tf.raw_ops.MatMul(a=x.natural(), b=y.natural(), name=operation.label)
-        )
-    return made(
-        operation, tf.raw_ops.BatchMatMulV2(x=x.natural(), y=y.natural(), name=operation.label)
-    )
-
-
-def _gemm(operation: Operation) -> Value:
-    import tensorflow as tf
-
-    get, raw = operation.attributes.get, tf.raw_ops
-    x, y = operation.first.natural(), operation.input(1).natural()
-    product = raw.MatMul(
-        a=x, b=y, transpose_a=bool(get("transA", 0)), transpose_b=bool(get("transB", 0))
-    )
-    if get("alpha", 1.0) != 1:
-        product = raw.Mul(x=product, y=np.float32(get("alpha")))
-    bias = operation.optional(2)
-    if bias is None:
-        return made(operation, product)
-    shift = bias.natural()
-    if get("beta", 1.0) != 1:
-        shift = raw.Mul(x=shift, y=np.float32(get("beta")))
-    return made(operation, raw.AddV2(x=product, y=shift))
-
-
 AXES: Mapping[str, Rule] = {
     "Concat": _concat,
     "ConstantOfShape": _constant_of_shape,
     "CumSum": _cumulative,
     "Expand": _expand,
     "Flatten": _flatten,
-    "Gemm": _gemm,
     "LogSoftmax": _softmax("LogSoftmax"),
-    "MatMul": _matrix_product,
     "Range": _range,
     "ReduceL1": _reduce("Sum", before="Abs"),
     "ReduceL2": _reduce("Sum", before="Square", after="Sqrt"),

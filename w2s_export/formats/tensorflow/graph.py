@@ -13,6 +13,7 @@ from w2s_export.formats.tensorflow.axes import AXES
 from w2s_export.formats.tensorflow.cutting import CUTTING
 from w2s_export.formats.tensorflow.elements import ELEMENTS
 from w2s_export.formats.tensorflow.normalising import NORMALISING
+from w2s_export.formats.tensorflow.products import PRODUCTS
 from w2s_export.formats.tensorflow.resize import RESIZING
 from w2s_export.formats.tensorflow.values import Operation, Rule, Value
 from w2s_export.formats.tensorflow.windows import WINDOWS
@@ -28,6 +29,7 @@ RULES: Mapping[str, Rule] = {
     **CUTTING,
     **ELEMENTS,
     **NORMALISING,
+    **PRODUCTS,
     **RESIZING,
     **WINDOWS,
 }

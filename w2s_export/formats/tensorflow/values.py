@@ -192,5 +192,8 @@ def size_of(value: Value, axis: int) -> tf.Tensor:
     """The size of one axis of ONNX, an int64 scalar."""
     import tensorflow as tf
 
+    known = value.sizes[axis]
+    if known is not None:
+        return tf.constant(known, tf.int64)
     shape = tf.raw_ops.Shape(input=value.tensor, out_type=tf.int64)
     return shape[stored_axis(value, axis)]
