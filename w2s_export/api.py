@@ -107,6 +107,7 @@ def export(
 def verify(
     package: PathLike | Sequence[PathLike],
     *,
+    client: str | Sequence[str] = (),
     rules_only: bool = False,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Report:
@@ -114,16 +115,22 @@ def verify(
 
     Args:
         package: the zip, of anybody's making, or the zips of one model.
+        client: whom to ask, as on the command line; those the package is meant for by default.
         rules_only: do not run its weights; no framework is loaded.
         progress: called with a short text when a step begins.
 
     Raises:
         PackageError: the file cannot be read at all.
+        ConfigError: no such client.
     """
+    from w2s_export.verify.verdicts import named_clients
     from w2s_export.verify.verify import verify as run
 
+    asked = named_clients([client] if isinstance(client, str) else client)
     paths = [package] if isinstance(package, str | Path) else package
-    return run([Path(path) for path in paths], rules_only=rules_only, progress=progress)
+    return run(
+        [Path(path) for path in paths], rules_only=rules_only, asked=asked, progress=progress
+    )
 
 
 @overload

@@ -46,7 +46,9 @@ class Kind(str, Enum):
     """What a comparison is about."""
 
     output = "output"
-    """What weights make of an input."""
+    """What weights make of an input, against what they should."""
+    sample = "sample"
+    """What weights make of a sample, which is a picture for people, often rescaled."""
     file = "file"
     """A test tensor, a sample or the described preprocessing."""
     tiles = "tiles"

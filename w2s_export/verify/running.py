@@ -324,7 +324,7 @@ def _judge(
             compare(
                 outputs.runtime, f"{case.name}, {_shape_text(expected.shape)}", expected, actual
             ),
-            Kind.output,
+            Kind.sample if case.code is Code.sample_differs else Kind.output,
             f"the package's {case.name}",
             package=contents.name,
             weights_format=weights_format,
