@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from w2s_export import resources
+from w2s_export.cli import run
 from w2s_export.data.normalise import normalise
+from w2s_export.data.split import assign
+from w2s_export.evaluate.compare import evaluate
 from w2s_export.metrics.scores import bicubic, score
+from w2s_export.networks.layout import parameter_count
 from w2s_export.networks.rrdbnet import build_generator, set_weights
+from w2s_export.rdf.metadata import read_metadata
 from w2s_export.simulation.fields import SimulationConfig, simulate_pair
 from w2s_export.sources.npz_checkpoint import load_own
 from w2s_export.training.config import read_training_config
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
+LARGE = "wf2sim-structures-l"
+DATA = Path(os.environ.get("W2S_DATA", MODELS.parents[1] / "shared" / "data")) / "biosr_mt"
+EXPECTED = ((26.568, 0.7356), (25.819, 0.7985))  # dB and SSIM of the first two test fields
 NAMES = ("wf2sim-microtubules-s", "wf2sim-microtubules-s-gan")
 
 
@@ -35,6 +46,72 @@ def test_the_gan_is_what_its_card_and_configuration_say() -> None:
         assert words in card
     # The pixel model's split, or its test fields would have been trained on.
     assert config.data == read_training_config(MODELS / NAMES[0] / "config.yaml").data
+
+
+def test_the_large_model_is_what_its_card_and_configuration_say() -> None:
+    folder = MODELS / LARGE
+    card = (folder / "card.md").read_text(encoding="utf-8")
+    checkpoint = load_own(folder / "weights.npz")
+    config = read_training_config(folder / "config.yaml")
+    scores = checkpoint.provenance.scores
+    assert checkpoint.provenance.name == config.name == LARGE
+    assert checkpoint.provenance.model_copy(update={"name": "", "scores": {}}) == config.provenance
+    assert checkpoint.config == config.generator
+    assert parameter_count(checkpoint.config) == 16_621_825
+    assert checkpoint.normalisation == config.normalisation
+    assert f"| **{scores['psnr_db']:.2f}** | **{scores['ssim']:.3f}** |" in card
+    assert scores["psnr_db"] - scores["psnr_bicubic_db"] > 4
+    assert scores["validation_psnr_aligned_db"] > 28
+    # Fields of the test train neither model, or the comparison in the card would be unfair.
+    assert config.data == read_training_config(MODELS / NAMES[0] / "config.yaml").data
+    for words in ("H100", "CC BY 4.0", "Chang Qiao and Dong Li", "clathrin"):
+        assert words in card
+    cited = {one.doi for one in read_metadata(folder / "metadata.yaml").cite}
+    assert {"10.6084/m9.figshare.13264793", "10.1038/s41592-020-01048-5"} <= cited
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the BioSR pairs are not beside the repository")
+def test_the_large_model_restores_unseen_regions_as_its_card_says() -> None:
+    """Two of the 19 fields, as `evaluate` scored them."""
+    config = read_training_config(MODELS / LARGE / "config.yaml")
+    files = assign(config.data, DATA)["test"][:2]
+    found = evaluate([MODELS / LARGE / "weights.npz"], files).of("weights")
+    assert [row.image for row in found] == ["019.tif", "028.tif"]
+    for row, (psnr, ssim) in zip(found, EXPECTED, strict=True):
+        assert row.scores["psnr_db"] == pytest.approx(psnr, abs=0.02)
+        assert row.scores["ssim"] == pytest.approx(ssim, abs=0.001)
+
+
+def test_weights_that_are_too_large_stay_out_of_the_wheel() -> None:
+    """All else of models/ is in it: a file that is added must be named in pyproject.toml."""
+    text = (MODELS.parent / "pyproject.toml").read_text(encoding="utf-8")
+    included = re.findall(r'^"(models/[^"]+)" = "w2s_export/_assets/(.+)"', text, re.M)
+    assert {source for source, _ in included} == {target for _, target in included}
+    for path in MODELS.rglob("*"):
+        if path.is_file():
+            name = path.relative_to(MODELS.parent).as_posix()
+            inside = any(name == source or name.startswith(f"{source}/") for source, _ in included)
+            assert inside == (path.stat().st_size <= 8_000_000), name
+
+
+def test_models_are_listed_and_taken_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["--model", "list"]) == 0
+    said = capsys.readouterr().out
+    for name in (*NAMES, LARGE):
+        assert name in said
+    assert run(["--model", "unet", "--output", str(tmp_path)]) == 2
+    assert f"there are {', '.join(sorted((*NAMES, LARGE)))}" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert run(["--model", LARGE, "--weights", "x.npz"]) == 2
+    # As in a wheel, which has everything but the weights.
+    (tmp_path / "models" / LARGE).mkdir(parents=True)
+    (tmp_path / "models" / LARGE / "config.yaml").write_text("name: x")
+    monkeypatch.setattr(resources, "asset", lambda relative: tmp_path / relative)
+    assert run(["--model", LARGE, "--output", str(tmp_path)]) == 2
+    assert f"models/{LARGE}/weights.npz" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", NAMES)

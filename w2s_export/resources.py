@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from w2s_export.errors import ConfigError
+
 _PACKAGE = Path(__file__).resolve().parent
 DEFAULT_MODEL = "wf2sim-microtubules-s"
 
@@ -22,3 +24,27 @@ def asset(relative: str) -> Path:
         if path.exists():
             return path
     raise FileNotFoundError(f"asset {relative} is missing from this installation")
+
+
+def models() -> dict[str, Path]:
+    """Folder of every model that comes with the tool, by name."""
+    folders = sorted(asset("models").iterdir())
+    return {folder.name: folder for folder in folders if (folder / "config.yaml").is_file()}
+
+
+def model_folder(name: str) -> Path:
+    """Folder of a model, its weights in it.
+
+    Raises:
+        ConfigError: no such model, or this installation has no weights of it.
+    """
+    known = models()
+    if name not in known:
+        raise ConfigError(f"there is no model '{name}'; there are {', '.join(known)}")
+    if not (known[name] / "weights.npz").is_file():
+        raise ConfigError(
+            f"the weights of '{name}' are too large for an installed package: take "
+            f"models/{name}/weights.npz from the tool's source repository, and give its path as "
+            "--weights"
+        )
+    return known[name]

@@ -28,6 +28,7 @@ from tests.benchmarks.topic import (
 )
 from w2s_export.config import GeneratorConfig
 from w2s_export.export import default_weights
+from w2s_export.resources import model_folder
 from w2s_export.runtime.openvino import import_without_telemetry
 from w2s_export.runtime.precision import precision_error
 from w2s_export.sources.load import load_network
@@ -58,7 +59,7 @@ def measure(quick: bool) -> list[Topic]:
         if quick:
             plans = [(default, default_weights(), 96, 3)]
         else:
-            full = random_weights(folder / "full.npz", GeneratorConfig())
+            full = model_folder("wf2sim-structures-l") / "weights.npz"
             plans += [
                 (default, default_weights(), 256, 7),
                 (default, default_weights(), 512, 5),

@@ -7,18 +7,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks.topic import Topic, measured, peak_bytes, random_weights
-from w2s_export.config import GeneratorConfig
+from tests.benchmarks.topic import Topic, measured, peak_bytes
 from w2s_export.export import ExportRequest, default_weights, export
+from w2s_export.resources import model_folder
 
 
 def measure(quick: bool) -> list[Topic]:
-    """The default model, and random weights of 23 blocks of 64 features."""
-    with tempfile.TemporaryDirectory() as temporary:
-        networks = {"default": default_weights()}
-        if not quick:
-            networks["23 blocks"] = random_weights(Path(temporary) / "w.npz", GeneratorConfig())
-        results = {name: measured("exports", weights) for name, weights in networks.items()}
+    """The default model, and the trained one of 23 blocks of 64 features."""
+    networks = {"default": default_weights()}
+    if not quick:
+        networks["23 blocks"] = model_folder("wf2sim-structures-l") / "weights.npz"
+    results = {name: measured("exports", weights) for name, weights in networks.items()}
     stages = dict.fromkeys(stage for result in results.values() for stage in result["seconds"])
     rows: list[dict[str, object]] = [
         {"stage": stage, **{name: r["seconds"].get(stage, "") for name, r in results.items()}}

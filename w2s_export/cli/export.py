@@ -9,7 +9,10 @@ from rich.table import Table
 
 from w2s_export.cli.console import Flag, announce, console, styled
 from w2s_export.cli.verify import print_findings
+from w2s_export.config import read_yaml
 from w2s_export.data.normalise import parse_normalisation
+from w2s_export.errors import ConfigError
+from w2s_export.resources import model_folder, models
 
 if TYPE_CHECKING:
     from w2s_export.export import ExportResult
@@ -20,6 +23,7 @@ OUTPUT = Path("w2s-export-output")
 def export_command(
     *,
     weights: Path | None = None,
+    model: str | None = None,
     sample: Path | None = None,
     output: Path = OUTPUT,
     name: str | None = None,
@@ -44,6 +48,9 @@ def export_command(
         An RRDBNet (this tool's .npz, PyTorch, Keras, SavedModel, ONNX), or any image-to-image
         network of Keras, TensorFlow, ONNX or spandrel. Default: the embedded
         wf2sim-microtubules-s.
+    model
+        Name of a model that comes with the tool, with its sample and metadata, in place of
+        --weights; `list` shows them.
     sample
         Image of the kind the network restores (TIFF or PNG); of a large one the busiest part, at
         most 256 × 256 pixels and fewer for a large network, travels in the packages. Default: a
@@ -80,6 +87,16 @@ def export_command(
     overwrite
         Replace the files of an earlier export.
     """
+    if model == "list":
+        print_models()
+        return 0
+    if model is not None:
+        if weights is not None:
+            raise ConfigError("--model and --weights both name weights; give one of them")
+        folder = model_folder(model)
+        weights = folder / "weights.npz"
+        sample = sample or folder / "sample_input.tif"
+        metadata = metadata or folder / "metadata.yaml"
     request_normalisation = parse_normalisation(normalisation) if normalisation else None
     with console.status("Starting") as status:
         from w2s_export.export import ExportRequest, export
@@ -107,6 +124,18 @@ def export_command(
         )
     print_export(result)
     return 0 if result.report.passed else 1
+
+
+def print_models() -> None:
+    """A row per model that comes with the tool."""
+    table = Table("model", "what it restores", "weights")
+    for name, folder in models().items():
+        values = read_yaml(folder / "config.yaml")
+        origin = values.get("provenance", {}) if isinstance(values, dict) else {}
+        path = folder / "weights.npz"
+        size = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "not installed"
+        table.add_row(name, str(origin.get("description", "")), size)
+    console.print(table)
 
 
 def print_export(result: ExportResult) -> None:
