@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -175,14 +175,54 @@ def parse_config(kind: type[Model], values: object, where: str) -> Model:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        faults = "; ".join(_fault(kind, fault) for fault in error.errors())
+        faults = "; ".join(_fault(kind, values, fault) for fault in error.errors())
         raise ConfigError(f"{where}: {faults}") from None
 
 
-def _fault(kind: type[BaseModel], fault: Any) -> str:
-    place = ".".join(str(part) for part in fault["loc"]) or "the whole file"
+def _fault(kind: type[BaseModel], values: object, fault: Any) -> str:
+    path, known = _place(kind, values, fault["loc"])
+    place = ".".join(path) or "the whole file"
     if fault["type"] == "extra_forbidden":
-        known = f"; known keys are {', '.join(kind.model_fields)}" if len(fault["loc"]) == 1 else ""
-        return f"unknown key '{place}'{known}"
+        return f"unknown key '{place}'; known keys are {', '.join(known)}"
     message = fault["msg"].removeprefix("Value error, ")
     return f"'{place}': {message}, got {fault.get('input')!r:.80}"
+
+
+def _place(
+    kind: type[BaseModel], values: object, location: tuple[Any, ...]
+) -> tuple[list[str], list[str]]:
+    """Keys from the top to a fault, as the file has them, and the keys allowed beside the last.
+
+    A location also names the members of unions on its way, which are no keys of the file.
+    """
+    path: list[str] = []
+    models: list[type[BaseModel]] = [kind]
+    here = values
+    for index, part in enumerate(location):
+        last = index == len(location) - 1
+        inside = isinstance(here, (dict, list)) and (isinstance(part, int) or part in here)
+        if not inside and not last:  # a member of a union: by its tag or by its name
+            chosen = [m for m in models if part == m.__name__ or part in _literals(m)]
+            models = chosen or models
+            continue
+        path.append(str(part))
+        if not last:
+            fields = [m.model_fields[part] for m in models if part in m.model_fields]
+            models = [one for field in fields for one in models_in(field.annotation)] or models
+            here = here[part] if inside else None  # type: ignore[index]
+    return path, list(dict.fromkeys(key for model in models for key in model.model_fields))
+
+
+def _literals(model: type[BaseModel]) -> set[Any]:
+    """Values that tell a model from the other members of its union."""
+    kinds = [
+        f.annotation for f in model.model_fields.values() if get_origin(f.annotation) is Literal
+    ]
+    return {value for kind in kinds if len(get_args(kind)) == 1 for value in get_args(kind)}
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """Configurations that a key of this type can hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in models_in(inner)]

@@ -9,9 +9,9 @@ from rich.table import Table
 
 from w2s_export.cli.console import Flag, announce, console, styled
 from w2s_export.cli.verify import print_findings
-from w2s_export.config import read_yaml
 from w2s_export.data.normalise import parse_normalisation
 from w2s_export.errors import ConfigError
+from w2s_export.io.yaml_files import read_yaml
 from w2s_export.resources import model_folder, models
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 from w2s_export.cli.console import Flag, console
+from w2s_export.errors import ConfigError
 
 if TYPE_CHECKING:
     from w2s_export.training.fit import Step
@@ -25,12 +27,15 @@ if TYPE_CHECKING:
 
 
 def train_command(
-    config: Path,
+    config: Path | None = None,
     /,
     *,
-    data: Path,
-    output: Path,
+    data: Path | None = None,
+    output: Path | None = None,
     resume: Annotated[bool, Flag] = False,
+    steps: int | None = None,
+    init: Path | None = None,
+    explain: Annotated[bool, Flag] = False,
 ) -> int:
     """Train a generator on paired images, with the pixel loss and then all losses.
 
@@ -44,11 +49,35 @@ def train_command(
         Folder for the checkpoint, the log and the state that resuming needs.
     resume
         Go on with an interrupted training.
+    steps
+        Steps of the last phase, in place of the configuration's; with --resume a finished training
+        goes on to so many.
+    init
+        Write a commented configuration for the images in --data to this file, and end.
+    explain
+        Print every key of the configuration with its default and meaning, and end.
     """
     from w2s_export.training.config import read_training_config
+
+    if explain:
+        from w2s_export.training.reference import configuration_reference
+
+        sys.stdout.write(configuration_reference())
+        return 0
+    if data is None:
+        raise ConfigError("give the folder of the images as --data")
+    if init is not None:
+        from w2s_export.training.beginning import write_beginning
+
+        console.print(f"Configuration: {write_beginning(init, data)}", soft_wrap=True)
+        return 0
+    if config is None or output is None:
+        raise ConfigError("give a configuration and --output; --init writes one to begin with")
     from w2s_export.training.run import train
 
     settings = read_training_config(config)
+    if steps is not None:
+        settings = settings.with_steps(steps)
     with training_progress() as progress:
         trained = train(settings, data, output, resume=resume, progress=progress)
     print_training(trained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,8 @@ from w2s_export.config import Frozen
 from w2s_export.data.pairs import PairFiles, image_names, match_names
 from w2s_export.errors import ImageError
 
+HeldOut = tuple[str, ...] | Annotated[float, Field(gt=0, lt=1)]
+
 
 class _Source(Frozen):
     """What every layout has."""
@@ -19,7 +22,7 @@ class _Source(Frozen):
     duplicates: Literal["refuse", "warn"] = "refuse"
     """What to do with a held-out field that looks like another split's, in any orientation."""
 
-    def held_out(self) -> dict[str, tuple[str, ...]]:
+    def held_out(self) -> dict[str, HeldOut]:
         """Fields that no patch is cut from: those of `validation` and of `test`."""
         raise NotImplementedError
 
@@ -30,7 +33,8 @@ class _Source(Frozen):
     @model_validator(mode="after")
     def _disjoint(self) -> _Source:
         lists = self.held_out()
-        shared = sorted(set(lists["validation"]) & set(lists["test"]))
+        named = [set(one) for one in lists.values() if isinstance(one, tuple)]
+        shared = sorted(named[0] & named[1]) if len(named) == 2 else []
         if shared:
             raise ValueError(f"'{shared[0]}' is in validation and in test")
         return self
@@ -46,13 +50,14 @@ class PairedFolders(_Source):
     shows the same fields, e.g. [avg1, avg4]."""
     high: str = "hr"
     """Folder of targets, relative to the data folder."""
-    validation: tuple[str, ...] = ()
-    """Fields that choose the best weights."""
-    test: tuple[str, ...] = ()
-    """Fields that only the final scores see."""
+    validation: HeldOut = ()
+    """Fields that choose the best weights: file names, or which part of all fields, e.g. 0.1."""
+    test: HeldOut = ()
+    """Fields that only the final scores see, in the same way. A part is chosen by the names alone:
+    the same files give the same split."""
 
-    def held_out(self) -> dict[str, tuple[str, ...]]:
-        """Names of `validation` and of `test`."""
+    def held_out(self) -> dict[str, HeldOut]:
+        """Names, or parts, of `validation` and of `test`."""
         return {"validation": self.validation, "test": self.test}
 
     def files(self, folder: Path) -> list[PairFiles]:
@@ -64,7 +69,7 @@ class PairedFolders(_Source):
         if isinstance(self.low, str):
             return match_names(folder / self.low, folder / self.high)
         return [
-            PairFiles(f"{low}/{pair.name}", pair.field, pair.low, pair.high)
+            replace(pair, name=f"{low}/{pair.name}")
             for low in self.low
             for pair in match_names(folder / low, folder / self.high)
         ]
@@ -119,7 +124,7 @@ class W2SFolders(_Source):
     """Fields that only the final scores see. The authors': 81 to 120, 120 images; the other 80
     make their 240 training images."""
 
-    def held_out(self) -> dict[str, tuple[str, ...]]:
+    def held_out(self) -> dict[str, HeldOut]:
         """Three-digit numbers of the fields in `validation` and in `test`."""
         return {
             role: tuple(f"{number:03}" for number in numbers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from w2s_export.config import Normalisation
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import FlatImageError, ImageError
-from w2s_export.io.images import Image, read_image
+from w2s_export.io.images import Image, open_source, read_image
 
 SUFFIXES = (".tif", ".tiff", ".png", ".npy")
 
@@ -26,6 +26,8 @@ class PairFiles:
     field: str
     low: Path
     high: Path
+    plane: int | None = None
+    """Of both files, where they are stacks; all planes of a file are one field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +37,57 @@ class Pair:
     name: str
     low: NDArray[np.float32]
     high: NDArray[np.float32]
-    target: Path | None = None
-    """File of the target as stored, which scores are taken against; `high` itself without one."""
+    files: PairFiles | None = None
+    """Where it was read: scores are taken against the target as stored. Without, against `high`."""
 
 
 def match_names(low: Path, high: Path) -> list[PairFiles]:
-    """The images that two folders share, sorted by name; each name is a field.
+    """The images that two folders share, sorted by name; each file is a field.
+
+    Names are compared with their suffixes, and without them where that leaves one partner each.
+    Stacks are taken plane by plane.
 
     Raises:
-        ImageError: a folder is missing or empty, or a name has no partner.
+        ImageError: a folder is missing or empty, a name has no partner, or two stacks have other
+            numbers of planes.
     """
     found_low, found_high = image_names(low), image_names(high)
-    unpaired = sorted(found_low ^ found_high)
+    partner = {name: name for name in found_low & found_high}
+    rest = {Path(name).stem: name for name in found_high - found_low}
+    for name in sorted(found_low - found_high):
+        if Path(name).stem in rest:
+            partner[name] = rest.pop(Path(name).stem)
+    unpaired = sorted((found_low - partner.keys()) | (found_high - set(partner.values())))
     if unpaired:
         where = high if unpaired[0] in found_low else low
         raise ImageError(
             f"{len(unpaired)} images have no partner, first '{unpaired[0]}', missing in {where}"
         )
-    return [PairFiles(name, name, low / name, high / name) for name in sorted(found_low)]
+    return [
+        one
+        for name, other in sorted(partner.items())
+        for one in _planes(PairFiles(name, name, low / name, high / other))
+    ]
+
+
+def _planes(pair: PairFiles) -> list[PairFiles]:
+    """A pair for each plane of two stacks; the pair itself where both have one."""
+    counts = []
+    for path in (pair.low, pair.high):
+        try:
+            with open_source(path) as source:
+                times, slices, _ = source.layout.planes
+        except ImageError:
+            return [pair]  # reading it will say what is wrong
+        counts.append(times * slices)
+    if counts[0] != counts[1]:
+        raise ImageError(
+            f"'{pair.name}': the input has {counts[0]} planes, the target {counts[1]}; plane by "
+            "plane they must show the same"
+        )
+    if counts[0] == 1:
+        return [pair]
+    return [replace(pair, name=f"{pair.name}[{n}]", plane=n) for n in range(counts[0])]
 
 
 def read_files(
@@ -74,12 +109,13 @@ def read_files(
         FlatImageError: a constant image, or a target whose scores would have no range.
     """
     pairs: list[Pair] = []
-    targets: dict[Path, NDArray[np.float32]] = {}
+    targets: dict[tuple[Path, int | None], NDArray[np.float32]] = {}
     for file in files:
-        x = _plane(file.low, normalisation)
-        if file.high not in targets:
-            targets[file.high] = _plane(file.high, target_normalisation)
-        y = targets[file.high]
+        x = _plane(file.low, file.plane, normalisation)
+        place = file.high, file.plane
+        if place not in targets:
+            targets[place] = _plane(*place, target_normalisation)
+        y = targets[place]
         check_sizes(file.name, x.shape[:2], y.shape[:2], scale)
         first = pairs[0] if pairs else Pair(file.name, x, y)
         for image, other, role in ((x, first.low, "input"), (y, first.high, "target")):
@@ -88,7 +124,7 @@ def read_files(
                     f"'{file.name}': its {role} has {image.shape[2]} channels, that of "
                     f"'{first.name}' {other.shape[2]}; a training takes one number of channels"
                 )
-        pairs.append(Pair(file.name, x, y, file.high))
+        pairs.append(Pair(file.name, x, y, file))
     return pairs
 
 
@@ -119,14 +155,18 @@ def image_names(folder: Path) -> set[str]:
     return names
 
 
-def read_plane(path: Path) -> Image:
+def read_plane(path: Path, plane: int | None = None) -> Image:
     """One plane that is not flat; its pixels are (1, C, H, W).
 
+    Args:
+        path: the file.
+        plane: which of a stack, counted from 0 by time, then slice.
+
     Raises:
-        ImageError: unreadable, a stack, or NaN and infinite pixels.
+        ImageError: unreadable, a stack and no plane given, or NaN and infinite pixels.
         FlatImageError: 99.8 % of the pixels are the same, and nothing could be learned or scored.
     """
-    image = read_image(path)
+    image = read_image(path) if plane is None else _read_one(path, plane)
     pixels = image.pixels
     if pixels.shape[0] != 1:
         raise ImageError(f"{path}: a stack of {pixels.shape[0]} planes; pairs are single planes")
@@ -140,16 +180,32 @@ def read_plane(path: Path) -> Image:
     return image
 
 
+def _read_one(path: Path, plane: int) -> Image:
+    with open_source(path) as source:
+        layout = source.layout
+        t, z = divmod(plane, layout.planes[1])
+        whole = slice(0, layout.height), slice(0, layout.width)
+        channels = [source.read(t, z, c, *whole) for c in range(layout.planes[2])]
+    return Image(np.concatenate(channels)[np.newaxis], layout.pixel_size_um, path.stem)
+
+
+def pixel_size_um(files: PairFiles) -> float | None:
+    """Pixel size of an input, micrometres, where its file gives one for both axes."""
+    with open_source(files.low) as source:
+        size = source.layout.pixel_size_um
+    return size[0] if size is not None and np.isclose(*size, rtol=1e-3) else None
+
+
 def stored_target(pair: Pair) -> NDArray[Any]:
     """The target of a pair, (C, s·H, s·W), as its file has it."""
-    if pair.target is None:
+    if pair.files is None:
         return np.moveaxis(pair.high, -1, 0)
-    stored: NDArray[Any] = read_plane(pair.target).pixels[0]
+    stored: NDArray[Any] = read_plane(pair.files.high, pair.files.plane).pixels[0]
     return stored
 
 
-def _plane(path: Path, how: Normalisation | None) -> NDArray[np.float32]:
-    pixels = read_plane(path).pixels[0]
+def _plane(path: Path, plane: int | None, how: Normalisation | None) -> NDArray[np.float32]:
+    pixels = read_plane(path, plane).pixels[0]
     try:
         return np.moveaxis(normalise(pixels, how), 0, -1)
     except FlatImageError as error:

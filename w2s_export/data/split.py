@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +41,13 @@ def assign(source: DataSource, folder: Path) -> dict[str, list[PairFiles]]:
     files = source.files(folder)
     known = {file.field for file in files}
     roles: dict[str, list[PairFiles]] = {}
-    for role, fields in source.held_out().items():
+    held_out = source.held_out()
+    named = {field for one in held_out.values() if isinstance(one, tuple) for field in one}
+    free = sorted(known - named, key=lambda field: hashlib.sha256(field.encode()).digest())
+    for role, fields in held_out.items():
+        if not isinstance(fields, tuple):
+            count = max(1, round(fields * len(known)))
+            fields, free = tuple(sorted(free[:count])), free[count:]
         absent = [field for field in fields if field not in known]
         if absent:
             raise ConfigError(f"data.{role} lists '{absent[0]}', which is not in {folder}")
@@ -92,7 +99,13 @@ def compare_with_split(split: Split, pairs: Sequence[Pair], name: str, duplicate
 
 def _targets(pairs: Sequence[Pair]) -> dict[str, NDArray[np.float32]]:
     """One image per target, however many noise levels have it."""
-    return {str(pair.target or pair.name): pair.high for pair in pairs}
+    return {
+        pair.name if pair.files is None else _target_name(pair.files): pair.high for pair in pairs
+    }
+
+
+def _target_name(files: PairFiles) -> str:
+    return f"{files.high}" if files.plane is None else f"{files.high}[{files.plane}]"
 
 
 def _refuse_shared(

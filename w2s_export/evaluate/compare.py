@@ -106,7 +106,7 @@ def evaluate(
 
 def read_pair(pair: PairFiles) -> PairImages:
     """Read one pair, checked as `read_plane` does."""
-    low, high = read_plane(pair.low), read_plane(pair.high)
+    low, high = read_plane(pair.low, pair.plane), read_plane(pair.high, pair.plane)
     scale = high.pixels.shape[2] / low.pixels.shape[2]
     pixel = None
     for image, factor in ((high, 1.0), (low, scale)):

@@ -153,6 +153,14 @@ class TrainingConfig(Frozen):
             )
         return self
 
+    def with_steps(self, steps: int) -> TrainingConfig:
+        """The same training with another number of steps in its last phase."""
+        if self.adversarial is None:
+            changes: dict[str, object] = {"steps": steps}
+        else:
+            changes = {"adversarial": {**self.adversarial.model_dump(), "steps": steps}}
+        return parse_config(TrainingConfig, {**self.model_dump(), **changes}, "--steps")
+
     @property
     def all_steps(self) -> int:
         """Steps of both phases."""

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from w2s_export.config import GeneratorConfig
 from w2s_export.data.layouts import MixedFolders
-from w2s_export.data.pairs import Pair, read_files
+from w2s_export.data.pairs import Pair, pixel_size_um, read_files, stored_target
 from w2s_export.data.split import Split, compare_with_split
 from w2s_export.data.split import read_split as split_pairs
 from w2s_export.errors import ImageError
+from w2s_export.metrics.sanity import sanity_warnings
 from w2s_export.sources.npz_checkpoint import load_own, save_checkpoint
 from w2s_export.training.config import TrainingConfig
 from w2s_export.training.distribution import is_chief
-from w2s_export.training.evaluate import FieldScores, mean_scores, score_fields
+from w2s_export.training.evaluate import (
+    FieldScores,
+    Image,
+    Restore,
+    mean_scores,
+    restore_mirrored,
+    score_fields,
+)
 from w2s_export.training.fit import Step, fit, with_scores
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +96,23 @@ def _check_fit(generator: GeneratorConfig, pairs: Iterable[Pair]) -> None:
             )
 
 
+def _with_pixel_size(config: TrainingConfig, split: Split) -> TrainingConfig:
+    """The pixel size of the first input, where the configuration gives none."""
+    first = split.training[0].files
+    if config.provenance.pixel_size_um is not None or first is None:
+        return config
+    known = config.provenance.model_copy(update={"pixel_size_um": pixel_size_um(first)})
+    return config.model_copy(update={"provenance": known})
+
+
+def _warnings(restore: Restore, pair: Pair) -> list[str]:
+    """What makes the result on one field look wrong."""
+    scale = pair.high.shape[0] // pair.low.shape[0]
+    output = np.moveaxis(restore_mirrored(restore, pair.low, scale), -1, 0)
+    found = sanity_warnings(np.moveaxis(pair.low, -1, 0), output, stored_target(pair))
+    return [f"'{pair.name}': {text}" for text in found]
+
+
 def train(
     config: TrainingConfig,
     folder: Path,
@@ -97,6 +127,7 @@ def train(
         W2SExportError: see `read_split` and `fit`.
     """
     split = read_split(config, folder)
+    config = _with_pixel_size(config, split)
     best = load_own(
         fit(
             config,
@@ -112,8 +143,15 @@ def train(
 
     model = build_generator(best.config)
     set_weights(model, best.config, best.weights)
-    fields = score_fields(lambda x: model(x).numpy(), split.test)
+
+    def restore(low: Image) -> Image:
+        restored: Image = model(low).numpy()
+        return restored
+
+    fields = score_fields(restore, split.test)
     scores = mean_scores(fields) if fields else {}
+    for warning in _warnings(restore, [*split.test, *split.validation][0]):
+        logger.warning("%s", warning)
     path = output / f"{config.name}.npz"
     if is_chief():
         save_checkpoint(with_scores(best, scores), path)

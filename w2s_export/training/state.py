@@ -100,4 +100,6 @@ def load_state(path: Path, config: TrainingConfig) -> TrainingState:
 def fingerprint(config: TrainingConfig) -> str:
     """SHA-256 of everything that decides the weights."""
     decisive = config.model_dump(mode="json", exclude=_INDECISIVE)
+    # A training may go on for longer than it was meant to: the last phase's steps may change.
+    (decisive["adversarial"] or decisive).pop("steps")
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
