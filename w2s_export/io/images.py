@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError, MissingExtraError, OutputError
 from w2s_export.io import memory, microscopes, npy, tiff
+from w2s_export.io.files import regular_size
 from w2s_export.io.pixel_size import PixelSize, unless_print
 from w2s_export.io.source import (
     ArraySource,
@@ -163,6 +164,7 @@ def _head(path: Path) -> bytes:
     Raises:
         ImageError: missing, empty, or a stand-in for the real file.
     """
+    regular_size(path, ImageError)
     try:
         with path.open("rb") as stream:
             head = stream.read(len(_GIT_LFS))

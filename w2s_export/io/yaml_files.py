@@ -120,6 +120,8 @@ def read_yaml(path: Path, limit: int = 1 << 20) -> object:
     Raises:
         ConfigError: missing, larger than `limit` bytes, or not what `parse_yaml` takes.
     """
+    if path.exists() and not path.is_file():  # a pipe would wait for its other end
+        raise ConfigError(f"{path}: is no file; give a YAML file")
     try:
         with path.open("rb") as stream:
             data = stream.read(limit + 1)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from w2s_export.errors import ConfigError, PackageError
+from w2s_export.io.files import regular_size
 from w2s_export.io.yaml_files import YamlAliasError, YamlDepthError, YamlNumberError, parse_yaml
 
 MAX_MEMBERS = 1000
@@ -139,8 +140,11 @@ def open_package(path: Path) -> OpenedPackage:
             that is no mapping, no safe YAML, or one whose aliases explode.
     """
     try:
+        regular_size(path, PackageError)
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
+    except PackageError as error:
+        raise OpeningError(OpeningFault.absent, f"{path}: {error}") from None
     except _DAMAGE as error:
         raise _unreadable(path, error) from None
     sizes = _checked_sizes(path, members)
