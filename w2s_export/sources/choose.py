@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from w2s_export.shown import shown
-from w2s_export.sources.stored import Stored
+from w2s_export.sources.stored import Stored, check_count
 
 _GENERATORS = (
     "params_ema", "generator_ema", "gen_ema", "net_g_ema", "netG_ema", "G_ema", "g_ema",
@@ -38,6 +38,7 @@ def choose(tensors: Sequence[Stored]) -> tuple[list[Stored], str]:
     Args:
         tensors: all of the file's, nested ones by dotted keys.
     """
+    check_count(tensors)
     left, path, aside = list(tensors), [], []
     while True:
         tops = {tensor.key.partition(".")[0]: tensor.key for tensor in left}
@@ -68,7 +69,7 @@ def chosen(taken: str, aside: Iterable[str]) -> str:
 
 def _taken(tensors: Sequence[Stored], tops: Iterable[str]) -> str | None:
     """The name to go into, None where the network's own names begin."""
-    groups = {top for top in tops if any(t.key.startswith(f"{top}.") for t in tensors)}
+    groups = {tensor.key.partition(".")[0] for tensor in tensors if "." in tensor.key}
     for name in _GENERATORS:
         if name in groups:
             return name

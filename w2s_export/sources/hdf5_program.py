@@ -44,13 +44,14 @@ def main(arguments: list[str]) -> None:
 
 def _keras_2(root: Any) -> Iterator[Found]:
     """Layer by layer, weight by weight, in the order the attributes list them."""
-    count = 0
-    for layer in _listed(root, "layer_names"):
-        check_count(count := count + 1)
+    listed: list[tuple[str, Any, str]] = []
+    for count, layer in enumerate(_listed(root, "layer_names")):
+        check_count(count + len(listed))
         group = _member(root, layer)
-        for weight in _listed(group, "weight_names"):
-            check_count(count := count + 1)
-            yield _found(f"{layer}: {weight}", _member(group, weight))
+        listed += [(layer, group, weight) for weight in _listed(group, "weight_names")]
+    check_count(len(listed))
+    for layer, group, weight in listed:
+        yield _found(f"{layer}: {weight}", _member(group, weight))
 
 
 def _listed(group: Any, name: str) -> Iterator[str]:

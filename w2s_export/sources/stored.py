@@ -82,6 +82,18 @@ def allowance(held: int) -> int:
     return min(MAX_BYTES, max(_SMALL, _MOST_COMPRESSED * held))
 
 
+def check_count(tensors: Sequence[Stored]) -> None:
+    """Refuse more tensors than a network has.
+
+    Raises:
+        CheckpointError: states both numbers.
+    """
+    if len(tensors) > MOST_TENSORS:
+        raise CheckpointError(
+            f"holds {len(tensors)} tensors, more than the {MOST_TENSORS} a network may have"
+        )
+
+
 def check_claims(tensors: Sequence[Stored], held: int | None = None) -> None:
     """Refuse element types, counts and sizes no generator has, before reading anything.
 
@@ -94,10 +106,7 @@ def check_claims(tensors: Sequence[Stored], held: int | None = None) -> None:
             than `MAX_BYTES` (of a small compressed file less) once unpacked to float32.
     """
     total = 0
-    if len(tensors) > MOST_TENSORS:
-        raise CheckpointError(
-            f"holds {len(tensors)} tensors, more than the {MOST_TENSORS} a network may have"
-        )
+    check_count(tensors)
     for tensor in tensors:
         if len(tensor.key) > _LONGEST_KEY:
             raise CheckpointError(f"has a tensor of {len(tensor.key)} letters' name, {tensor}")
