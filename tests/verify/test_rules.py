@@ -353,8 +353,15 @@ def off_step_05(good) -> Change:
     return put_on_both_axes("inputs", "size", {"min": 30, "step": 4})(good)
 
 
-def tiny_output(good) -> Change:
-    return exchange("test_output.npy", npy(1e-6 * good.description.sample.restored[None]))
+def uneven_halo(good) -> Change:
+    """Of a fixed size only the first axis's halo counts: the other is cut from the output alone."""
+
+    def edit(description: dict[str, Any]) -> None:
+        for side, size in (("inputs", (66, 73)), ("outputs", (132, 146))):
+            for axis, length in zip(description[side][0]["axes"][2:], size, strict=True):
+                axis["size"] = length
+
+    return rdf(edit)
 
 
 def fixed_batch(model: Any) -> None:
@@ -440,6 +447,7 @@ def jpeg_cover(good) -> Change:
     return lambda files: files.update({"cover.png": data})
 
 
+INDEX = {"type": "index", "id": "i", "size": 1}
 FIXED = {"axes": "cyx", "mean": 1, "std": 2}
 DEEPIMAGEJ = "config.deepimagej"
 INFORMATION = f"{DEEPIMAGEJ}.test_information"
@@ -605,7 +613,10 @@ ONLY_05 = [
     ("uint8 out", Code.output_type_differs, put("outputs.0.data.type", "uint8")),
     ("minimum off the step", Code.minimum_off_step, off_step_05),
     ("a space axis without id", Code.jdll_drops, put("inputs.0.axes.3.id", MISSING)),
-    ("a batch of bytes", Code.output_too_small, tiny_output),
+    ("no test tensor", Code.test_tensor_missing, put("outputs.0.test_tensor", MISSING)),
+    ("a batch that only comes out", Code.batch_missing, put("inputs.0.axes.0", INDEX)),
+    ("an output of one size", Code.output_fixed_size, put_on_both_axes("outputs", "size", 132)),
+    ("a halo that cuts the output", Code.jdll_incomplete, uneven_halo),
     (
         "a state dict",
         Code.python_runner,
@@ -745,11 +756,13 @@ ALSO = {
         Code.deepimagej_test_information,
     },
     "two described outputs": {
+        Code.test_tensor_missing,
         Code.onnx_not_one_tensor,
         Code.saved_model_names,
         Code.deepimagej_test_information,
     },
     "outputs the other way round": {
+        Code.test_tensor_missing,
         Code.several_outputs,
         Code.saved_model_names,
         Code.deepimagej_test_information,
@@ -760,6 +773,8 @@ ALSO = {
     "IR 8 in the engine of opset 8": {Code.onnx_opset_too_new, Code.onnx_opset_undeclared},
     "opset 17 in the engine of opset 16": {Code.onnx_opset_undeclared},
     "weights in a folder": {Code.zip_not_flat},
+    "an output of one size": {Code.jdll_throws},
+    "a halo that cuts the output": {Code.input_fixed_size},
     "TensorFlow alone": {Code.tensorflow_first},
     "a state dict of 0.4": {Code.python_runner},
     "gain for each channel": {Code.processing_fails},

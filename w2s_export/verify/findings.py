@@ -105,7 +105,11 @@ class Code(str, Enum):
     test_size_off_grid = "test-size-off-grid"
     test_output_size = "test-output-size"
     processing_fails = "processing-fails"
-    output_too_small = "output-too-small"
+    test_tensor_missing = "test-tensor-missing"
+    test_tensor_invalid = "test-tensor-invalid"
+    batch_missing = "batch-missing"
+    output_fixed_size = "output-fixed-size"
+    jdll_incomplete = "jdll-incomplete"
     jdll_drops = "jdll-drops"
     jdll_throws = "jdll-throws"
     # weights

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from w2s_export.package.opening import OpenedPackage
@@ -42,8 +44,8 @@ def check_specification(package: OpenedPackage) -> list[Finding]:
         perform_io_checks=False, update_hashes=False, log_warnings=False, raise_errors=True
     )
     try:
-        build_description(_plain(package.rdf), context=context)
-        return []
+        description = build_description(_plain(package.rdf), context=context)
+        return _test_tensors(package, description)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         found = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in faults]
@@ -75,6 +77,46 @@ def _without_collection() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+def _test_tensors(package: OpenedPackage, description: Any) -> list[Finding]:
+    """What the specification says of the test tensors of format 0.5: sizes, types, values.
+
+    `validate_tensors` as its own I/O checks call it, on files that are read here, bounded.
+    """
+    try:
+        from bioimageio.spec.model.v0_5 import ModelDescr, validate_tensors
+    except ImportError:
+        return []
+    if not isinstance(description, ModelDescr):
+        return []
+    tensors = {}
+    for tensor in (*description.inputs, *description.outputs):
+        name = None if tensor.test_tensor is None else str(tensor.test_tensor.source)
+        try:
+            data = package.read(name.removeprefix("./")) if name else None
+            array = None if data is None else np.load(io.BytesIO(data), allow_pickle=False)
+        except Exception:  # missing, large or no array, which has its own finding
+            return []
+        tensors[tensor.id] = (tensor, array)
+    try:
+        options: dict[str, Any] = {"pad_inputs": "allow", "crop_outputs": "allow"}
+        validate_tensors(tensors, tensor_origin="test_tensor", **options)
+    except MemoryError:
+        raise  # not the tensors' doing
+    except Exception as error:
+        return [
+            Finding(
+                Code.test_tensor_invalid,
+                "test tensors",
+                " ".join(str(error).split())[:300],
+                clients=_CLIENTS,
+                remedy="give test tensors as the description says they are",
+                because="bioimageio.core checks them as bioimageio.spec does (validate_tensors).",
+                package=package.path.name,
+            )
+        ]
+    return []
 
 
 def _plain(value: Any) -> Any:

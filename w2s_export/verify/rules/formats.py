@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from w2s_export.rdf.stated import at, listed, release
-from w2s_export.verify.findings import Code, Severity
+from w2s_export.verify.clients.versions import CORE_KNOWS, READS
+from w2s_export.verify.findings import Client, Code, Severity
 from w2s_export.verify.rules.registry import (
     CORE,
     DEEPIMAGEJ,
@@ -38,8 +39,7 @@ def _rdf_has_its_name(subject: Subject) -> Iterator[Fault]:
     "use the package of format 0.4",
 )
 def _old_deepimagej_reads_04(subject: Subject) -> Iterator[Fault]:
-    if release(subject.rdf)[:2] != (0, 4):
-        yield "format_version", f"is {version_text(subject.rdf)}; these versions read 0.4 alone"
+    yield from _unread(subject, Client.deepimagej_2_1)
 
 
 @rule(
@@ -49,8 +49,7 @@ def _old_deepimagej_reads_04(subject: Subject) -> Iterator[Fault]:
     "write format 0.4.10 or 0.5.10",
 )
 def _jdll_reads_04_and_05(subject: Subject) -> Iterator[Fault]:
-    if release(subject.rdf)[:2] not in ((0, 4), (0, 5)):
-        yield "format_version", f"is {version_text(subject.rdf)}; JDLL reads 0.4.x and 0.5.x"
+    yield from _unread(subject, Client.deepimagej_3_1)
 
 
 @rule(
@@ -60,8 +59,7 @@ def _jdll_reads_04_and_05(subject: Subject) -> Iterator[Fault]:
     "write format 0.5.10",
 )
 def _zoo_reads_up_to_0510(subject: Subject) -> Iterator[Fault]:
-    if not (0, 3) <= release(subject.rdf) <= (0, 5, 10):
-        yield "format_version", f"is {version_text(subject.rdf)}; the zoo reads up to 0.5.10"
+    yield from _unread(subject, Client.zoo)
 
 
 @rule(
@@ -71,8 +69,7 @@ def _zoo_reads_up_to_0510(subject: Subject) -> Iterator[Fault]:
     "write format 0.5.10",
 )
 def _core_reads_versions(subject: Subject) -> Iterator[Fault]:
-    if len(release(subject.rdf)) < 2 or release(subject.rdf) < (0, 3):
-        yield "format_version", f"is {version_text(subject.rdf)}; bioimageio.spec reads 0.3 to 0.5"
+    yield from _unread(subject, Client.core_0_11)
 
 
 @rule(
@@ -83,8 +80,9 @@ def _core_reads_versions(subject: Subject) -> Iterator[Fault]:
     Severity.warning,
 )
 def _core_knows_the_version(subject: Subject) -> Iterator[Fault]:
-    if release(subject.rdf) >= (0, 5, 13):
-        yield "format_version", f"is {version_text(subject.rdf)}; read as 0.5.12, the rest ignored"
+    if release(subject.rdf) > CORE_KNOWS:
+        known = ".".join(map(str, CORE_KNOWS))
+        yield "format_version", f"is {version_text(subject.rdf)}; read as {known}, the rest ignored"
 
 
 @rule(
@@ -199,3 +197,11 @@ def _nickname(subject: Subject) -> Iterator[Fault]:
     nickname = at(subject.rdf, "config", "bioimageio", "nickname")
     if not isinstance(nickname, str) or not nickname:
         yield "config.bioimageio.nickname", f"is {nickname!r:.40}"
+
+
+def _unread(subject: Subject, client: Client) -> Iterator[Fault]:
+    """A version that a client does not read; a number where the format wants text."""
+    if not isinstance(subject.rdf.get("format_version"), str):
+        yield "format_version", f"is {subject.rdf.get('format_version')!r:.40}, no text"
+    elif not READS[client].covers(release(subject.rdf)):
+        yield "format_version", f"is {version_text(subject.rdf)}; {READS[client].words}"

@@ -5,11 +5,12 @@ They speak where no rule of one topic has: those say better what is wrong.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from w2s_export.errors import PackageError
 from w2s_export.rdf.stated import at, listed
-from w2s_export.verify.clients.jdll import check_run
+from w2s_export.verify.clients.jdll import check_run, plan
 from w2s_export.verify.clients.jdll_axes import Failure, JdllError, read_model
 from w2s_export.verify.clients.jdll_weights import weights_in_order
 from w2s_export.verify.findings import Client, Code
@@ -41,6 +42,26 @@ def _jdll_reads_the_description(subject: Subject) -> Iterator[Fault]:
 )
 def _jdll_runs_the_test_image(subject: Subject) -> Iterator[Fault]:
     yield from _failures(subject, Failure.throws)
+
+
+@rule(
+    "JDLL 0.6.1, DLModelJava.runTiling: as many tiles are run as the input has; an output of more "
+    "stays zero where none came, of fewer throws.",
+    Code.jdll_incomplete,
+    JDLL,
+    "describe the size and the halo of the output as multiples of the input's",
+)
+def _jdll_fills_the_output(subject: Subject) -> Iterator[Fault]:
+    if Client.deepimagej_3_1 in subject.refusing:
+        return
+    try:
+        planned = plan(subject.rdf, _shape(subject))
+    except PackageError:
+        return
+    for index, output in enumerate(planned.outputs):
+        tiles = math.prod(axis.count for axis in output)
+        if tiles != planned.tiles or not tiles:
+            yield f"outputs[{index}]", f"is cut into {tiles} tiles, the input into {planned.tiles}"
 
 
 def _failures(subject: Subject, failure: Failure) -> Iterator[Fault]:

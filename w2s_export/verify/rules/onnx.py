@@ -27,6 +27,7 @@ from w2s_export.verify.rules.registry import (
     Subject,
     rule,
 )
+from w2s_export.verify.rules.shapes import example_shape
 
 _LIMITS = "convert with opset 17 and IR 8, which every client reads"
 _SINGLE_FILE = "save every weight in the one file"
@@ -113,6 +114,16 @@ def _zoo_reads_the_opset(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
+    "ONNX Runtime 1.32, which core 0.11 was tried with: opsets up to 28 (measured).",
+    Code.onnx_opset_too_new,
+    (CORE[1],),
+    _LIMITS,
+)
+def _core_reads_the_opset(subject: Subject) -> Iterator[Fault]:
+    yield from _opset(subject, 28)
+
+
+@rule(
     'JDLL: "`opset_version` > 18 finds no engine".',
     Code.onnx_opset_too_new,
     JDLL,
@@ -181,10 +192,32 @@ def _counts(subject: Subject, side: str) -> tuple[int, int]:
 @rule(
     '"A fixed input shape forces small tiles"; "output shape differs from the model\'s".',
     Code.onnx_fixed_size,
-    JDLL + CORE + ZOO,
+    JDLL,
     "convert with dynamic batch, height and width",
 )
 def _onnx_takes_the_described_sizes(subject: Subject) -> Iterator[Fault]:
+    yield from _fixed_sizes(subject)
+
+
+@rule(
+    "bioimageio.core 0.11.0 tests format 0.5 at several sizes, and both formats at the test "
+    "image's.",
+    Code.onnx_fixed_size,
+    CORE + ZOO,
+    "convert with dynamic batch, height and width",
+)
+def _onnx_takes_the_tested_sizes(subject: Subject) -> Iterator[Fault]:
+    if subject.format_05:
+        yield from _fixed_sizes(subject)
+        return
+    for index, name, sizes, _ in _inputs(subject):
+        shape = example_shape(subject, "inputs", index)
+        for held, given in zip(sizes, shape, strict=False):
+            if held is not None and held != given:
+                yield _onnx(subject), f"input '{name}' takes {held}, the test image has {given}"
+
+
+def _fixed_sizes(subject: Subject) -> Iterator[Fault]:
     for index, name, sizes, letters in _inputs(subject):
         stated = stated_shape(subject.rdf, "inputs", index)
         for axis, size, accepted in zip(letters, sizes, stated, strict=True):

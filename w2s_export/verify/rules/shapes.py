@@ -24,7 +24,6 @@ from w2s_export.verify.findings import Code, Severity
 from w2s_export.verify.rules.registry import (
     CORE,
     DEEPIMAGEJ,
-    EVERYONE,
     JDLL,
     ZOO,
     Fault,
@@ -154,9 +153,10 @@ def _output_has_no_offset(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
-    '0.5: "Halo is on output axes, in OUTPUT pixels, divisible by the factor."',
+    '0.5: "Halo is on output axes, in OUTPUT pixels, divisible by the factor." bioimageio.core '
+    "cuts the halo to whole input pixels.",
     Code.halo_odd,
-    EVERYONE,
+    DEEPIMAGEJ,
     "round the halo up to a multiple of the enlargement",
 )
 def _halo_is_whole_input_pixels(subject: Subject) -> Iterator[Fault]:
@@ -209,14 +209,14 @@ def _channels_have_names(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
-    '"core rejects off-grid sizes"',
+    '"core rejects off-grid sizes" of format 0.5; of 0.4 it compares no size.',
     Code.test_size_off_grid,
     CORE + ZOO,
     "cut the test image to minimum + n · step",
 )
 def _test_input_is_an_accepted_size(subject: Subject) -> Iterator[Fault]:
     shape = example_shape(subject, "inputs")
-    for plan in axis_plans(subject.rdf) if shape else ():
+    for plan in axis_plans(subject.rdf) if shape and subject.format_05 else ():
         if plan.reference:
             continue
         size = _size(subject, "inputs", plan, shape)
@@ -227,12 +227,28 @@ def _test_input_is_an_accepted_size(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
-    '"output shape differs from the model\'s (plugin#52)"',
+    '"output shape differs from the model\'s (plugin#52)": DeepImageJ plans by the description.',
     Code.test_output_size,
-    EVERYONE,
+    DEEPIMAGEJ,
+    "describe the size that the network returns",
+)
+def _test_output_is_the_planned_size(subject: Subject) -> Iterator[Fault]:
+    yield from _other_sizes(subject)
+
+
+@rule(
+    "bioimageio.spec 0.5.12.0, validate_tensors: test outputs have the described size; of format "
+    "0.4 no size is compared.",
+    Code.test_output_size,
+    CORE + ZOO,
     "describe the size that the network returns",
 )
 def _test_output_is_the_described_size(subject: Subject) -> Iterator[Fault]:
+    if subject.format_05:
+        yield from _other_sizes(subject)
+
+
+def _other_sizes(subject: Subject) -> Iterator[Fault]:
     given, held = example_shape(subject, "inputs"), example_shape(subject, "outputs")
     for plan in axis_plans(subject.rdf) if given and held else ():
         if plan.reference:
@@ -246,18 +262,56 @@ def _test_output_is_the_described_size(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
-    'bioimageio.spec 0.5.12.0, validate_tensors: "Output values are too small for reliable '
-    'testing", for every test tensor of format 0.5.',
-    Code.output_too_small,
+    "bioimageio.core 0.11.0, get_test_input_sample: every tensor has a test tensor, a .npy file.",
+    Code.test_tensor_missing,
     CORE + ZOO,
-    "give a test tensor with values beyond ±1e-4",
+    "give a .npy file of each input and output",
 )
-def _test_values_can_be_compared(subject: Subject) -> Iterator[Fault]:
-    for side in ("inputs", "outputs") if subject.format_05 else ():
-        for index in range(len(listed(subject.rdf, side))):
-            array = example_array(subject, side, index)
-            if array is not None and array.min() > -1e-4 and array.max() < 1e-4:
-                yield f"{side}[{index}].test_tensor", f"is within ±{np.abs(array).max():.1e}"
+def _every_tensor_has_a_test(subject: Subject) -> Iterator[Fault]:
+    for side in ("inputs", "outputs"):
+        names = example_tensors(subject.rdf, "test", side)
+        for index, name in enumerate(names):
+            data = subject.read(name) if str(name).endswith(".npy") else None
+            if name is None:
+                yield f"{side}[{index}]", "has no test tensor"
+            elif data is not None and npy_header(data)[1].kind not in "buif":
+                yield f"{side}[{index}]", f"'{name}' is no NumPy array of numbers"
+
+
+@rule(
+    "bioimageio.core 0.11.0: \"no batch axis found in any input tensor, but output tensor 'out' "
+    'has one".',
+    Code.batch_missing,
+    CORE + ZOO,
+    "describe the batch axis of the input too",
+)
+def _outputs_have_no_batch_of_their_own(subject: Subject) -> Iterator[Fault]:
+    if any("b" in axes(tensor) for tensor in listed(subject.rdf, "inputs")):
+        return
+    for index, tensor in enumerate(listed(subject.rdf, "outputs")):
+        if "b" in axes(tensor):
+            yield f"outputs[{index}].axes", "has a batch axis, no input has one"
+
+
+@rule(
+    "bioimageio.core 0.11.0 tests format 0.5 at the smallest size and two steps more: "
+    '"Expected output shape".',
+    Code.output_fixed_size,
+    CORE + ZOO,
+    "let the output's size refer to the input's",
+)
+def _output_follows_the_input(subject: Subject) -> Iterator[Fault]:
+    varying = {
+        axis_id(axis)
+        for tensor in listed(subject.rdf, "inputs")
+        for axis in listed(tensor, "axes")
+        if isinstance(at(axis, "size"), dict) and "step" in axis["size"]
+    }
+    for index, tensor in enumerate(listed(subject.rdf, "outputs")):
+        for axis in listed(tensor, "axes"):
+            if axis_id(axis) in varying and isinstance(at(axis, "size"), int):
+                where = f"outputs[{index}] {axis_id(axis)}"
+                yield where, f"has the fixed size {axis['size']}, the input's varies"
 
 
 def _size(subject: Subject, side: str, plan: AxisPlan, shape: tuple[int, ...]) -> int:
