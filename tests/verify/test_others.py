@@ -89,7 +89,9 @@ CASES: dict[str, tuple[set[Client], set[Code], Callable[[], Mapping[str, bytes]]
     "careamics_05": (
         {*OLD, D31, C10, ZOO},
         {Code.documents_as_mappings, Code.weights_unsupported, Code.weights_not_run},
-        dict,
+        lambda: dict(
+            zip(("inputs.npy", "outputs.npy"), images(*[(1, 1, 32, 32)] * 2), strict=True)
+        ),
     ),
     # No config.deepimagej: 2.1 and 3.0 do not list it. 3.1 does: JDLL allows tiling without it, and
     # the missing nickname and channels last are warnings.

@@ -728,6 +728,7 @@ FAULTS = [
     for name, code, change in table
 ]
 AS_05 = {
+    Code.test_tensor_missing,
     Code.format_newer,
     Code.saved_model_names,
     Code.metadata_incomplete,
@@ -738,7 +739,14 @@ AS_05 = {
 ALSO = {
     "format 0.6": AS_05,
     "format is a number": AS_05,
-    "no inputs": {Code.onnx_not_one_tensor, Code.saved_model_names, Code.metadata_incomplete},
+    "no test tensor": {Code.metadata_incomplete},
+    "three channels": {Code.onnx_fixed_size},
+    "no inputs": {
+        Code.batch_missing,
+        Code.onnx_not_one_tensor,
+        Code.saved_model_names,
+        Code.metadata_incomplete,
+    },
     "no weights": {Code.weights_unsupported},
     "ONNX alone": {Code.onnx_opset_undeclared},
     "cover as mapping": {Code.cover_unsuitable},
@@ -751,6 +759,7 @@ ALSO = {
     "minimum off the step": {Code.test_size_off_grid},
     "format 0.5.13": {Code.format_unsupported},
     "two inputs": {
+        Code.test_tensor_missing,
         Code.onnx_not_one_tensor,
         Code.saved_model_names,
         Code.deepimagej_test_information,
