@@ -273,6 +273,15 @@ def test_what_sees_the_whole_image_has_no_radius(write: Callable[[GraphWriter], 
     assert facts.step == 1
 
 
+def test_attention_between_all_pixels_costs_what_an_image_of_256_pixels_costs() -> None:
+    writer = GraphWriter()
+    _attention(writer)
+    facts = read_facts(model(writer))
+    pixels = 256**2
+    assert facts.multiplications == 2 * pixels  # each pixel with each, and weights with values
+    assert 2 * 4 * pixels < facts.bytes_per_pixel < 5 * 4 * pixels  # scores, and their softmax
+
+
 def test_windows_of_a_reshape_are_the_step() -> None:
     writer = GraphWriter()
     shape = writer.node("Shape", "input")

@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import lcm
 from typing import TYPE_CHECKING
 
-from w2s_export.graph.reach import radius
+from w2s_export.graph.reach import radius as radius_of
 from w2s_export.graph.tensors import Tensor, length
 from w2s_export.graph.tracing import GraphError
 from w2s_export.graph.walk import HEIGHT, WIDTH, Step, walk
@@ -15,6 +15,10 @@ from w2s_export.graph.working_memory import working_memory
 
 if TYPE_CHECKING:
     import onnx
+
+_SIDE = 256
+_MOST_ELEMENTS = 1 << 20
+"""Elements per pixel of one tensor; beyond, it grows faster than the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,8 @@ class Facts:
     """How far beyond its own cell of `step` pixels an output pixel can see; None: everything, or
     the graph does something with the image that is not followed."""
     multiplications: float
-    """Per pixel, of convolutions and matrix products."""
+    """Per pixel, of convolutions and matrix products. Where all pixels attend to each other it
+    grows with the image: then this and the next are those of 256×256 pixels."""
     bytes_per_pixel: float
     """Working memory of ONNX Runtime per pixel, its memory pattern off."""
     operators: frozenset[str]
@@ -61,12 +66,16 @@ def read_facts(graph: onnx.ModelProto) -> Facts:
                 "times as wide as the input; a whole number, the same for both, is needed "
                 f"(rows are {size - scale * whole:+d} pixels off a factor of {scale})"
             )
+    radius, pixels = _radius(output, step), HEIGHT * WIDTH
+    if any(t.elements > _MOST_ELEMENTS * pixels for item in traced.steps for t in item.outputs):
+        side = -(-_SIDE // step) * step
+        traced, pixels = walk(graph, side, side), side**2
     return Facts(
         scale=int(scales[0]),
         step=step,
-        receptive_radius=_radius(output, step),
-        multiplications=float(Fraction(sum(map(_multiplications, traced.steps)), HEIGHT * WIDTH)),
-        bytes_per_pixel=working_memory(traced.steps, traced.output_name) / (HEIGHT * WIDTH),
+        receptive_radius=radius,
+        multiplications=float(Fraction(sum(map(_multiplications, traced.steps)), pixels)),
+        bytes_per_pixel=working_memory(traced.steps, traced.output_name) / pixels,
         operators=frozenset(node.op_type for node in graph.graph.node),
     )
 
@@ -78,7 +87,7 @@ def _radius(output: Tensor, step: int) -> int | None:
             continue
         if [mark for _, mark in output.axes[2 + image]] != [image]:
             return None
-        far = radius(reach, step)
+        far = radius_of(reach, step)
         if far is None:
             return None
         farthest = max(farthest, far)

@@ -87,13 +87,19 @@ class Traced:
     output_name: str
 
 
-def walk(model: onnx.ModelProto) -> Traced:
+def walk(model: onnx.ModelProto, height: int = HEIGHT, width: int = WIDTH) -> Traced:
     """Follow an image from a graph's input to its output.
+
+    Args:
+        model: with one input (N, C, H, W) and one output.
+        height: of the image. Where its rows and columns went is known for the very large one
+            alone, shapes for any.
+        width: of the image.
 
     Raises:
         GraphError: not one image in and one out, or an operation that cannot be followed.
     """
-    walker = _Walker(model)
+    walker = _Walker(model, height, width)
     walker.run(model.graph.node)
     (output,) = (item.name for item in model.graph.output)
     if output not in walker.tensors:
@@ -104,8 +110,8 @@ def walk(model: onnx.ModelProto) -> Traced:
 class _Walker:
     """Tensors by name, as far as the walk has come."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._model = model
+    def __init__(self, model: onnx.ModelProto, height: int, width: int) -> None:
+        self._model, self._size = model, (height, width)
         self.stored = {item.name: item for item in model.graph.initializer}
         self.values: dict[str, NDArray[Any]] = {}
         self.tensors: dict[str, Tensor] = {
@@ -126,7 +132,7 @@ class _Walker:
                 "of channels is needed"
             )
         self.tensors[inputs[0].name] = Tensor(
-            ((), plain(axes[1].dim_value), ((HEIGHT, 0),), ((WIDTH, 1),)),
+            ((), plain(axes[1].dim_value), ((height, 0),), ((width, 1),)),
             (Reach(1, 1, ((0, 0),)), Reach(1, 1, ((0, 0),))),
         )
 
@@ -231,7 +237,7 @@ class _Walker:
             bare = ModelProto()
             bare.CopyFrom(self._model)
             batch, _, *size = bare.graph.input[0].type.tensor_type.shape.dim
-            for axis, length in zip((batch, *size), (1, HEIGHT, WIDTH), strict=True):
+            for axis, length in zip((batch, *size), (1, *self._size), strict=True):
                 axis.dim_value = length
             del bare.graph.value_info[:]
             for axis in bare.graph.output[0].type.tensor_type.shape.dim:
