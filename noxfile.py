@@ -23,3 +23,12 @@ def clients(session: nox.Session) -> None:
     folder = os.environ.get("W2S_CLIENTS") or str(session.cache_dir / "clients")
     variables = {"W2S_CLIENTS": folder, "TF_CPP_MIN_LOG_LEVEL": "3"}
     session.run("python", "-m", "pytest", "tests/clients", "-rA", *session.posargs, env=variables)
+
+
+@nox.session
+def napari(session: nox.Session) -> None:
+    """Open the plugin's widget in Qt without a screen: restore, cancel, take a picture of it."""
+    session.install("-e", ".[napari]", "PyQt6")
+    picture = str(session.cache_dir / "napari.png")
+    variables = {"QT_QPA_PLATFORM": "offscreen"}
+    session.run("python", "tests/viewer/napari_session.py", picture, env=variables)

@@ -1,0 +1,1 @@
+"""The plugin for napari: restores the active layer."""

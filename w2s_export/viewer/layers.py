@@ -1,0 +1,117 @@
+"""Restores the pixels of a layer step by step; knows napari's conventions, and needs no Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.data.normalise import normalise
+from w2s_export.errors import ConfigError, FlatImageError, ImageError, NotFiniteImageError
+from w2s_export.io.temporary import temporary_folder
+from w2s_export.package.network import BareWeights, PackagedNetwork, open_network
+from w2s_export.restore.tiling import restore_tile, spans
+from w2s_export.runtime.choose import open_engine
+
+_TILE = 256
+"""Side of a tile, input pixels: small, because a run can be cancelled between two of them."""
+
+
+def network_of(path: str) -> PackagedNetwork | BareWeights:
+    """The default network, a package's, or that of weights.
+
+    Raises:
+        W2SExportError: the file holds no network that this tool can use.
+    """
+    chosen = Path(path.strip()).expanduser() if path.strip() else None
+    if chosen is not None and not chosen.exists():
+        raise ConfigError(f"{chosen}: is not there")
+    package = chosen is not None and chosen.suffix == ".zip"
+    return open_network(chosen if package else None, None if package else chosen)
+
+
+def restore_layer(
+    data: Any, network: PackagedNetwork | BareWeights, *, rgb: bool = False
+) -> Generator[tuple[float, str], None, NDArray[np.float32]]:
+    """Restore every plane by itself, as the package's clients do.
+
+    Args:
+        data: the layer's array, lazy or not: (..., H, W), or (..., H, W, colours) if `rgb`; of a
+            pyramid the list of its levels.
+        network: what restores.
+        rgb: the last axis is colours, of which an alpha is dropped.
+
+    Yields:
+        The part that is done, 0 to 1, and a plane that could not be restored, by its index and
+        reason; it stays black.
+
+    Returns:
+        Float32, height and width enlarged; colours are an axis before them.
+
+    Raises:
+        ImageError: channels that the network does not take, or an image that is too small.
+    """
+    array = data if hasattr(data, "ndim") else data[0]
+    colours = min(array.shape[-1], 3) if rgb else 1
+    height, width = array.shape[-3:-1] if rgb else array.shape[-2:]
+    model = network.model
+    if model.channels_in not in (1, colours):
+        raise ImageError(
+            f"has {colours} colours, the network takes {model.channels_in}; choose another layer"
+        )
+    lead = tuple(array.shape[:-3] if rgb else array.shape[:-2])
+    each = colours if model.channels_in == 1 else 1
+    out = each * model.channels_out
+    result = np.zeros((*lead, out, model.scale * height, model.scale * width), np.float32)
+    with temporary_folder() as folder:
+        ready = network.open(folder)
+        if min(height, width) < ready.minimum:
+            raise ImageError(
+                f"is {height}×{width} pixels; the smallest this network restores is "
+                f"{ready.minimum}×{ready.minimum}"
+            )
+        runtime = open_engine("auto", ready.onnx)
+        cut = {"halo": ready.halo, "tile": _TILE, "step": ready.step}
+        tiles = [(y, x) for y in spans(height, **cut) for x in spans(width, **cut)]
+        total, done = int(np.prod(lead)) * each * len(tiles), 0
+        for place in np.ndindex(*lead):
+            plane = np.asarray(array[place])
+            image = np.moveaxis(plane[..., :colours], -1, 0) if rgb else plane[np.newaxis]
+            for number, part in enumerate(np.split(image, each)):
+                try:
+                    values = normalise(part, model.normalisation)
+                except (FlatImageError, NotFiniteImageError) as error:
+                    done += len(tiles)
+                    yield done / total, f"plane {place}: {error}"
+                    continue
+                channels = slice(number * model.channels_out, (number + 1) * model.channels_out)
+                for y, x in tiles:
+                    target = (*place, channels, y.target(model.scale), x.target(model.scale))
+                    result[target] = restore_tile(runtime, values, y, x, scale=model.scale)
+                    done += 1
+                    yield done / total, ""
+    return result if out > 1 else result[..., 0, :, :]
+
+
+def placed(
+    scale: Sequence[float], translate: Sequence[float], factor: int, *, new_axis: bool
+) -> dict[str, list[float]]:
+    """Napari's scale and translate of the result: finer pixels that cover the same place.
+
+    Args:
+        scale: of the layer, one per axis that is no colour.
+        translate: of the layer; the centre of its first pixel.
+        factor: by which the network enlarges.
+        new_axis: colours have become an axis before Y and X.
+    """
+    sizes, corner = [float(size) for size in scale], [float(place) for place in translate]
+    for axis in (-2, -1):
+        corner[axis] -= sizes[axis] * (1 - 1 / factor) / 2
+        sizes[axis] /= factor
+    if new_axis:
+        sizes.insert(-2, 1.0)
+        corner.insert(-2, 0.0)
+    return {"scale": sizes, "translate": corner}
