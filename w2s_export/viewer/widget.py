@@ -79,12 +79,12 @@ class RestoreWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
         self._bad: list[str] = []
 
         @thread_worker  # type: ignore[untyped-decorator]  # napari has no types here
-        def work() -> Generator[tuple[float, str], None, _Found | W2SExportError]:
+        def work() -> Generator[tuple[float, str], None, _Found | str]:
             try:
                 network = network_of(path)
                 result = yield from restore_layer(data, network, rgb=rgb)
             except W2SExportError as error:  # raised, it would open napari's traceback
-                return error
+                return str(error)
             return network.model.scale, result
 
         self.worker = work()
@@ -113,8 +113,8 @@ class RestoreWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
         if reason:
             self._bad.append(reason)
 
-    def _ended(self, layer: Any, found: _Found | W2SExportError) -> None:
-        if isinstance(found, W2SExportError):
+    def _ended(self, layer: Any, found: _Found | str) -> None:
+        if isinstance(found, str):
             self.message.setText(shown(found, lines=True))
         else:
             self._add(layer, *found)
