@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from w2s_export.rdf.stated import ONNX, SAVED_MODEL, at, mapped
+from w2s_export.rdf.stated import ONNX, SAVED_MODEL, mapped
 from w2s_export.verify.clients.jdll_axes import Failure, JdllError
 
 TORCHSCRIPT = "torchscript"
@@ -190,8 +190,3 @@ def _bare_name(source: str) -> str:
     """getSourceFileName: the last part of an address or a path."""
     path = urlsplit(source).path if "://" in source else source
     return PurePosixPath(path).name
-
-
-def stated_opset(rdf: Mapping[str, Any]) -> Any:
-    """The opset that the description states for its ONNX file."""
-    return at(rdf, "weights", ONNX, "opset_version")
