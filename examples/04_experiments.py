@@ -1,6 +1,6 @@
 """Run the report's experiments small: each loss on a small network, on paired images of yours.
 
-python examples/04_experiments.py DATA OUTPUT [VGG.npz] [STEPS_ONE STEPS_TWO]
+python examples/04_experiments.py DATA OUTPUT [VGG19.npz] [STEPS_ONE STEPS_TWO]
 
 DATA holds lr/ and hr/; examples/experiments/ has the same experiments at the report's own scale.
 OUTPUT gets the trainings and, in evaluation/, their table and figure beside bicubic enlargement.

@@ -14,6 +14,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ from w2s_export.networks.layout import conv_name
 from w2s_export.training.config import TrainingConfig
 
 WARM_UP = 3
+_SWITCHES = ExitStack()
 RATE = 1e-4
 
 
@@ -75,10 +77,10 @@ def compare_steps(config: TrainingConfig, *, threads: int, turns: int) -> StepTi
 
 def _ours(config: TrainingConfig, batch: Batch) -> tuple[Callable[[], float], dict[str, Any]]:
     from w2s_export.training.distribution import choose_strategy
-    from w2s_export.training.learner import TOTAL, Learner, compute_reproducibly
+    from w2s_export.training.learner import TOTAL, Learner, reproducible
     from w2s_export.training.phases import phases
 
-    compute_reproducibly()  # as `fit` does
+    _SWITCHES.enter_context(reproducible())  # as `fit` does, to the end of this process
     learner = Learner(config, phases(config)[0], None, choose_strategy())
     return lambda: learner.learn(batch, RATE)[TOTAL], learner.weights()
 

@@ -17,7 +17,7 @@ from w2s_export.networks.features import load_features
 from w2s_export.sources.npz_checkpoint import load_own
 from w2s_export.training.config import AdversarialPhase, TrainingConfig
 from w2s_export.training.fit import STATE, DivergedError, Step, fit
-from w2s_export.training.learner import Learner
+from w2s_export.training.learner import Learner, reproducible
 from w2s_export.training.phases import phases
 from w2s_export.training.schedules import Schedule
 
@@ -338,3 +338,20 @@ def test_a_diverging_training_stops(pairs: list[Pair], tmp_path: Path) -> None:
     with pytest.raises(DivergedError, match="step 1.*schedule.initial"):
         fit(CONFIG, bad, pairs[2:], tmp_path)
     assert not list(tmp_path.glob("best*"))
+
+
+def test_training_leaves_no_switch_behind() -> None:
+    import keras
+    import tensorflow as tf
+    from tensorflow.python.framework import config as switches
+
+    def standing() -> tuple[bool, bool, float]:
+        options = tf.config.optimizer.get_experimental_options()
+        arithmetic = options.get("arithmetic_optimization", True)
+        return switches.is_op_determinism_enabled(), arithmetic, np.random.get_state()[1].sum()
+
+    before = standing()
+    with reproducible():
+        keras.utils.set_random_seed(7)
+        assert standing()[:2] == (True, False)
+    assert standing() == before

@@ -43,8 +43,8 @@ class AdversarialPhase(Frozen):
     features: Literal["perceptual", "texture"] = "perceptual"
     """`perceptual`: distance of VGG features. `texture`: of their Gram matrices."""
     feature_weights: Path | None = None
-    """VGG16 or VGG19 weights (`.npz`, `.h5`), relative to the working folder. By default VGG19
-    trained on ImageNet is downloaded."""
+    """Weights of VGG19 trained on ImageNet (`.npz`, `.h5`; those of a VGG16 are taken too),
+    relative to the working folder. By default they are downloaded."""
     pixel_weight: Weight = 1e-2
     """Factor on the pixel loss."""
     feature_weight: Weight = 1e-2

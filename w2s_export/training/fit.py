@@ -23,7 +23,7 @@ from w2s_export.sources.load import load_checkpoint
 from w2s_export.sources.npz_checkpoint import load_own, save_checkpoint
 from w2s_export.training.config import TrainingConfig
 from w2s_export.training.distribution import choose_strategy, is_chief, wait_for_all
-from w2s_export.training.learner import TOTAL, Learner, compute_reproducibly
+from w2s_export.training.learner import TOTAL, Learner, reproducible
 from w2s_export.training.mixture import Sampler, make_sampler
 from w2s_export.training.phases import Phase, phases
 from w2s_export.training.pictures import draw_fields
@@ -104,7 +104,22 @@ def fit(
         logger.info("features: %s of %s", features.layer, features.kind)
     start = _start(config) if config.start and state is None else None
 
-    compute_reproducibly()
+    try:
+        with reproducible():
+            return _run(config, sampler, validation, output, features, (state, start), progress)
+    finally:
+        sampler.close()
+
+
+def _run(
+    config: TrainingConfig,
+    sampler: Sampler,
+    validation: Sequence[Pair],
+    output: Path,
+    features: FeatureNetwork | None,
+    beginning: tuple[TrainingState | None, Checkpoint | None],
+    progress: Callable[[Step], None] | None,
+) -> Path:
     strategy = choose_strategy()
     if config.batch % strategy.num_replicas_in_sync:
         raise ConfigError(
@@ -117,10 +132,7 @@ def fit(
         raise OutputError(f"{output}: cannot be made: {error.strerror}") from None
     wait_for_all(strategy)
     loop = _Loop(config, sampler, validation, output, features, strategy, progress)
-    try:
-        return loop.run(state, start)
-    finally:
-        sampler.close()
+    return loop.run(*beginning)
 
 
 def _start(config: TrainingConfig) -> Checkpoint:

@@ -7,7 +7,9 @@ losses are those of one device with the whole batch, up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +27,7 @@ from w2s_export.training.state import Arrays
 
 TOTAL = "loss"
 """Name of what the generator minimises."""
+_ARITHMETIC = "arithmetic_optimization"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +43,30 @@ class _Trainee:
         return [variable.value for variable in self.model.trainable_variables]
 
 
-def compute_reproducibly() -> None:
-    """Have TensorFlow give the same bits for the same step, in this process from now on.
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """Have TensorFlow give the same bits for the same step; afterwards all switches are as before.
 
     Its determinism leaves one hole on CPUs: a sum of three or more tensors (`AddN`) begins with
     whichever memory is free first, so the last bit depends on how busy the machine is. The
     arithmetic optimizer makes such sums out of pairs. (Several replicas repeat to rounding only.)
     """
     import tensorflow as tf
+    from tensorflow.python.framework import config as switches  # only there can it be disabled
 
-    tf.config.experimental.enable_op_determinism()
-    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+    deterministic = switches.is_op_determinism_enabled()
+    arithmetic = tf.config.optimizer.get_experimental_options().get(_ARITHMETIC, True)
+    drawn = random.getstate(), np.random.get_state()
+    try:
+        tf.config.experimental.enable_op_determinism()
+        tf.config.optimizer.set_experimental_options({_ARITHMETIC: False})
+        yield
+    finally:
+        if not deterministic:
+            switches.disable_op_determinism()
+        tf.config.optimizer.set_experimental_options({_ARITHMETIC: arithmetic})
+        random.setstate(drawn[0])
+        np.random.set_state(drawn[1])
 
 
 class Learner:
