@@ -10,6 +10,9 @@ from pathlib import Path
 
 from w2s_export.errors import OutputError, W2SExportError
 
+_LONGEST_NAME = 255
+"""Bytes, on every common file system."""
+
 
 def regular_size(path: Path, error: type[W2SExportError]) -> int:
     """Size of a regular file, in bytes: one that ends, and that can be read again.
@@ -38,6 +41,15 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "something else")
 
 
+def hidden(path: Path, ending: str) -> Path:
+    """A hidden file beside another, whose name may already be as long as names can be."""
+    name = f".{path.name}{ending}"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
+        name = f".{digest}{ending}"
+    return path.with_name(name)
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     digest = hashlib.sha256()
@@ -53,7 +65,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OutputError: the place cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = hidden(path, f".{os.getpid()}")
     try:
         beside.write_bytes(content)
         beside.replace(path)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError, MissingExtraError, OutputError
 from w2s_export.io import memory, microscopes, npy, tiff
-from w2s_export.io.files import regular_size
+from w2s_export.io.files import hidden, regular_size
 from w2s_export.io.pixel_size import PixelSize, unless_print
 from w2s_export.io.source import (
     ArraySource,
@@ -212,7 +212,7 @@ def write_imagej_tiff(
     if pixel_size_um is not None:
         metadata["unit"] = "micron"
         resolution = density(pixel_size_um)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = hidden(path, f".{os.getpid()}")
     try:
         tifffile.imwrite(
             beside,

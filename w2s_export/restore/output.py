@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import OutputError
 from w2s_export.io.appearance import Appearance, Channel, luts, ramp
+from w2s_export.io.files import hidden
 from w2s_export.io.images import density
 from w2s_export.io.pixel_size import PixelSize
 from w2s_export.restore.record import Record
@@ -63,7 +64,7 @@ def claimed(target: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be written, or another run is at work on this output.
     """
-    lock = target.with_name(f".{target.name}.lock")
+    lock = hidden(target, ".lock")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _locked(lock)
@@ -72,7 +73,7 @@ def claimed(target: Path) -> Iterator[Path]:
             raise OutputError(f"{target}: another run is writing it") from None
         raise OutputError(f"{target}: cannot be written: {error.strerror}") from None
     try:
-        yield target.with_name(f".{target.name}.part")
+        yield hidden(target, ".part")
     finally:
         with suppress(OSError):  # on Windows, an open file stays
             lock.unlink()
@@ -102,7 +103,7 @@ def _locked(lock: Path) -> int:
 def publish(part: Path, target: Path) -> None:
     """Move what is complete into place, replacing an older output."""
     if target.is_dir():
-        old = target.with_name(f".{target.name}.old")
+        old = hidden(target, ".old")
         shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
         part.rename(target)

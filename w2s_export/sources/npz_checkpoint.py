@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from w2s_export.config import Frozen, GeneratorConfig, Normalisation, Provenance, parse_config
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError, OutputError
+from w2s_export.io.files import hidden
 from w2s_export.networks.layout import check_weights
 from w2s_export.sources.architecture import NOTHING_KNOWN, settle
 from w2s_export.sources.checkpoint import Checkpoint
@@ -70,7 +71,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, half: bool = False) -
     if large:
         raise CheckpointMismatchError(f"'{large[0]}' is beyond float16; save with half=False")
     members[HEADER] = np.array(json.dumps(header.model_dump(mode="json"), sort_keys=True))
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = hidden(path, f".{os.getpid()}")
     try:
         with beside.open("wb") as stream:
             np.savez(stream, **members)
