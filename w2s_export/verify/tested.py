@@ -53,9 +53,16 @@ def settle(gathered: Gathered, tests: Sequence[CoreTest]) -> None:
 
 
 def unproven_clients(
-    package: str, gathered: Gathered, tests: Sequence[CoreTest]
+    package: str, gathered: Gathered, tests: Sequence[CoreTest], jdll: str = ""
 ) -> tuple[Client, ...]:
-    """Clients for which no test output was compared, by us or by core, with weights they run."""
+    """Clients for which no test output was compared, by us or by core, with weights they run.
+
+    Args:
+        package: name of the zip.
+        gathered: what was found.
+        tests: of core.
+        jdll: weights format that DeepImageJ 3.1 runs; empty where that is not known.
+    """
     compared = {
         row.format
         for row in gathered.comparisons
@@ -65,8 +72,11 @@ def unproven_clients(
     return tuple(
         client
         for client in Client
-        if not any(client in RUNNERS.get(name, ()) for name in compared | passed)
-        and not (client in CORES and passed)
+        if (client is Client.deepimagej_3_1 and jdll and jdll not in compared | passed)
+        or (
+            not any(client in RUNNERS.get(name, ()) for name in compared | passed)
+            and not (client in CORES and passed)
+        )
     )
 
 

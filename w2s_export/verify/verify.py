@@ -19,6 +19,7 @@ from w2s_export.verify.findings import Client, Code, Finding, Severity, internal
 from w2s_export.verify.report import Gathered, PackageFacts, Report, versions
 from w2s_export.verify.rules.registry import (
     ZOO,
+    Subject,
     check_rules,
     intended_clients,
     maintained,
@@ -239,13 +240,15 @@ def _verdicts(
     asked: Sequence[Client],
 ) -> tuple[Verdict, ...]:
     package = next((p for p in opened if p.path.name == facts.name), None)
+    runs = None if package is None else Subject(package).jdll_weights
+    jdll = "" if runs is None else runs.weights_format
     return judge(
         facts.name,
         [finding for finding in gathered.findings if finding.package == facts.name],
         facts.clients,
         asked=asked,
         barred=ZOO if package is not None and not maintained(package.rdf) else (),
-        unproven=() if rules_only else unproven_clients(facts.name, gathered, tests),
+        unproven=() if rules_only else unproven_clients(facts.name, gathered, tests, jdll),
     )
 
 
