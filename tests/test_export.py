@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 from pathlib import Path
@@ -146,17 +147,18 @@ def test_a_failed_check_exits_with_1_and_is_named(
 ) -> None:
     from w2s_export.formats import onnx
 
-    convert = onnx.described
+    write = onnx.write
 
-    def wrong(writer, config):
-        proto = convert(writer, config)
-        for weight in proto.graph.initializer:
+    def wrong(network, path):
+        graph = type(network.graph)()
+        graph.CopyFrom(network.graph)
+        for weight in graph.graph.initializer:
             if weight.name.startswith("conv_last/bias"):
                 shifted = np.frombuffer(weight.raw_data, np.float32) + 0.5
                 weight.raw_data = shifted.astype(np.float32).tobytes()
-        return proto
+        return write(dataclasses.replace(network, graph=graph), path)
 
-    monkeypatch.setattr(onnx, "described", wrong)
+    monkeypatch.setattr(onnx, "write", wrong)
     source = exported.parent
     arguments = ["--weights", str(source / "w.npz"), "--sample", str(source / "cell.tif")]
     assert run([*arguments, "--output", str(tmp_path / "output")]) == 1
