@@ -38,6 +38,8 @@ def print_inspection(inspection: Inspection) -> None:
         for key, value in inspection.architecture.model_dump().items():
             note = " (assumed: the file does not show it)" if key in inspection.assumed else ""
             table.add_row(key, f"{value}{note}")
+    for key, text in inspection.details:
+        table.add_row(key, text)
     if inspection.parameters is not None:
         table.add_row("parameters", f"{inspection.parameters:,}")
     if inspection.chosen:

@@ -66,7 +66,7 @@ def lower(model: onnx.ModelProto, *, dynamic: bool = False, one_image: bool = Fa
     Raises:
         CheckpointError: no image-to-image network that can be lowered; says why.
     """
-    model = _inlined(model)
+    model = inlined(model)
     check_operators(model)
     source, result = check_ends(model)
     _to_float32(model)
@@ -108,7 +108,7 @@ def lower(model: onnx.ModelProto, *, dynamic: bool = False, one_image: bool = Fa
     return Lowered(written, channels, channels_out, scale, grid, kept, last, last_out)
 
 
-def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     """Functions that the file brings along, written out where they are called."""
     import onnx
     from onnx import inliner

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from w2s_export.config import GeneratorConfig, Normalisation, Provenance
-from w2s_export.errors import W2SExportError
+from w2s_export.errors import CheckpointError, W2SExportError
 from w2s_export.networks.layout import parameter_count
-from w2s_export.sources.load import load_checkpoint
-from w2s_export.sources.recognise import recognise
+from w2s_export.sources.foreign_network import may_be_foreign
+from w2s_export.sources.load import load_checkpoint, load_network
+from w2s_export.sources.recognise import PACKAGE, recognise
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Inspection:
     """Element types of the stored tensors."""
     assumed: tuple[str, ...]
     """Fields of `architecture` that the file does not show."""
+    details: tuple[tuple[str, str], ...]
+    """What is known of a network of another family: channels, scale, sizes, how far it looks."""
     exportable: bool
     """Whether `load_checkpoint` takes it."""
     reason: str
@@ -53,6 +56,10 @@ def inspect_checkpoint(path: Path, *, scale: int | None = None) -> Inspection:
         source_format = recognise(path)
         checkpoint = load_checkpoint(path, scale=scale)
     except (W2SExportError, OSError) as error:
+        if isinstance(error, CheckpointError) and (
+            source_format == PACKAGE or may_be_foreign(source_format, error)
+        ):
+            return _foreign(path, source_format, scale)
         reason = str(error).removeprefix(f"{path}: ")
         return Inspection(
             path=path,
@@ -64,6 +71,7 @@ def inspect_checkpoint(path: Path, *, scale: int | None = None) -> Inspection:
             chosen="",
             dtypes=(),
             assumed=(),
+            details=(),
             exportable=False,
             reason=reason,
         )
@@ -77,6 +85,47 @@ def inspect_checkpoint(path: Path, *, scale: int | None = None) -> Inspection:
         chosen=checkpoint.chosen,
         dtypes=checkpoint.dtypes,
         assumed=checkpoint.assumed,
+        details=(),
         exportable=True,
         reason="",
+    )
+
+
+def _foreign(path: Path, source_format: str, scale: int | None) -> Inspection:
+    """Look at a network of another family, in its own framework."""
+    found = Inspection(
+        path=path,
+        format=source_format,
+        architecture=None,
+        parameters=None,
+        normalisation=None,
+        provenance=Provenance(),
+        chosen="",
+        dtypes=(),
+        assumed=(),
+        details=(),
+        exportable=False,
+        reason="",
+    )
+    try:
+        network = load_network(path, scale=scale)
+    except (W2SExportError, OSError) as error:
+        return replace(found, reason=str(error).removeprefix(f"{path}: "))
+    facts = network.facts
+    radius = "the whole image" if facts.receptive_radius is None else str(facts.receptive_radius)
+    details = (
+        ("network", network.architecture),
+        ("channels", f"{network.channels_in} in, {network.channels_out} out"),
+        ("scale", str(network.scale)),
+        ("sizes", f"multiples of {network.step} from {network.minimum} on"),
+        ("looks as far as", f"{radius} input pixels" if radius.isdigit() else radius),
+        ("multiplications per pixel", f"{facts.multiplications:,.0f}"),
+    )
+    return replace(
+        found,
+        format=network.source_format,
+        normalisation=network.normalisation,
+        provenance=network.provenance,
+        details=details,
+        exportable=True,
     )

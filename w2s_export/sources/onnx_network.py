@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError
 from w2s_export.graph.guard import check_closed, parse_bounded
+from w2s_export.graph.lower import inlined
+from w2s_export.graph.refusals import check_operators
 from w2s_export.shown import shown
 from w2s_export.sources.original import Options, Original
 from w2s_export.sources.stored import check_size
@@ -31,11 +33,22 @@ def open_original(path: Path, options: Options) -> Original:
     check_size(path.stat().st_size, "its bytes")
     model = parse_bounded(path.read_bytes())
     _bring_in(model, path.parent)
+    model = _without_unused_domains(inlined(model))
+    check_operators(model)
     check_closed(model)
     producer = f" by {shown(model.producer_name)}" if model.producer_name else ""
     name, run = run_onnx(model)
     count = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
     return Original(model, name, run, f"ONNX network{producer}, {count:,} numbers")
+
+
+def _without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Leave out operator sets that no node uses: tf2onnx always names one of them."""
+    used = {node.domain for node in model.graph.node} | {"", "ai.onnx"}
+    kept = [item for item in model.opset_import if item.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    return model
 
 
 def run_onnx(model: onnx.ModelProto) -> tuple[str, Any]:
