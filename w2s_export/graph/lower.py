@@ -69,7 +69,7 @@ def lower(model: onnx.ModelProto, *, dynamic: bool = False, one_image: bool = Fa
     model = inlined(model)
     check_operators(model)
     source, result = check_ends(model)
-    _to_float32(model)
+    to_float32(model)
     version = next(i.version for i in model.opset_import if i.domain in ("", "ai.onnx"))
     del model.opset_import[:]
     model.opset_import.add(domain="", version=version)
@@ -118,7 +118,7 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     return inliner.inline_local_functions(copy) if copy.functions else copy
 
 
-def _to_float32(model: onnx.ModelProto) -> None:
+def to_float32(model: onnx.ModelProto) -> None:
     """Half and double precision become single, in place."""
     from onnx import TensorProto, numpy_helper
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from math import lcm
+from math import lcm, prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from w2s_export.shown import shown
 from w2s_export.sources import recognise
 
 if TYPE_CHECKING:
+    from w2s_export.graph.facts import Facts
     from w2s_export.sources.foreign import ForeignNetwork
 
 _log = logging.getLogger(__name__)
@@ -97,7 +98,8 @@ def as_network(opened: ForeignNetwork, source_format: str) -> Network:
     try:
         facts = read_facts(opened.graph)
     except W2SExportError as error:
-        raise CheckpointError(f"cannot be followed from image to image: {error}") from None
+        _log.info("how far it looks is measured, not read off its graph: %s", error)
+        facts = _unread(opened)
     step = lcm(opened.step, facts.step)
     if opened.left_aside:
         _log.warning("left aside, beside the network: %s", shown(", ".join(opened.left_aside)))
@@ -112,4 +114,22 @@ def as_network(opened: ForeignNetwork, source_format: str) -> Network:
         step=step,
         minimum=-(-opened.minimum // step) * step,
         source_format=source_format,
+    )
+
+
+def _unread(opened: ForeignNetwork) -> Facts:
+    """What can be said of a graph that is not followed: it may look at the whole image.
+
+    The costs are guesses: every weight once for each pixel, and room for 64 features 80 times.
+    """
+    from w2s_export.graph.facts import Facts
+
+    weights = sum(prod(tensor.dims) for tensor in opened.graph.graph.initializer)
+    return Facts(
+        scale=opened.scale,
+        step=opened.step,
+        receptive_radius=None,
+        multiplications=float(weights),
+        bytes_per_pixel=20_000.0,
+        operators=frozenset(node.op_type for node in opened.graph.graph.node),
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError
 from w2s_export.graph.guard import check_closed, parse_bounded
-from w2s_export.graph.lower import inlined
+from w2s_export.graph.lower import inlined, to_float32
 from w2s_export.graph.refusals import check_operators
 from w2s_export.shown import shown
 from w2s_export.sources.original import Options, Original
@@ -36,10 +36,20 @@ def open_original(path: Path, options: Options) -> Original:
     model = _without_unused_domains(inlined(model))
     check_operators(model)
     check_closed(model)
+    if half := _in_half_precision(model):
+        to_float32(model)  # its own rounding, 5e-4, is no witness for what float32 computes
     producer = f" by {shown(model.producer_name)}" if model.producer_name else ""
     name, run = run_onnx(model)
     count = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
-    return Original(model, name, run, f"ONNX network{producer}, {count:,} numbers")
+    kind = f"ONNX network{producer}, {count:,} numbers{' of half precision' if half else ''}"
+    return Original(model, name, run, kind)
+
+
+def _in_half_precision(model: onnx.ModelProto) -> bool:
+    from onnx import TensorProto
+
+    half = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+    return any(tensor.data_type in half for tensor in model.graph.initializer)
 
 
 def _without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
-from w2s_export.errors import CheckpointError, RRDBNetMismatchError
+from w2s_export.errors import CheckpointError, CheckpointMismatchError, RRDBNetMismatchError
 from w2s_export.networks.layout import parameter_count, tensor_shapes
 from w2s_export.shown import shown
 from w2s_export.sources.exchange import MOST_TENSORS
@@ -111,7 +111,7 @@ def check_claims(tensors: Sequence[Stored], held: int | None = None) -> None:
         if len(tensor.key) > _LONGEST_KEY:
             raise CheckpointError(f"has a tensor of {len(tensor.key)} letters' name, {tensor}")
         if tensor.dtype not in _READABLE:
-            raise CheckpointError(
+            raise CheckpointMismatchError(
                 f"{tensor} holds {tensor.dtype} numbers; a generator's weights are one of "
                 f"{', '.join(_READABLE)} (a quantised network cannot be exported)"
             )

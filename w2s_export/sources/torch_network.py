@@ -45,9 +45,13 @@ def open_original(path: Path, options: Options) -> Original:
             "is a PyTorch file of another network than RRDBNet, and spandrel is not installed: "
             'pip install "w2s-export[torch]"'
         ) from None
-    state, left_aside = generator_of(read_tensors(path))
+    candidates = generators_of(read_tensors(path))
+    loader = spandrel.ModelLoader(device="cpu")
     try:
-        found = spandrel.ModelLoader(device="cpu").load_from_state_dict(dict(state))
+        state, left_aside = next(
+            (c for c in candidates if _recognised(spandrel, c[0])), candidates[0]
+        )
+        found = loader.load_from_state_dict(dict(state))
     except spandrel.UnsupportedModelError:
         first = ", ".join(list(state)[:3])
         raise CheckpointError(
@@ -102,8 +106,21 @@ def read_tensors(path: Path) -> Any:
         ) from None
 
 
-def generator_of(content: Any) -> tuple[Mapping[str, Any], tuple[str, ...]]:
-    """The state dict of the network itself, its averaged weights first, and what else is there."""
+def _recognised(spandrel: Any, state: Mapping[str, Any]) -> bool:
+    try:
+        spandrel.MAIN_REGISTRY.load(dict(state))
+    except spandrel.UnsupportedModelError:
+        return False
+    except Exception:  # recognised, and wrong in some tensor: loading it again says what
+        return True
+    return True
+
+
+def generators_of(content: Any) -> list[tuple[Mapping[str, Any], tuple[str, ...]]]:
+    """State dicts that may be the network itself, averaged weights first, and what else is there.
+
+    The tensors as they are, then those below each of the usual names.
+    """
     import torch
 
     left: list[str] = []
@@ -122,12 +139,14 @@ def generator_of(content: Any) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     if not isinstance(content, Mapping):
         raise CheckpointError("holds no state dict: tensors by name are expected")
     state = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    found: list[tuple[Mapping[str, Any], tuple[str, ...]]]
+    found = [(state, tuple(dict.fromkeys(left)))]
     for prefix in _PREFIXES:
         part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        others = sorted({key.split(".")[0] for key in state if not key.startswith(prefix)})
         if part:
-            left += sorted({key.split(".")[0] for key in state if not key.startswith(prefix)})
-            return part, tuple(dict.fromkeys(left))
-    return state, tuple(dict.fromkeys(left))
+            found.append((part, tuple(dict.fromkeys([*left, *others]))))
+    return found
 
 
 def _module(found: Any) -> Any:
