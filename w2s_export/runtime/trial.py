@@ -92,7 +92,7 @@ class AutoRuntime:
         key: Key | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._candidates = {candidate.engine: candidate for candidate in candidates}
+        self.candidates = {candidate.engine: candidate for candidate in candidates}
         self._reference, self._pixels, self._key, self._clock = reference, pixels, key, clock
         self._runtime: Runtime | None = None
         self.choice = Choice(REFERENCE, reference.name, "short" if candidates else "only")
@@ -107,7 +107,7 @@ class AutoRuntime:
         if self._runtime is not None:
             return self._runtime(batch)
         self._runtime = self._reference
-        if not self._candidates or self._recall(batch):
+        if not self.candidates or self._recall(batch):
             return self._runtime(batch)
         seconds, restored = self._timed(self._reference, batch)
         size = batch[0, 0].size
@@ -116,14 +116,14 @@ class AutoRuntime:
 
     def _recall(self, batch: NDArray[np.float32]) -> bool:
         """Take the engine that an earlier run found; whether there was one."""
-        engine = recall(self._key.of(batch.shape, self._candidates)) if self._key else None
+        engine = recall(self._key.of(batch.shape, self.candidates)) if self._key else None
         if engine == REFERENCE:
             self._take(engine, self._reference, "remembered")
             return True
-        if engine not in self._candidates:
+        if engine not in self.candidates:
             return False
         try:
-            runtime = self._candidates[engine].open()
+            runtime = self.candidates[engine].open()
         except W2SExportError:  # no longer there, or not enough memory: try what is
             return False
         self._take(engine, runtime, "remembered")
@@ -131,7 +131,7 @@ class AutoRuntime:
 
     def _try(self, batch: NDArray[np.float32], seconds: float, budget: float) -> None:
         """Time the engines that fit into the budget, on a part of the batch, and take the best."""
-        chosen = [c for c in self._candidates.values() if 2 * c.opening < budget]
+        chosen = [c for c in self.candidates.values() if 2 * c.opening < budget]
         opening = sum(candidate.opening for candidate in chosen)
         runs = _RUNS * (len(chosen) + 1)
         per_pixel = seconds / batch[0, 0].size
@@ -167,7 +167,7 @@ class AutoRuntime:
         engine = min(best, key=lambda name: best[name])
         self._take(engine, runtimes[engine], "fastest" if len(runtimes) > 1 else "only")
         if self._key:
-            remember(self._key.of(batch.shape, self._candidates), engine)
+            remember(self._key.of(batch.shape, self.candidates), engine)
 
     def _admitted(
         self, candidate: Candidate, part: NDArray[np.float32], expected: NDArray[np.float32]
