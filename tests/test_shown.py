@@ -109,6 +109,7 @@ def test_a_column_that_shows_a_name_reads_no_markup() -> None:
         ("[Update](http://e.example/x.jar)", "\\[Update\\]\\(http://e.example/x.jar)"),
         ("![](http://e.example/x.png)", "!\\[\\]\\(http://e.example/x.png)"),
         ("fine\n# Heading\n===", "fine\n\\# Heading\n\\==="),
+        ("A & B &lt;", "A & B &amp;lt;"),
         ("a|b `c` \\", "a\\|b \\`c\\` \\\\"),
         ("W2S (Zhou et al., 2020): 10 µm × 3_4*5", "W2S (Zhou et al., 2020): 10 µm × 3_4*5"),
     ],

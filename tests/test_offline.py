@@ -1,0 +1,90 @@
+"""No command opens a socket to another machine; ONNX Runtime's telemetry is off."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tifffile
+
+from tests.inputs import checkpoint, noise
+
+STRACE = shutil.which("strace")
+LOCAL = re.compile(
+    r"AF_UNIX|AF_NETLINK|AF_UNSPEC|inet_addr\(\"127\.|\"::1\"|sin_addr=inet_addr\(\"0\.0\.0\.0\"\)"
+)
+
+
+def traced(command: list[str], tmp_path: Path) -> list[str]:
+    """Addresses of other machines that a command and its children connect or send to."""
+    log = tmp_path / "strace"
+    done = subprocess.run(
+        [str(STRACE), "-f", "-qq", "-e", "trace=connect,sendto,sendmsg", "-o", str(log), *command],
+        capture_output=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+    )
+    if b"ptrace" in done.stderr or not log.exists():
+        pytest.skip("strace may not trace here")
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    lines = log.read_text("utf-8", "replace").splitlines()
+    return [line for line in lines if "sa_family=" in line and not LOCAL.search(line)]
+
+
+needs_strace = pytest.mark.skipif(STRACE is None, reason="strace is not installed")
+
+
+@needs_strace
+def test_the_tracer_sees_a_connection(tmp_path: Path) -> None:
+    program = (
+        "import socket\nwith socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:\n"
+        "    try:\n        s.connect(('192.0.2.1', 9))\n    except OSError:\n        pass\n"
+    )
+    assert traced([sys.executable, "-c", program], tmp_path)
+
+
+@needs_strace
+@pytest.mark.slow
+def test_export_and_verify_stay_offline(tmp_path: Path) -> None:
+    weights = str(checkpoint(tmp_path / "w.npz"))
+    tifffile.imwrite(tmp_path / "cell.tif", noise(48, 64))
+    command = [sys.executable, "-m", "w2s_export"]
+    export = [*command, "--weights", weights, "--sample", "cell.tif", "--output", "o"]
+    assert traced(export, tmp_path) == []
+    package = str(next((tmp_path / "o").glob("*.bioimageio.zip")))
+    restore = [*command, "restore", "cell.tif", "--package", package, "--output", "r"]
+    assert traced(restore, tmp_path) == []
+
+
+@needs_strace
+def test_inspect_stays_offline(tmp_path: Path) -> None:
+    weights = str(checkpoint(tmp_path / "w.npz"))
+    assert traced([sys.executable, "-m", "w2s_export", "inspect", weights], tmp_path) == []
+
+
+def test_telemetry_is_off_before_onnx_runtime_is_imported() -> None:
+    program = (
+        "import os, sys\nimport w2s_export\n"
+        "assert 'onnxruntime' not in sys.modules\nprint(os.environ['ORT_DISABLE_TELEMETRY'])\n"
+    )
+    environment = {
+        key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, check=True
+    )
+    assert done.stdout.strip() == b"1"
+
+
+@needs_strace
+@pytest.mark.slow
+def test_onnx_runtime_sends_nothing_in_its_first_quarter_of_a_minute(tmp_path: Path) -> None:
+    """With telemetry on, 1.32 looks up its host after ten seconds."""
+    program = "import time, w2s_export, onnxruntime\ntime.sleep(15)\n"
+    assert traced([sys.executable, "-c", program], tmp_path) == []
