@@ -110,6 +110,7 @@ def test_a_column_that_shows_a_name_reads_no_markup() -> None:
         ("![](http://e.example/x.png)", "!\\[\\]\\(http://e.example/x.png)"),
         ("fine\n# Heading\n===", "fine\n\\# Heading\n\\==="),
         ("A & B &lt;", "A & B &amp;lt;"),
+        ("a\n\n# b", "a\n\n\\# b"),
         ("a|b `c` \\", "a\\|b \\`c\\` \\\\"),
         ("W2S (Zhou et al., 2020): 10 µm × 3_4*5", "W2S (Zhou et al., 2020): 10 µm × 3_4*5"),
     ],

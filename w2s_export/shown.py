@@ -39,7 +39,8 @@ def markdown(text: object, most: int = LONGEST_TEXT) -> str:
     """Foreign text inside Markdown: read as it is written, without HTML, links or headings."""
     plain = shown(text, most, lines=True)
     plain = re.sub(r"&(?=#?\w+;)", "&amp;", plain).replace("<", "&lt;")
-    return re.sub(r"([\\`\[\]|]|(?<=\])\()|^(\s*)(?=[#>=-])", r"\2\\\1", plain, flags=re.MULTILINE)
+    special = r"([\\`\[\]|]|(?<=\])\()|^([ \t]*)(?=[#>=-])"
+    return re.sub(special, r"\2\\\1", plain, flags=re.MULTILINE)
 
 
 def cell(text: str) -> str:
