@@ -177,6 +177,7 @@ def _write_and_verify(
 ) -> Report:
     """Write packages and report into the folder, which holds nothing else afterwards."""
     from w2s_export.metrics.parity import compare
+    from w2s_export.metrics.sanity import sanity_warnings
     from w2s_export.verify.exported import Source
     from w2s_export.verify.verify import verify
 
@@ -194,6 +195,8 @@ def _write_and_verify(
     sample, batch, halo = _sample_and_halo(subject.sample, network, loaded)
     clock("Comparing on the sample")
     expected = source(batch)
+    for doubt in sanity_warnings(batch[0], expected[0]):
+        logger.warning("on the sample %s", doubt)
     parity = [compare(run.name, "sample", expected, run(batch)) for run in loaded.values()]
     clock("Writing the packages")
     description = Description(

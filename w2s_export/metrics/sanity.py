@@ -32,7 +32,7 @@ def correlation_with_input(low: NDArray[Any], restored: NDArray[Any]) -> float:
     x, y = (image - image.mean() for image in (enlarged, restored.astype(np.float64).mean(axis=0)))
     power = float(np.sqrt(np.vdot(x, x) * np.vdot(y, y)))
     # What rounding leaves of a constant is no structure.
-    flat = min(np.ptp(x) / np.abs(enlarged).max(), np.ptp(y) / np.abs(restored).max()) < 1e-6
+    flat = np.ptp(x) <= 1e-6 * np.abs(enlarged).max() or np.ptp(y) <= 1e-6 * np.abs(restored).max()
     return 0.0 if flat or power == 0 else float(np.vdot(x, y)) / power
 
 
