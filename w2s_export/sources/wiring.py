@@ -79,12 +79,14 @@ def check_wiring(graph: onnx.GraphProto, config: GeneratorConfig) -> None:
             f"has {len(graph.input)} inputs and {len(graph.output)} outputs; an RRDBNet has one "
             "of each"
         )
+    # Followed first, because it names the node; not where there are many more than can be right.
+    found = _follow_graph(graph) if len(graph.node) <= 2 * count else {}
     if len(graph.node) != count:
         raise RRDBNetMismatchError(
             f"has {len(graph.node)} nodes where this RRDBNet has {count}: the graph was edited "
             "after the export; give the weights it was made from"
         )
-    if _follow_graph(graph).get(graph.output[0].name) != expected:
+    if found.get(graph.output[0].name) != expected:
         raise RRDBNetMismatchError(
             "connects its layers in another way than an RRDBNet: the graph was edited after the "
             "export; give the weights it was made from"
