@@ -35,7 +35,7 @@ _OPENERS: Mapping[str, str] = {
 }
 
 
-def may_be_foreign(source_format: str, error: CheckpointError) -> bool:
+def may_be_foreign(path: Path, source_format: str, error: CheckpointError) -> bool:
     """Whether a file that no RRDBNet reader takes may hold another network.
 
     Not one that is an RRDBNet but for some tensors, nor an ONNX file of this tool that somebody
@@ -43,6 +43,8 @@ def may_be_foreign(source_format: str, error: CheckpointError) -> bool:
     read as tensors is nothing for spandrel either.
     """
     if source_format not in _OPENERS or isinstance(error, RRDBNetMismatchError):
+        return False
+    if path.suffix == ".index":  # of a TensorFlow checkpoint, which has no graph
         return False
     if source_format == recognise.ONNX:
         return not isinstance(error, CheckpointMismatchError)

@@ -57,7 +57,7 @@ def inspect_checkpoint(path: Path, *, scale: int | None = None) -> Inspection:
         checkpoint = load_checkpoint(path, scale=scale)
     except (W2SExportError, OSError) as error:
         if isinstance(error, CheckpointError) and (
-            source_format == PACKAGE or may_be_foreign(source_format, error)
+            source_format == PACKAGE or may_be_foreign(path, source_format, error)
         ):
             return _foreign(path, source_format, scale)
         reason = str(error).removeprefix(f"{path}: ")

@@ -81,7 +81,7 @@ def load_network(
         except CheckpointError as error:
             from w2s_export.sources.foreign_network import foreign_network, may_be_foreign
 
-            if not may_be_foreign(source_format, error):
+            if not may_be_foreign(path, source_format, error):
                 raise
             network = foreign_network(
                 path, source_format, dynamic=dynamic, signature=signature, instead_of=error
