@@ -372,11 +372,15 @@ def test_every_reason_not_to_open_is_tried():
     assert {fault.value for fault in OpeningFault} <= {code.value for code in Code}
 
 
-@pytest.mark.parametrize("make", [lambda path: None, Path.mkdir], ids=["absent", "a folder"])
-def test_a_file_that_cannot_be_read_is_bad_input(tmp_path, make):
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(lambda path: None, "cannot be read"), (Path.mkdir, "is a folder")],
+    ids=["absent", "a folder"],
+)
+def test_a_file_that_cannot_be_read_is_bad_input(tmp_path, make, message):
     path = tmp_path / "package.zip"
     make(path)
-    with pytest.raises(PackageError, match="cannot be read"):
+    with pytest.raises(PackageError, match=message):
         verify(path)
 
 
