@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 from w2s_export import errors
 from w2s_export.errors import CheckpointError, W2SExportError, WorkerError
 from w2s_export.io.temporary import temporary_folder
-from w2s_export.io.worker import Limits, worker
+from w2s_export.io.worker import Limits, memory_limit, worker
 
 if TYPE_CHECKING:
     import onnx
 
     from w2s_export.io.worker import Worker
 
-LIMITS = Limits(seconds=900, memory=24 << 30)
+_SECONDS = 900.0
+"""From the start to the converted network, or to an answer."""
 _ANSWER = 0.002  # seconds between two looks for an answer
 
 
@@ -64,8 +65,9 @@ class Witness:
             beside = path.parent if kind == "onnx_network" else path
             arguments = [str(self._folder), kind, str(path.absolute()), json.dumps(options)]
             program = f"{__package__}.foreign_program"
+            limits = Limits(_SECONDS, memory_limit())
             self._worker: Worker = stack.enter_context(
-                worker(program, arguments, self._folder, LIMITS, reads=[beside])
+                worker(program, arguments, self._folder, limits, reads=[beside])
             )
             self.opened = self._opened()
             self.name = str(self.opened["runtime"])

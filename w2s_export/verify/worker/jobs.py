@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from w2s_export.errors import WorkerError
-from w2s_export.io.worker import Limits, Worker, worker
+from w2s_export.io.worker import Limits, Worker, memory_limit, worker
 
 TIME_LIMIT = 900.0
 """Seconds from the last job on. The default model takes about 10 with TensorFlow's start, 23 blocks
 about 40 on two cores."""
-MOST_MEMORY = 8 << 30
-"""Bytes resident. The default model's test takes 0.9 GB, 23 blocks on 256 × 256 pixels 1.5 GB."""
 MOST_FILE = 2 << 30
 """Bytes of a file that a worker writes: outputs, unpacked weights."""
 
@@ -82,10 +80,3 @@ def job_program(folder: Path, reads: Sequence[Path]) -> Iterator[Jobs]:
     arguments = [str(folder.absolute())]
     with worker(module, arguments, folder, limits, reads=reads, environment=variables) as process:
         yield Jobs(process, folder)
-
-
-def memory_limit() -> int:
-    """Bytes resident that one worker may take: what is free here, at most `MOST_MEMORY`."""
-    import psutil
-
-    return int(min(MOST_MEMORY, max(1 << 30, 0.8 * psutil.virtual_memory().available)))
