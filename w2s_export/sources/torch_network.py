@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.errors import CheckpointError, MissingExtraError
+from w2s_export.errors import CheckpointError, MissingExtraError, NoWholeNetworkError
 from w2s_export.shown import shown
 from w2s_export.sources.original import Options, Original
 
@@ -54,7 +54,7 @@ def open_original(path: Path, options: Options) -> Original:
         found = loader.load_from_state_dict(dict(state))
     except spandrel.UnsupportedModelError:
         first = ", ".join(list(state)[:3])
-        raise CheckpointError(
+        raise NoWholeNetworkError(
             f"holds the tensors of an architecture that spandrel {spandrel.__version__} does not "
             f"have (first keys: {shown(first)}); code of a file is never run, so export it to ONNX "
             "where it was made and give that file"
