@@ -59,6 +59,9 @@ context = numberOf("halo:", 2) / scale;  // input pixels that a tile needs aroun
 
 if (!File.exists(results))
 	File.makeDirectory(results);
+// DeepImageJ 3.1 names a result after the image, by rules of ImageJ that change: blanks are deleted.
+// In a folder of its own it is found by any name, and no result of another run is taken for it.
+fresh = results + "/restoring";
 files = getFileList(images);
 restored = 0;
 for (i = 0; i < files.length; i++) {
@@ -97,14 +100,18 @@ function restore(file) {
 		return "has sides that are not multiples of " + step;
 	if (version == "3.1") {
 		close();
-		// Left from another run, it would pass for the result of this one.
-		if (File.exists(result))
-			deleted = File.delete(result);
+		clear(result);
+		clear(fresh);
+		File.makeDirectory(fresh);
 		run("DeepImageJ Run", "model_path=[" + model + "] input_path=[" + images + "/" + file
-			+ "] output_folder=[" + results + "] display_output=null");
-		if (!File.exists(result))
-			return "DeepImageJ wrote no " + result;
-		open(result);
+			+ "] output_folder=[" + fresh + "] display_output=null");
+		written = getFileList(fresh);
+		if (written.length != 1) {
+			clear(fresh);
+			return "DeepImageJ wrote " + written.length + " results";
+		}
+		open(fresh + "/" + written[0]);
+		clear(fresh);
 		run("Enhance Contrast", "saturated=0.35");
 	} else {
 		run("DeepImageJ Run", "model=" + bracketed(name) + " format=Tensorflow preprocessing="
@@ -118,6 +125,17 @@ function restore(file) {
 		setVoxelSize(pixelWidth / scale, pixelHeight / scale, depth, unit);
 	saveAs("Tiff", result);
 	return "";
+}
+
+// Delete a file, or a folder of files, where there is one.
+function clear(path) {
+	if (File.isDirectory(path)) {
+		left = getFileList(path);
+		for (f = 0; f < left.length; f++)
+			deleted = File.delete(path + "/" + left[f]);
+	}
+	if (File.exists(path))
+		deleted = File.delete(path);
 }
 
 // The whole image in one tile; DeepImageJ 2.1 mirrors an image at most once on each side.

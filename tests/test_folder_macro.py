@@ -1,12 +1,14 @@
 """The Fiji macro of the examples, in ImageJ without Fiji.
 
-DeepImageJ itself is not there: a command of its name stands in for it. What is tested is all of the
-macro, and the words it gives to DeepImageJ; that the real one takes them is known from its source.
+DeepImageJ itself is not there: a command of its name stands in for it, which names its results by
+ImageJ's own `getShortTitle`, as the real one does. What is tested is all of the macro, and the words
+it gives to DeepImageJ; that the real one takes them is known from its source.
 """
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import zipfile
 from pathlib import Path
@@ -23,7 +25,10 @@ from w2s_export.package.archive import write_packages
 from w2s_export.rdf.description import Sample
 from w2s_export.sources.load import load_network
 
-pytestmark = needs_imagej
+pytestmark = [
+    needs_imagej,
+    pytest.mark.skipif(shutil.which("javac") is None, reason="needs a JDK"),
+]
 
 MACRO = Path(__file__).resolve().parents[1] / "examples" / "05_restore_folder.ijm"
 
@@ -36,12 +41,12 @@ print("RUN " + options);
 input = value("input_path=[");
 if (indexOf(input, "silent") < 0) {
 	open(input);
-	name = getTitle();
+	name = call("Short_Title.ofCurrent");
 	size = "width=" + 2 * getWidth() + " height=" + 2 * getHeight();
 	run("Size...", size + " interpolation=None");
 	run("32-bit");
 	setVoxelSize(1, 1, 1, "pixel");
-	saveAs("Tiff", value("output_folder=[") + "/" + replace(name, ".tif", "_output.tif"));
+	saveAs("Tiff", value("output_folder=[") + "/" + name + "_output.tif");
 	close();
 }
 function value(key) {
@@ -62,6 +67,23 @@ if (indexOf(title, "silent") < 0) {
 }
 """,
 }
+
+SHORT_TITLE = """
+public class Short_Title {
+  public static String ofCurrent() {
+    return ij.IJ.getImage().getShortTitle();
+  }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def short_title(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled class that asks ImageJ for the name of an image."""
+    folder = tmp_path_factory.mktemp("java")
+    (folder / "Short_Title.java").write_text(SHORT_TITLE)
+    subprocess.run(["javac", "-cp", str(JAR), "Short_Title.java"], cwd=folder, check=True)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +109,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def images(tmp_path: Path) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(3)
     made = {
-        "a cell": rng.integers(0, 60_000, (40, 48)).astype(np.uint16),
+        "a cell of 2.5 days": rng.integers(0, 60_000, (40, 48)).astype(np.uint16),
+        "a": rng.integers(0, 255, (36, 47)).astype(np.uint8),
+        "acell of 2.5 days": rng.integers(0, 255, (33, 30)).astype(np.uint8),
         "a cell_2": rng.integers(0, 255, (31, 53)).astype(np.uint8),
     }
     refused = {
@@ -108,13 +132,15 @@ def images(tmp_path: Path) -> dict[str, np.ndarray]:
     return made
 
 
-def restore_folder(version: str, model: Path, folder: Path, argument: str | None = None) -> str:
+def restore_folder(
+    version: str, model: Path, folder: Path, short_title: Path, argument: str | None = None
+) -> str:
     (folder / "plugins").mkdir()
     stand_in = STAND_INS[version].replace("MODEL", str(model))
     (folder / "plugins" / "DeepImageJ_Run.ijm").write_text(stand_in)
     if argument is None:
         argument = f"{model}|{folder / 'in'}|{folder / 'out'}/|{version}"
-    command = ["xvfb-run", "-a", "java", f"-Dplugins.dir={folder}", "-cp", str(JAR), "ij.ImageJ"]
+    command = ["xvfb-run", "-a", "java", f"-Dplugins.dir={folder}", "-cp", f"{JAR}:{short_title}", "ij.ImageJ"]
     done = subprocess.run(
         [*command, "-batch", str(MACRO), argument],
         capture_output=True,
@@ -127,14 +153,14 @@ def restore_folder(version: str, model: Path, folder: Path, argument: str | None
 
 @pytest.mark.parametrize("version", STAND_INS)
 def test_every_image_it_can_take_is_restored(
-    version: str, model: Path, images: dict[str, np.ndarray], tmp_path: Path
+    version: str, model: Path, images: dict[str, np.ndarray], short_title: Path, tmp_path: Path
 ) -> None:
     # Left from another run: neither may it pass for a result nor be restored.
     (tmp_path / "out").mkdir()
     tifffile.imwrite(tmp_path / "out" / "silent_output.tif", np.zeros((80, 80), np.uint8))
-    said = restore_folder(version, model, tmp_path).splitlines()
+    said = restore_folder(version, model, tmp_path, short_title).splitlines()
 
-    assert f"2 images restored into {tmp_path / 'out'}" == said[-1]
+    assert f"4 images restored into {tmp_path / 'out'}" == said[-1]
     left_out = sorted(line for line in said if line.endswith(", left out"))
     reasons = (
         "silent.tif: DeepImageJ ",
@@ -144,6 +170,7 @@ def test_every_image_it_can_take_is_restored(
     for line, reason in zip(left_out, reasons, strict=True):
         assert line.startswith(reason)
 
+    assert not (tmp_path / "out" / "restoring").exists()
     for name, pixels in images.items():
         expected = np.kron(pixels, np.ones((2, 2))).astype(np.float32)
         if version == "2.1":
@@ -157,16 +184,16 @@ def test_every_image_it_can_take_is_restored(
 
 
 def test_the_words_for_deepimagej_are_those_of_the_packages_readme(
-    model: Path, images: dict[str, np.ndarray], tmp_path: Path
+    model: Path, images: dict[str, np.ndarray], short_title: Path, tmp_path: Path
 ) -> None:
     recorded = re.findall(r'run\("DeepImageJ Run", "(.*)"\);', (model / "README.md").read_text())
     newest, older = recorded
     out = tmp_path / "out"
-    said = restore_folder("3.1", model, tmp_path)
+    said = restore_folder("3.1", model, tmp_path, short_title)
     for placeholder, value in (
         ("/path/to/Fiji.app/models/tiny model", model),
-        ("/path/to/image.tif", tmp_path / "in" / "a cell.tif"),
-        ("/path/to/results", out),
+        ("/path/to/image.tif", tmp_path / "in" / "a cell of 2.5 days.tif"),
+        ("/path/to/results", out / "restoring"),
     ):
         assert placeholder in newest
         newest = newest.replace(placeholder, str(value))
@@ -174,8 +201,8 @@ def test_the_words_for_deepimagej_are_those_of_the_packages_readme(
 
     (tmp_path / "2.1").mkdir()
     argument = f"{model}|{tmp_path / 'in'}|{out}|2.1"
-    said = restore_folder("2.1", model, tmp_path / "2.1", argument)
-    assert f"RUN {older} \n" in said  # `a cell` has the size of the sample
+    said = restore_folder("2.1", model, tmp_path / "2.1", short_title, argument)
+    assert f"RUN {older} \n" in said  # `a cell of …` has the size of the sample
 
 
 @pytest.mark.parametrize(
@@ -188,7 +215,9 @@ def test_the_words_for_deepimagej_are_those_of_the_packages_readme(
         ("{model}|{images}", "Give MODEL FOLDER|IMAGES|RESULTS|VERSION"),
     ],
 )
-def test_what_it_cannot_do_is_said(argument: str, words: str, model: Path, tmp_path: Path) -> None:
+def test_what_it_cannot_do_is_said(
+    argument: str, words: str, model: Path, short_title: Path, tmp_path: Path
+) -> None:
     (tmp_path / "in").mkdir()
     argument = argument.format(model=model, images=tmp_path / "in")
-    assert words in restore_folder("3.1", model, tmp_path, argument)
+    assert words in restore_folder("3.1", model, tmp_path, short_title, argument)
