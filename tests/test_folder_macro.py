@@ -1,8 +1,8 @@
 """The Fiji macro of the examples, in ImageJ without Fiji.
 
 DeepImageJ itself is not there: a command of its name stands in for it, which names its results by
-ImageJ's own `getShortTitle`, as the real one does. What is tested is all of the macro, and the words
-it gives to DeepImageJ; that the real one takes them is known from its source.
+ImageJ's own `getShortTitle`, as the real one does. What is tested is all of the macro, and the
+words it gives to DeepImageJ; that the real one takes them is known from its source.
 """
 
 from __future__ import annotations
@@ -140,7 +140,8 @@ def restore_folder(
     (folder / "plugins" / "DeepImageJ_Run.ijm").write_text(stand_in)
     if argument is None:
         argument = f"{model}|{folder / 'in'}|{folder / 'out'}/|{version}"
-    command = ["xvfb-run", "-a", "java", f"-Dplugins.dir={folder}", "-cp", f"{JAR}:{short_title}", "ij.ImageJ"]
+    classes = f"{JAR}:{short_title}"
+    command = ["xvfb-run", "-a", "java", f"-Dplugins.dir={folder}", "-cp", classes, "ij.ImageJ"]
     done = subprocess.run(
         [*command, "-batch", str(MACRO), argument],
         capture_output=True,
