@@ -34,6 +34,11 @@ if (channels > 1 && c != channels) {
 	exit("This network takes " + channels + " channels, the image has " + c + ".");
 }
 
+if (width * height == 1) {
+	close();
+	exit("The image is one pixel: there is nothing to normalise it by.");
+}
+
 lows = newArray(planes);
 ranges = newArray(planes);
 calibrated = calibrate(0) != 0 || calibrate(1) != 1;
@@ -76,9 +81,19 @@ function sortedPixels(first, channels, width, height) {
 		setSlice(plane);
 		for (y = 0; y < height; y++)
 			for (x = 0; x < width; x++)
-				pixels[i++] = getPixel(x, y);
+				pixels[i++] = finite(getPixel(x, y));
 	}
 	return Array.sort(pixels);
+}
+
+// The value of a pixel; the macro ends where it is not a number, or infinite.
+function finite(value) {
+	if (value - value != 0) {
+		close();
+		exit("The image holds pixels that are not finite numbers (NaN or infinite).\n"
+			+ "Replace them, for example with Process > Math > Macro..., then run it again.");
+	}
+	return value;
 }
 
 // How many pixels of the planes have each value: the same in less time and memory.

@@ -31,6 +31,11 @@ if (channels > 1 && c != channels) {
 	exit("This network takes " + channels + " channels, the image has " + c + ".");
 }
 
+if (width * height == 1) {
+	close();
+	exit("The image is one pixel: there is nothing to normalise it by.");
+}
+
 lows = newArray(planes);
 ranges = newArray(planes);
 if (bitDepth() != 32)
@@ -64,7 +69,17 @@ function sumOf(first, channels, width, height, mean, power) {
 		setSlice(plane);
 		for (y = 0; y < height; y++)
 			for (x = 0; x < width; x++)
-				sum += pow(getPixel(x, y) - mean, power);
+				sum += pow(finite(getPixel(x, y)) - mean, power);
 	}
 	return sum;
+}
+
+// The value of a pixel; the macro ends where it is not a number, or infinite.
+function finite(value) {
+	if (value - value != 0) {
+		close();
+		exit("The image holds pixels that are not finite numbers (NaN or infinite).\n"
+			+ "Replace them, for example with Process > Math > Macro..., then run it again.");
+	}
+	return value;
 }

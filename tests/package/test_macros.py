@@ -244,6 +244,32 @@ def test_what_cannot_be_normalised_is_refused(
     assert words in said
 
 
+@pytest.mark.parametrize("how", [PercentileNormalisation(), ZeroMeanNormalisation()])
+def test_images_without_meaning_are_refused_by_what_they_are(
+    tmp_path: Path, how: Normalisation
+) -> None:
+    nan, infinite = (RNG.normal(0, 1, (20, 24)).astype(np.float32) for _ in range(2))
+    nan[3, 4], infinite[3, 4] = np.nan, np.inf
+    faults = {
+        "nan": (nan, "not finite"),
+        "infinite": (infinite, "not finite"),
+        "flat": (np.full((20, 24), 0.1, np.float32), "The image is flat"),
+        "flat counts": (np.full((20, 24), 7, np.uint16), "The image is flat"),
+        "one pixel": (np.ones((1, 1), np.uint8), "one pixel"),
+    }
+    (tmp_path / "macro.ijm").write_text(str(preprocessing_macro(how, 1)))
+    for name, (image, words) in faults.items():
+        tifffile.imwrite(tmp_path / f"{name}.tif", image)
+        driver = (
+            f'open(getArgument());\nresult = runMacro("{tmp_path}/macro.ijm");\n'
+            'print("result " + result + ", open " + nImages);'
+        )
+        said = imagej(tmp_path, driver, tmp_path / f"{name}.tif")
+        assert words in said, name
+        # ImageJ's answer to a macro that ended itself; the user's image stays, the copy does not.
+        assert "result [aborted], open 1" in said, name
+
+
 def test_an_rgb_image_becomes_three_channels(tmp_path: Path) -> None:
     image = RNG.integers(0, 255, (20, 24, 3)).astype(np.uint8)
     tifffile.imwrite(tmp_path / "image.tif", image, photometric="rgb")
