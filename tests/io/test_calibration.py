@@ -50,14 +50,14 @@ def calibration(path: Path) -> tuple[object, object, object]:
 # ---- OME-XML ----
 
 
-def ome(path: Path, attributes: str, encoding: str = "utf-8") -> Path:
+def ome(path: Path, attributes: str, planes: str = "") -> Path:
     xml = (
         '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
         '<Pixels ID="Pixels:0" DimensionOrder="XYZTC" SizeX="6" SizeY="4" SizeZ="2" SizeC="1" '
-        f'SizeT="2" Type="uint16" {attributes}><TiffData/></Pixels></Image></OME>'
+        f'SizeT="2" Type="uint16" {attributes}><TiffData/>{planes}</Pixels></Image></OME>'
     )
     tifffile.imwrite(
-        path, PLANES, description=xml.encode(encoding), metadata=None, photometric="minisblack"
+        path, PLANES, description=xml.encode("utf-8"), metadata=None, photometric="minisblack"
     )
     return path
 
@@ -97,6 +97,41 @@ def test_ome_units_are_micrometres_and_seconds_unless_stated(tmp_path: Path) -> 
     assert calibration(ome(tmp_path / "a.ome.tif", attributes)) == ((0.2, 0.1), 0.3, 2.0)
     text = 'Note="PhysicalSizeX=&quot;9&quot;" TimeIncrement="no number" PhysicalSizeZ="-1"'
     assert calibration(ome(tmp_path / "b.ome.tif", text)) == (None, None, None)
+
+
+def left(path: Path) -> tuple[str, ...]:
+    with open_source(path) as source:
+        return source.layout.appearance.left
+
+
+def test_steps_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    attributes = (
+        "PhysicalSizeX='3' PhysicalSizeY='3' PhysicalSizeYUnit='furlong' PhysicalSizeZ='0,5' "
+        "TimeIncrement='1' TimeIncrementUnit='fortnight'"
+    )
+    assert left(ome(tmp_path / "a.ome.tif", attributes)) == (
+        "the pixel size (3 µm)", "the distance of slices (0,5 µm)",
+        "the time interval (1 fortnight)",
+    )  # fmt: skip
+    attributes = "PhysicalSizeX='1' PhysicalSizeXUnit='pixel' PhysicalSizeZ='0' TimeIncrement='0'"
+    assert left(ome(tmp_path / "b.ome.tif", attributes)) == ()
+    for unit, named in (("furlong", ("the pixel size (furlong)",)), ("pixel", ())):
+        metadata = {"axes": "TZYX", "unit": unit, "finterval": 2, "tunit": "frame"}
+        tifffile.imwrite(tmp_path / "j.tif", PLANES, imagej=True, metadata=metadata)
+        assert left(tmp_path / "j.tif") == named
+
+
+def test_times_of_planes_give_the_interval_where_none_is_stated(tmp_path: Path) -> None:
+    planes = "".join(
+        f'<Plane TheZ="{z}" TheC="0" TheT="{t}" DeltaT="{100 + 2500 * t + z}" DeltaTUnit="ms" '
+        'ExposureTime="0.1"/>'
+        for t in range(2)
+        for z in range(2)
+    )  # fmt: skip
+    for increment, interval in (("", 2.5), ("TimeIncrement='2'", 2.0)):
+        path = ome(tmp_path / "p.ome.tif", increment, planes)
+        assert calibration(path)[2] == interval
+        assert left(path) == ("the planes' own times, exposures",)
 
 
 # ---- ImageJ ----

@@ -188,6 +188,43 @@ def test_a_stub_refers_to_its_header(tmp_path: Path) -> None:
         np.testing.assert_array_equal(pixels_of(tmp_path / name)[0][0, 0], planes)
 
 
+def test_a_header_beside_its_files(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The companion file of a set names its members; a stub without it says what is lost."""
+    names = ["c0.ome.tif", "c1.ome.tif"]
+    blocks = "".join(block(name, UUIDS[c], c) for c, name in enumerate(names))
+    header = HEAD.format(own="f" * 32) + image_xml(0, blocks, channels=2) + "</OME>"
+    (tmp_path / "s.companion.ome").write_text(header, "utf-8")
+    planes = []
+    for name, uuid in zip(names, UUIDS, strict=True):
+        planes.append(picture(20, 30))
+        stub = HEAD.format(own=uuid) + '<BinaryOnly MetadataFile="s.companion.ome" UUID="x"/></OME>'
+        tifffile.imwrite(tmp_path / name, planes[-1], description=stub, metadata=None)
+    for name in names:
+        np.testing.assert_array_equal(pixels_of(tmp_path / name)[0][0, 0], planes)
+    with (
+        pytest.raises(ImageError, match=r"header of a set.*c0\.ome\.tif, c1\.ome\.tif"),
+        opened(tmp_path / "s.companion.ome"),
+    ):
+        pass
+    (tmp_path / "s.companion.ome").unlink()
+    np.testing.assert_array_equal(pixels_of(tmp_path / "c1.ome.tif")[0][0, 0], planes[1:])
+    assert "s.companion.ome, which is not beside it" in caplog.text
+
+
+def test_pages_that_the_header_leaves_out_are_named(tmp_path: Path) -> None:
+    xml = HEAD.format(own=UUIDS[0]) + image_xml(0, "<TiffData/>") + "</OME>"
+    with tifffile.TiffWriter(tmp_path / "l.ome.tif") as writer:
+        writer.write(picture(20, 30), description=xml, metadata=None)
+        writer.write(picture(5, 7), subfiletype=1, metadata=None)
+        for _ in range(2):
+            writer.write(picture(20, 30), metadata=None)
+    with opened(tmp_path / "l.ome.tif") as series:
+        assert len(series) == 2
+        series[0].open()
+        with pytest.raises(ImageError, match="2 of its pages are in no image"):
+            series[1].open()
+
+
 @pytest.mark.parametrize("order", ["XYCZT", "XYTZC", "XYZCT", "XYZTC", "XYCTZ", "XYTCZ"])
 def test_planes_by_dimension_order_and_single_blocks(tmp_path: Path, order: str) -> None:
     """Each plane's page told by `DimensionOrder`, and by a block per plane in reverse."""
@@ -298,6 +335,28 @@ def test_several_multiscales_of_one_group(tmp_path: Path) -> None:
     assert names_of(tmp_path / "m.zarr") == ["a", "b"]
     for image, read in zip(images, pixels_of(tmp_path / "m.zarr"), strict=True):
         np.testing.assert_array_equal(read, image)
+
+
+def test_the_largest_level_is_the_image(tmp_path: Path) -> None:
+    root = zarr.open_group(str(tmp_path / "m.zarr"), zarr_format=2)
+    image = picture(20, 30)
+    root.create_array("0", data=image[::2, ::2])
+    root.create_array("1", data=image)
+    scales = [[{"type": "scale", "scale": [size, size]}] for size in (0.4, 0.2)]
+    datasets = [
+        {"path": str(n), "coordinateTransformations": scale} for n, scale in enumerate(scales)
+    ]
+    axes = [{"name": name, "type": "space", "unit": "micrometer"} for name in "yx"]
+    root.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    np.testing.assert_array_equal(pixels_of(tmp_path / "m.zarr")[0][0, 0, 0], image)
+    with open_source(tmp_path / "m.zarr") as source:
+        assert source.layout.pixel_size_um == (0.2, 0.2)
+    del scales[1][0]["scale"]
+    scales[1][0]["path"] = "factors"
+    datasets[1]["coordinateTransformations"] = scales[1]
+    root.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": datasets}]
+    with opened(tmp_path / "m.zarr") as series, pytest.raises(ImageError, match="array of its own"):
+        series[0].open()
 
 
 def test_names_of_dimensions_tell_the_axes_of_a_plain_array(tmp_path: Path) -> None:

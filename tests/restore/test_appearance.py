@@ -208,3 +208,12 @@ def test_imagej_shows_the_result_as_it_showed_the_input(
         "made by Ada", "w2s_export: ",
         f"{fire} 0.1000 5.0000 ",
     ]  # fmt: skip
+
+
+def test_white_is_zero_stays_white_is_zero(box_network: MakeNetwork, tmp_path: Path) -> None:
+    """ImageJ keeps such pixels as they are and inverts the lookup table."""
+    tifffile.imwrite(tmp_path / "w.tif", STACK[0, 0, 0], photometric="miniswhite", metadata=None)
+    restore(box_network(FIXED), tmp_path / "w.tif", tmp_path / "o")
+    with tifffile.TiffFile(tmp_path / "o" / "w.tif") as tif:
+        colormap = tif.pages.first.tags["ColorMap"].value
+    np.testing.assert_array_equal(colormap >> 8, [np.arange(255, -1, -1)] * 3)

@@ -11,7 +11,7 @@ import numpy as np
 
 from w2s_export.io.appearance import Appearance, Channel
 from w2s_export.io.pixel_size import PixelSize, both
-from w2s_export.io.units import micrometres, seconds
+from w2s_export.io.units import micrometres, seconds, unread
 
 
 def pixel_size(stated: Mapping[str, Any], sides: tuple[Fraction, Fraction]) -> PixelSize | None:
@@ -57,7 +57,7 @@ def appearance(
         for low, high in zip(limits[::2], limits[1::2], strict=False)
     ]
     labels = [str(label) for label in _sequence(stated.get("Labels"))]
-    left = []
+    left = list(_unread(stated))
     if overlays := len(_sequence(stated.get("Overlays"))):
         left.append(f"{overlays} overlays")
     if stated.get("ROI"):
@@ -71,6 +71,16 @@ def appearance(
         text=str(stated.get("Info", "") or ""),
         mode=str(stated.get("mode", "") or ""),
         left=tuple(left),
+    )
+
+
+def _unread(stated: Mapping[str, Any]) -> tuple[str, ...]:
+    """Steps in units that are unknown."""
+    unit, time = str(stated.get("unit", "")), str(stated.get("tunit", ""))
+    interval = steps(stated)[1]
+    return (
+        *unread("pixel size", "", unit, micrometres(1, unit)),
+        *unread("time interval", stated.get("finterval"), time, interval),
     )
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError, MissingExtraError, OutputError
-from w2s_export.io import memory, microscopes, npy, tiff
+from w2s_export.io import memory, microscopes, npy, tiff, tiff_sets
 from w2s_export.io.files import hidden, regular_size
 from w2s_export.io.pixel_size import PixelSize, unless_print
 from w2s_export.io.source import (
@@ -96,6 +96,8 @@ def opened(
             read: Callable[[Path, int], Source] = _read_png
         elif head.startswith(npy.SIGNATURE):
             read = npy.read
+        elif problem := tiff_sets.header_of_a_set(path):
+            raise problem
         else:
             raise ImageError("is neither TIFF nor PNG; export it as TIFF from your microscope")
         limit = memory.most_bytes() if most is None else most

@@ -16,7 +16,7 @@ import numpy as np
 from w2s_export.errors import ImageError
 from w2s_export.io.appearance import Appearance, Channel, ramp
 from w2s_export.io.pixel_size import PixelSize, both
-from w2s_export.io.units import micrometres, seconds
+from w2s_export.io.units import micrometres, seconds, unread
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -124,26 +124,60 @@ def _image(image: Element, left: list[str]) -> OmeImage:
     total = planes[0] * planes[1] * planes[2]
     whole = Block((0, 0, 0), 0, total, "", "")
     order = pixels.get("DimensionOrder", "XYCZT")[2:]
-    rois = [*_children(image, "ROIRef")]
+    size, z_step = both(_length(pixels, "Y"), _length(pixels, "X")), _length(pixels, "Z")
+    unit = pixels.get("TimeIncrementUnit") or "s"
+    interval = seconds(pixels.get("TimeIncrement"), unit)
+    unread_steps = (
+        *(_unread(pixels, "X", "pixel size", size) or _unread(pixels, "Y", "pixel size", size)),
+        *_unread(pixels, "Z", "distance of slices", z_step),
+        *unread("time interval", pixels.get("TimeIncrement"), unit, interval),
+    )
     return OmeImage(
         order=order if sorted(order) == ["C", "T", "Z"] else "CZT",
         planes=planes,
         height=sizes["Y"],
         width=sizes["X"],
         samples=of_each,
-        pixel_size_um=both(_length(pixels, "Y"), _length(pixels, "X")),
-        z_step_um=_length(pixels, "Z"),
-        interval_s=seconds(
-            pixels.get("TimeIncrement"), pixels.get("TimeIncrementUnit") or "s"
-        ),
+        pixel_size_um=size,
+        z_step_um=z_step,
+        interval_s=interval or _mean_interval(pixels),
         appearance=Appearance(
             channels=tuple(_channel(channel) for channel in channels),
             text=_text(image, "Description"),
             name=image.get("Name", ""),
-            left=(*([f"{len(rois)} regions of interest"] if rois else []), *left),
+            left=(*unread_steps, *_of_planes(pixels), *_regions(image), *left),
         ),
         blocks=tuple(b if b.count else _sized(b, total) for b in blocks) or (whole,),
     )  # fmt: skip
+
+
+def _mean_interval(pixels: Element) -> float | None:
+    """Between the first planes of the first and the last time, where no increment is stated."""
+    times: dict[int, float] = {}
+    for plane in _children(pixels, "Plane"):
+        if plane.get("TheZ", "0") == plane.get("TheC", "0") == "0" and "DeltaT" in plane.attrib:
+            spent = seconds(plane.get("DeltaT"), plane.get("DeltaTUnit") or "s")
+            times[_whole(plane, "TheT", 0)] = spent or 0.0
+    first, last = min(times, default=0), max(times, default=0)
+    return seconds((times[last] - times[first]) / (last - first), "s") if last > first else None
+
+
+def _of_planes(pixels: Element) -> tuple[str, ...]:
+    stated = {name for plane in _children(pixels, "Plane") for name in plane.attrib}
+    kinds = {"DeltaT": "times", "ExposureTime": "exposures", "PositionX": "positions"}
+    found = [word for name, word in kinds.items() if name in stated]
+    return (f"the planes' own {', '.join(found)}",) if found else ()
+
+
+def _regions(image: Element) -> tuple[str, ...]:
+    count = len([*_children(image, "ROIRef")])
+    return (f"{count} regions of interest",) if count else ()
+
+
+def _unread(pixels: Element, axis: str, what: str, found: object) -> tuple[str, ...]:
+    unit = pixels.get(f"PhysicalSize{axis}Unit") or "µm"
+    used = 1.0 if found else None
+    return unread(what, pixels.get(f"PhysicalSize{axis}"), unit, used)
 
 
 def _block(data: Element) -> Block:

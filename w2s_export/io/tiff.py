@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from w2s_export.io import imagej, tiff_sets
+from w2s_export.io import imagej, tiff_sets, vendor_tiff
 from w2s_export.io.memory import most_bytes, within
 from w2s_export.io.pixel_size import from_tiff
 from w2s_export.io.source import (
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ALPHA = (1, 2)  # values of the ExtraSamples tag: associated and unassociated alpha
 _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
-_OLD_SUBFILETYPE, _PALETTE = 255, 3
+_OLD_SUBFILETYPE, _WHITE_IS_ZERO, _PALETTE = 255, 0, 3
 _SLIDES = ("svs", "ndpi", "scn", "bif", "philips")
 _BESIDE_A_SLIDE = ("Thumbnail", "Label", "Macro", "Map")
 
@@ -80,11 +80,17 @@ def _whole_images(tif: tifffile.TiffFile) -> list[Any]:
     return whole or list(tif.series)
 
 
+def _stage(series: Any) -> str:
+    """The axis of the stage's positions: Micro-Manager's, or an LSM's positions or tiles."""
+    found = [axis for axis in ("PM" if series.kind == "lsm" else "R") if axis in series.axes]
+    return found[0] if found and not series.axes.endswith(found[0]) else ""
+
+
 def _positions(series: Any) -> list[tuple[str, int | None]]:
-    """Micro-Manager keeps the positions of the stage as one axis."""
-    if "R" not in series.axes or series.axes.endswith("R"):
+    """The images along the axis of positions; the series itself where it has none."""
+    if not (axis := _stage(series)):
         return [(series.name, None)]
-    return [(series.name, number) for number in range(series.shape[series.axes.index("R")])]
+    return [(series.name, number) for number in range(series.shape[series.axes.index(axis)])]
 
 
 def _source(tif: tifffile.TiffFile, series: Any, position: int | None, limit: int | None) -> Source:
@@ -94,23 +100,25 @@ def _source(tif: tifffile.TiffFile, series: Any, position: int | None, limit: in
     within(limit, claim, f"{'×'.join(map(str, shape))} {series.dtype} pixels")
     with decoding():
         check_series(tif, series)
-    axis = axes.index("R") if position is not None else 0
-    if "S" in axes or not axes.endswith("YX"):
+    stage = _stage(series)
+    axis = axes.index(stage) if position is not None else 0
+    lead = math.prod(shape[:-2])
+    several = series.dataoffset is None and len(series) < lead  # an LSM's page has all channels
+    if several or "S" in axes or not axes.endswith("YX"):
         within(most_bytes(), claim, f"{'×'.join(map(str, shape))} {series.dtype} pixels")
         with decoding():
             pixels = series.asarray().reshape(shape)
             if position is not None:
-                pixels, axes = pixels.take(position, axis), axes.replace("R", "")
+                pixels, axes = pixels.take(position, axis), axes.replace(stage, "")
             if axes.endswith("S") and {*series.keyframe.extrasamples[-1:]} & {*_ALPHA}:
                 pixels = opaque(pixels)
             turned = arranged(pixels, axes)
         return usable(
             ArraySource(native(turned), **_described(tif, series.keyframe, turned.shape[:3]))
         )
-    lead = math.prod(shape[:-2])
     index = np.arange(lead).reshape(shape[:-2])
     if position is not None:
-        index, axes = index.take(position, axis), axes.replace("R", "")
+        index, axes = index.take(position, axis), axes.replace(stage, "")
     order, lengths = arrangement((*index.shape, 1, 1), axes)
     index = index.transpose(order).reshape(lengths)
     with decoding():
@@ -129,12 +137,16 @@ def _described(tif: tifffile.TiffFile, page: Any, planes: tuple[int, ...]) -> di
     sides = (_side(tags.valueof(_Y_RESOLUTION)), _side(tags.valueof(_X_RESOLUTION)))
     stated = (tif.imagej_metadata or {}) if tif.is_imagej else {}
     colormap = page.colormap if page.photometric == _PALETTE or stated else None
+    if page.photometric == _WHITE_IS_ZERO and colormap is None:
+        colormap = np.tile(np.arange(255, -1, -1) << 8, (3, 1))
     times, slices, channels = planes
     shown = imagej.appearance(stated, (times, slices, channels), colormap)
     if not stated:
         size = from_tiff(int(tags.valueof(_RESOLUTION_UNIT, 2)), sides)
         text = "" if tif.is_shaped or tif.is_ome else page.description.strip()
-        return {"pixel_size_um": size, "appearance": replace(shown, text=text)}
+        vendor = {key: v for key, v in vendor_tiff.described(tif, planes).items() if v}
+        shown = replace(shown, text=text, channels=vendor.pop("channels", shown.channels))
+        return {"pixel_size_um": size, "appearance": shown, **vendor}
     z_step, interval = imagej.steps(stated)
     size = imagej.pixel_size(stated, sides)
     if "unit" not in stated:

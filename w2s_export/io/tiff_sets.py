@@ -7,6 +7,7 @@ opened if they belong to the same set by the identifier inside them; others neve
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -42,13 +43,46 @@ def of_ome(tif: tifffile.TiffFile, path: Path, stack: ExitStack, limit: int | No
         )
         return []
     header = own
-    if own.elsewhere and (text := _companion(path.parent, own.elsewhere)):
-        header = ome.parse(text)
+    if own.elsewhere:
+        text = _companion(path.parent, own.elsewhere)
+        if not text:
+            logger.warning(
+                "%s: its OME header lies in %s, which is not beside it; read as a plain TIFF, "
+                "without the planes of other files, axes and pixel size",
+                path,
+                own.elsewhere,
+            )
+        header = ome.parse(text) if text else own
     files = _Files(tif, path, own, header, stack)
-    return [
+    found = [
         Series(image.appearance.name, partial(_source, image, files, limit), files.home(image))
         for image in header.images
     ]
+    if found and (count := files.undescribed(header.images)):
+        found.append(Series("beside the header", partial(_undescribed, count)))
+    return found
+
+
+def header_of_a_set(path: Path) -> ImageError | None:
+    """What to say of an OME header that is a file of its own; None where it is none."""
+    if not path.name.lower().endswith((".ome", ".ome.xml")):
+        return None
+    try:
+        images = ome.parse(_companion(path.parent, path.name)).images
+    except ValueError:
+        return None
+    files = sorted({block.file for image in images for block in image.blocks} - {""})
+    return ImageError(
+        "is the header of a set of files, without pixels; give one of the files that it names: "
+        f"{', '.join(files[:3]) or 'none'}"
+    )
+
+
+def _undescribed(count: int) -> Source:
+    raise ImageError(
+        f"{count} of its pages are in no image of its OME header, and are not restored; save them "
+        "as a TIFF without that header"
+    )
 
 
 class _Files:
@@ -75,6 +109,15 @@ class _Files:
         if file is None or number >= len(file.pages):
             return None
         return file.pages[number]
+
+    def undescribed(self, images: Sequence[ome.OmeImage]) -> int:
+        """How many pages of this file are in no image, reduced copies and masks left out."""
+        named = {
+            number for image in images for _, block, number in image.pages() if self._is_here(block)
+        }
+        left = [n for n in range(len(self._here.pages)) if n not in named]
+        pages = [self._here.pages.get(n, cache=False, aspage=True) for n in left]
+        return sum(not page.subfiletype & 0b101 for page in pages)
 
     def _is_here(self, block: ome.Block) -> bool:
         return (

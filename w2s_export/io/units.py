@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -63,6 +64,9 @@ _SECONDS = _table(
 )
 
 
+_NO_UNITS = ("", "pixel", "pixels", "voxel", "reference frame", "frame", "frames")
+
+
 def micrometres(value: Any, unit: str) -> float | None:
     """A positive length in micrometres, rounded once; None for pixels, unknown units, no number."""
     return _converted(value, _found(_METRES, unit), 10**6)
@@ -71,6 +75,16 @@ def micrometres(value: Any, unit: str) -> float | None:
 def seconds(value: Any, unit: str) -> float | None:
     """A positive duration in seconds, rounded once; None for unknown units and no number."""
     return _converted(value, _found(_SECONDS, unit), 1)
+
+
+def unread(what: str, value: Any, unit: str, found: float | None) -> tuple[str, ...]:
+    """What to say of a stated step that cannot be used; nothing where it is of pixels, or zero."""
+    if value is None or found is not None or unit.strip().lower() in _NO_UNITS:
+        return ()
+    with suppress(ValueError):
+        if float(value) == 0:
+            return ()
+    return (f"the {what} ({f'{value!s:.20} {unit:.20}'.strip()})",)
 
 
 def _found(table: dict[str, Fraction], unit: str) -> Fraction | None:

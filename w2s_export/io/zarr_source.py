@@ -191,8 +191,9 @@ def _known(axes: str, array: Any) -> bool:
 
 def _multiscale(group: Any, image: Mapping[str, Any]) -> _Found:
     try:
-        dataset = image["datasets"][0]
-        array = group[dataset["path"]]
+        levels = [(group[dataset["path"]], dataset) for dataset in image["datasets"]]
+        # The first should be the largest. max takes the first of equal ones.
+        array, dataset = max(levels, key=lambda level: level[0].size)
         stated = image.get("axes") or _DEFAULT_AXES[array.ndim]  # versions 0.1 and 0.2: none
         axes = "".join(_name(axis) for axis in stated)
         if not _known(axes, array):
@@ -213,6 +214,8 @@ def _steps(axes: list[Any], *holders: Mapping[str, Any]) -> dict[str, float]:
     for holder in holders:
         for transformation in holder.get("coordinateTransformations") or ():
             if transformation.get("type") == "scale":
+                if "scale" not in transformation:
+                    raise ImageError("keeps its scale in an array of its own, which is not read")
                 factors = [Fraction(str(factor)) for factor in transformation["scale"]]
                 scale = [a * b for a, b in zip(scale, factors, strict=True)]
     found: dict[str, float] = {}
