@@ -108,14 +108,29 @@ class FixedRangeNormalisation(_Normalising):
         return self
 
 
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[float, Field(allow_inf_nan=False, gt=0)]
+
+
 class FixedMeanNormalisation(_Normalising):
-    """`(x − mean) / std` of the training images, the same for every image: rdf `scale_linear`."""
+    """`(x − mean) / std` of the training images, the same for every image: rdf `scale_linear`.
+
+    With a number per channel it becomes part of the exported network: DeepImageJ 3.1 has one number
+    for all channels alone.
+    """
 
     kind: Literal["mean_std"] = "mean_std"
-    mean: Annotated[float, Field(allow_inf_nan=False)]
-    """Mean of the training images, detector counts."""
-    std: Annotated[float, Field(allow_inf_nan=False, gt=0)]
-    """Their standard deviation."""
+    mean: _Finite | tuple[_Finite, ...]
+    """Mean of the training images, detector counts; or a list, one per channel."""
+    std: _Positive | tuple[_Positive, ...]
+    """Their standard deviation; or a list, one per channel."""
+
+    @model_validator(mode="after")
+    def _of_the_same_channels(self) -> FixedMeanNormalisation:
+        counts = {len(value) for value in (self.mean, self.std) if isinstance(value, tuple)}
+        if len(counts) > 1 or 0 in counts:
+            raise ValueError(f"mean {self.mean} and std {self.std} must have as many numbers each")
+        return self
 
 
 class ZeroMeanNormalisation(_Normalising):

@@ -28,7 +28,7 @@ from w2s_export.rdf.description import Description, Sample
 from w2s_export.rdf.metadata import Metadata, check_name, default_metadata, read_metadata
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.runtime.caching import CachingRuntime
-from w2s_export.sources.adapted import in_counts, in_grey, parse_output_normalisation
+from w2s_export.sources.adapted import in_counts, in_grey, of_counts, parse_output_normalisation
 from w2s_export.sources.foreign_package import FORMAT as FOREIGN_PACKAGE
 from w2s_export.sources.load import doubts, load_network, normalisation_of
 from w2s_export.verify.page import PAGE_NAME, write_page
@@ -139,12 +139,12 @@ def _read(request: ExportRequest) -> _Subject:
         dynamic=request.dynamic,
         signature=request.signature,
     )
-    if doubt := doubts(network.checkpoint):
+    if doubt := doubts(network):
         logger.warning("%s: %s", request.weights, doubt)
     recorded = _recorded(request, network)
     metadata, name = _identity(request, network, recorded)
     network = _adapted(request, network)
-    whole = _sample(request, network.channels_in, recorded)
+    whole = _sample(request, network, recorded)
     try:
         normalise(whole.cut(network).pixels, network.normalisation)
     except ImageError as error:
@@ -159,13 +159,12 @@ def _read(request: ExportRequest) -> _Subject:
 
 def _adapted(request: ExportRequest, network: Network) -> Network:
     """The network with its normalisation, as the user asked to have it changed."""
-    network = replace(network, normalisation=_normalisation(request, network))
-    if request.fold_channels:
-        network = in_grey(network)
-    if request.output_normalisation is not None and network.normalisation is not None:
-        text = request.output_normalisation
-        network = in_counts(network, *parse_output_normalisation(text, network.normalisation))
-    return network
+    how = _normalisation(request, network)
+    network = replace(network, normalisation=how)
+    if request.output_normalisation is not None:
+        network = in_counts(network, *parse_output_normalisation(request.output_normalisation, how))
+    network = of_counts(network)
+    return in_grey(network) if request.fold_channels else network
 
 
 def _write_and_verify(
@@ -253,6 +252,11 @@ def _sample_and_halo(
     """
     from w2s_export.restore.halo import MoreImageNeededError, measure_halo
 
+    if network.fixed is not None:
+        sample = whole.cut(network)
+        image = normalise(sample.pixels, network.normalisation)
+        runtime = next(iter(loaded.values()))
+        return sample, image[np.newaxis], measure_halo(runtime, image, network)
     least, step = 0, network.step
     most = min(whole.pixels.shape[1:]) // step * step
     runtime = next(iter(loaded.values()))
@@ -307,11 +311,12 @@ def _recorded(request: ExportRequest, network: Network) -> Recorded | None:
     return read_recorded(request.weights, network.channels_in)
 
 
-def _sample(request: ExportRequest, channels: int, recorded: Recorded | None) -> RawSample:
+def _sample(request: ExportRequest, network: Network, recorded: Recorded | None) -> RawSample:
+    channels = network.channels_in
     if request.sample is None and recorded is not None:
         return recorded.sample
-    if request.sample is None and channels > 1:
-        return simulated_sample(channels)
+    if request.sample is None and (channels > 1 or network.fixed):
+        return simulated_sample(channels, max(network.fixed or (0,)))
     sample = read_sample(
         request.sample or asset(f"models/{DEFAULT_MODEL}/sample_input.tif"),
         channels,

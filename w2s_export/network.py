@@ -41,11 +41,15 @@ class Network:
     """Heights and widths are multiples of it, input pixels."""
     minimum: int = 1
     """Smallest height and width that it computes, input pixels."""
+    fixed: tuple[int, int] | None = None
+    """Height and width, where it computes images of that size alone."""
     normalisation: Normalisation | None = None
     """How its training images were normalised; None where its source does not record it."""
     provenance: Provenance = field(default_factory=Provenance)
     source_format: str = "onnx"
     """Format it was read from, e.g. `pytorch`."""
+    chosen: str = ""
+    """What was taken of a file that holds more than the network, and what was left aside."""
     assumed: tuple[str, ...] = ()
     """What its source does not show and was set to the usual value."""
     checkpoint: Checkpoint | None = field(default=None, repr=False)

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from w2s_export.config import GeneratorConfig
 from w2s_export.errors import CheckpointMismatchError
-from w2s_export.sources.load import doubts, load_checkpoint
+from w2s_export.sources.load import doubts, load_checkpoint, load_network
 
 torch = pytest.importorskip("torch")
 
@@ -78,6 +78,33 @@ LAYOUTS: dict[str, tuple[Callable[[State, State], State], str, set[str]]] = {
         "G",
         {"D", "iteration"},
     ),
+    "a whole training in one dict": (
+        lambda best, _: {
+            **under("generator_state_dict", best),
+            **under("discriminator_state_dict", DISCRIMINATOR),
+            **under("optimizer_G_state_dict.state.0", {"exp_avg": np.ones(2, np.float32)}),
+            "epoch": COUNTER,
+        },
+        "generator_state_dict",
+        {"discriminator_state_dict", "optimizer_G_state_dict", "epoch"},
+    ),
+    "a network of both, compiled": (
+        lambda best, _: {
+            **under("_orig_mod.gan.generator", best),
+            **under("_orig_mod.gan.discriminator", DISCRIMINATOR),
+        },
+        "_orig_mod.gan.generator",
+        {"discriminator"},
+    ),
+    "averages beside the whole state": (
+        lambda best, other: {
+            **under("state_dict", other),
+            **under("state_dict_ema", best),
+            "rng_state": np.zeros(4, np.uint8),
+        },
+        "state_dict_ema",
+        {"state_dict", "rng_state"},
+    ),
     "bare, with a counter and metrics": (
         lambda best, _: {**best, "step": COUNTER, "val_psnr.total": np.float32([3])},
         "",
@@ -91,7 +118,10 @@ def nested(state: State) -> State:
     result: State = {}
     for key, value in state.items():
         top, _, rest = key.partition(".")
-        if rest and top in ("state_dict", "params", "params_ema", "G", "D", "netG", "netD"):
+        if rest and top in (
+            "state_dict", "state_dict_ema", "generator_state_dict", "discriminator_state_dict",
+            "params", "params_ema", "G", "D", "netG", "netD",
+        ):  # fmt: skip
             result.setdefault(top, {})[rest] = torch.from_numpy(np.array(value))
         else:
             result[key] = torch.from_numpy(np.array(value))
@@ -117,6 +147,41 @@ def test_the_generator_is_taken_and_the_rest_is_said(
     said = doubts(checkpoint)
     assert f"took '{taken}'" in said if taken else "took the generator" in said
     assert set(said.partition("left aside ")[2].replace("'", "").split(", ")) == aside
+
+
+@pytest.mark.parametrize("kind", ["pth", "safetensors"])
+def test_other_architectures_are_found_in_the_same_places(kind: str, tmp_path: Path) -> None:
+    """A spandrel network beside its raw weights and a discriminator: its averages are taken."""
+    pytest.importorskip("spandrel")
+    rng = np.random.default_rng(1)
+    shapes = {
+        "body.0.weight": (8, 3, 3, 3), "body.0.bias": (8,), "body.1.weight": (8,),
+        "body.2.weight": (12, 8, 3, 3), "body.2.bias": (12,),
+    }  # fmt: skip
+    best = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    state = {
+        **under("generator", {name: np.zeros_like(value) for name, value in best.items()}),
+        **under("generator_ema", best),
+        **under("discriminator", DISCRIMINATOR),
+        "step_counter": COUNTER,
+    }
+    path = tmp_path / f"net.{kind}"
+    if kind == "pth":
+        torch.save(nested(state), path)
+    else:
+        save_file({key: np.array(value) for key, value in state.items()}, path)
+    network = load_network(path)
+    assert (network.architecture.split(",")[0], network.scale) == ("RealESRGAN Compact", 2)
+    assert doubts(network).startswith("took 'generator_ema', left aside ")
+    image = rng.random((1, 3, 6, 7)).astype(np.float32)
+    given = torch.from_numpy(image)
+    t = {name: torch.from_numpy(value) for name, value in best.items()}
+    F = torch.nn.functional
+    x = F.conv2d(given, t["body.0.weight"], t["body.0.bias"], padding=1)
+    x = F.conv2d(F.prelu(x, t["body.1.weight"]), t["body.2.weight"], t["body.2.bias"], padding=1)
+    x = F.pixel_shuffle(x, 2)
+    expected = x + F.interpolate(given, scale_factor=2, mode="nearest")
+    np.testing.assert_allclose(network.reference()(image), expected.numpy(), atol=1e-6)
 
 
 def test_nothing_is_said_of_a_generator_alone(tmp_path: Path, reference: Any) -> None:

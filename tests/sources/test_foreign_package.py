@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -21,8 +21,14 @@ from w2s_export.config import (
     PercentileNormalisation,
     ZeroMeanNormalisation,
 )
+from w2s_export.data.normalise import normalise
 from w2s_export.errors import CheckpointError
+from w2s_export.graph.facts import read_facts
+from w2s_export.graph.lower import lower
+from w2s_export.network import Network
 from w2s_export.package.others import read_others
+from w2s_export.runtime.protocol import Runtime
+from w2s_export.sources.adapted import of_counts
 from w2s_export.sources.foreign_package import normalisation_of
 from w2s_export.sources.load import load_network
 
@@ -72,12 +78,44 @@ def test_processing_becomes_a_normalisation(
 
 
 @pytest.mark.parametrize(
+    "step",
+    [
+        {"id": "scale_linear", "kwargs": {"gain": [0.5, 0.25, 0.125], "offset": -1}},
+        {
+            "name": "zero_mean_unit_variance",
+            "kwargs": {"mode": "fixed", "mean": [2, 4, 8], "std": [2, 4, 8], "axes": "yx"},
+        },
+        {
+            "id": "fixed_zero_mean_unit_variance",
+            "kwargs": {"mean": [2, 4, 8], "std": [2, 4, 8], "axis": "channel"},
+        },
+    ],
+    ids=lambda step: str(step.get("id", step.get("name"))),
+)
+def test_numbers_for_each_channel_become_part_of_the_network(step: dict[str, Any]) -> None:
+    found = normalisation_of({"axes": "bcyx", "shape": [1, 3, 64, 64], "preprocessing": [step]})
+    assert found == FixedMeanNormalisation(mean=(2.0, 4.0, 8.0), std=(2.0, 4.0, 8.0))
+    image = (RNG.random((1, 3, 20, 24)) * 9).astype(np.float32)
+    numbers = np.reshape([2, 4, 8], (3, 1, 1)).astype(np.float32)
+    np.testing.assert_allclose(normalise(image[0], found), (image[0] - numbers) / numbers, 1e-5)
+    proto = model(PLAIN, plain(3), size=("n", 3, "h", "w"), made=("n", 3, "h", "w"))
+    network = Network(
+        lower(proto).graph, "", 3, 3, 1, read_facts(lower(proto).graph),
+        lambda: cast(Runtime, lambda batch: run(proto, batch)), normalisation=found,
+    )  # fmt: skip
+    inside = of_counts(network)
+    assert inside.normalisation == NoNormalisation()
+    expected = run(proto, (image - numbers) / numbers)
+    np.testing.assert_allclose(run(inside.graph, image), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
     ("steps", "message"),
     [
         ([{"name": "binarize", "kwargs": {"threshold": 3}}], "'binarize'"),
         (
-            [{"id": "scale_linear", "kwargs": {"gain": [1, 2, 3], "offset": 0}}],
-            "with gain .1, 2, 3., one for each channel",
+            [{"id": "scale_linear", "kwargs": {"gain": [1, 2, 3], "offset": [0, 1]}}],
+            "with numbers for 3 and for 2 channels",
         ),
         (
             [{"name": "scale_range", "kwargs": {"mode": "per_dataset"}}],

@@ -58,6 +58,8 @@ def normalise(image: NDArray[Any], how: Normalisation | None) -> NDArray[np.floa
         values = by_range(values, *low_and_width(float(exact.mean()), float(exact.std()), how))
     elif (linear := gain_and_offset(how)) is not None:
         values = values * np.float32(linear[0]) + np.float32(linear[1])
+    elif (parts := of_each_channel(how)) is not None:
+        values = _by_channel(values, *parts)
     return clipped(values, how)
 
 
@@ -79,9 +81,33 @@ def fixed_range(how: Normalisation | None) -> tuple[float, float] | None:
     """Count that becomes 0, and how many more become 1, where no image changes them."""
     if isinstance(how, FixedRangeNormalisation):
         return how.low, how.high - how.low
-    if isinstance(how, FixedMeanNormalisation):
-        return how.mean, how.std
+    if isinstance(how, FixedMeanNormalisation) and not isinstance(how.mean, tuple):
+        return None if isinstance(how.std, tuple) else (how.mean, how.std)
     return None
+
+
+def of_each_channel(
+    how: Normalisation | None,
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and deviation of each channel, where they have their own."""
+    if not isinstance(how, FixedMeanNormalisation) or fixed_range(how) is not None:
+        return None
+    count = max(len(value) for value in (how.mean, how.std) if isinstance(value, tuple))
+    means, stds = (v if isinstance(v, tuple) else (v,) * count for v in (how.mean, how.std))
+    return means, stds
+
+
+def _by_channel(
+    values: NDArray[np.float32], means: tuple[float, ...], stds: tuple[float, ...]
+) -> NDArray[np.float32]:
+    """`(x − mean) / std` of an image (…, C, H, W)."""
+    if values.ndim < 3 or values.shape[-3] != len(means):
+        raise ConfigError(
+            f"the normalisation has numbers for {len(means)} channels, the image is {values.shape}"
+        )
+    shape = (-1, 1, 1)
+    made: NDArray[np.float32] = values - np.array(means, np.float32).reshape(shape)
+    return made / np.array(stds, np.float32).reshape(shape)
 
 
 def gain_and_offset(how: Normalisation | None) -> tuple[float, float] | None:
@@ -165,8 +191,10 @@ def in_words(how: Normalisation | None) -> str:
         )
     if isinstance(how, ZeroMeanNormalisation):
         return f"to zero mean and unit variance of each image, `(x − mean) / std`{end}"
+    if isinstance(how, FixedMeanNormalisation) and (numbers := fixed_range(how)) is not None:
+        return f"`(x − {numbers[0]:g}) / {numbers[1]:g}`{end}"
     if isinstance(how, FixedMeanNormalisation):
-        return f"`(x − {how.mean:g}) / {how.std:g}`{end}"
+        return f"`(x − {how.mean}) / {how.std}` of each channel{end}"
     if isinstance(how, FixedRangeNormalisation):
         return f"`(x − {how.low:g}) / ({how.high:g} − {how.low:g})`{end}"
     return f"that is, the network takes them as they are{end}"
@@ -189,10 +217,14 @@ def parse_normalisation(text: str, option: str = "--normalisation") -> Normalisa
     if found is None or len(numbers) not in (0, len(found[1])) or len(clip or ()) not in (0, 2):
         raise ConfigError(
             f"{option} {text}: write percentile:LOW:HIGH (e.g. percentile:1:99.8), range:LOW:HIGH "
-            "(e.g. range:0:255), zero-mean, mean-std:MEAN:STD or none, and :clip or "
-            ":clip:LOW:HIGH behind it where the network was trained on cut values"
+            "(e.g. range:0:255), zero-mean, mean-std:MEAN:STD (one number, or one per channel "
+            "between commas) or none, and :clip or :clip:LOW:HIGH behind it where the network was "
+            "trained on cut values"
         )
-    values: dict[str, Any] = dict(zip(found[1], numbers, strict=False))
+    values: dict[str, Any] = {
+        name: tuple(number.split(",")) if "," in number else number
+        for name, number in zip(found[1], numbers, strict=False)
+    }
     if clip is not None:
         values["clip"] = clip or (0.0, 1.0)
     made: Normalisation = parse_config(found[0], values, option)

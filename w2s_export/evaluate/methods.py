@@ -66,7 +66,7 @@ class Network:
         self, path: Path, name: str, normalisation: Normalisation | None, tile: int
     ) -> None:
         network = load_network(path)
-        if doubt := doubts(network.checkpoint):
+        if doubt := doubts(network):
             logger.warning("%s: %s", path, doubt)
         how = normalisation_of(path, network.normalisation or normalisation)
         self.name, self.network, self._how, self._tile = name, network, how, tile
@@ -86,6 +86,7 @@ class Network:
             halo=self._halo,
             tile=self._tile,
             step=self.network.step,
+            fixed=self.network.fixed,
         )
 
 

@@ -13,12 +13,43 @@ if TYPE_CHECKING:
 _INPUT, _OUTPUT = "input", "output"
 
 
-def scaled_output(model: onnx.ModelProto, gain: float, offset: float) -> onnx.ModelProto:
+Numbers = float | tuple[float, ...]
+"""One for all channels, or one per channel."""
+
+
+def per_channel(numbers: Numbers) -> NDArray[np.float32]:
+    """As an array that is broadcast over (N, C, H, W)."""
+    values = np.array(numbers, np.float32)
+    return values.reshape(1, -1, 1, 1) if values.ndim else values
+
+
+def scaled_input(
+    model: onnx.ModelProto, mean: Numbers, std: Numbers, clip: tuple[float, float] | None
+) -> onnx.ModelProto:
+    """The network with `(x − mean) / std` before it, cut to a range if there is one."""
+    made = _copy(model)
+    _rename_input(made, "normalised")
+    nodes = [*made.graph.node]
+    del made.graph.node[:]
+    _append(made, "Sub", [_INPUT, _store(made, "input_mean", per_channel(mean))], "centred")
+    divided = "normalised" if clip is None else "uncut"
+    _append(made, "Div", ["centred", _store(made, "input_std", per_channel(std))], divided)
+    if clip is not None:
+        names = ("input_lowest", "input_highest")
+        bounds = [
+            _store(made, n, np.array(v, np.float32)) for n, v in zip(names, clip, strict=True)
+        ]
+        _append(made, "Clip", ["uncut", *bounds], "normalised")
+    made.graph.node.extend(nodes)
+    return made
+
+
+def scaled_output(model: onnx.ModelProto, gain: Numbers, offset: Numbers) -> onnx.ModelProto:
     """The network with `gain · y + offset` behind it."""
     made = _copy(model)
     _rename_output(made, "unscaled")
-    factor = _store(made, "output_gain", np.array(gain, np.float32))
-    addend = _store(made, "output_offset", np.array(offset, np.float32))
+    factor = _store(made, "output_gain", per_channel(gain))
+    addend = _store(made, "output_offset", per_channel(offset))
     _append(made, "Mul", ["unscaled", factor], "scaled")
     _append(made, "Add", ["scaled", addend], _OUTPUT)
     return made
@@ -37,10 +68,7 @@ def grey(model: onnx.ModelProto) -> onnx.ModelProto:
     count_in, count_out = channels_in.dim_value, channels_out.dim_value
     users = [node for node in graph.node if _INPUT in node.input]
     if count_in > 1 and not _sum_first(made, users):
-        for node in users:
-            for place, name in enumerate(node.input):
-                if name == _INPUT:
-                    node.input[place] = "colours"
+        _rename_input(made, "colours")
         kernel = _store(made, "to_colours", np.ones((count_in, 1, 1, 1), np.float32))
         nodes = [*graph.node]
         del graph.node[:]
@@ -120,6 +148,13 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
     made.graph.name = "network"
     del made.graph.value_info[:]
     return made
+
+
+def _rename_input(model: onnx.ModelProto, name: str) -> None:
+    for node in model.graph.node:
+        for place, old in enumerate(node.input):
+            if old == _INPUT:
+                node.input[place] = name
 
 
 def _rename_output(model: onnx.ModelProto, name: str) -> None:

@@ -104,7 +104,7 @@ def lower(model: onnx.ModelProto, *, dynamic: bool = False, one_image: bool = Fa
     sink_transposes(graph)
     _fold(graph)
     _explicit_padding(graph)
-    written = _written(graph, channels, channels_out, scale)
+    written = _written(graph, channels, channels_out, scale, kept)
     return Lowered(written, channels, channels_out, scale, grid, kept, last, last_out)
 
 
@@ -338,7 +338,13 @@ def _explicit_padding(graph: Editable) -> None:
         node.attribute.extend([*kept, helper.make_attribute("pads", [*begin, *end])])
 
 
-def _written(graph: Editable, channels: int, channels_out: int, scale: int) -> onnx.ModelProto:
+def _written(
+    graph: Editable,
+    channels: int,
+    channels_out: int,
+    scale: int,
+    fixed: tuple[int, int] | None,
+) -> onnx.ModelProto:
     """The graph as a file: names of tensors numbered, what it is stated."""
     from onnx import checker, helper, numpy_helper
 
@@ -359,10 +365,14 @@ def _written(graph: Editable, channels: int, channels_out: int, scale: int) -> o
         node.name = f"{node.op_type.lower()}_{index}"
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
-    axes = ["y", "x"] if scale == 1 else [f"{scale}*y", f"{scale}*x"]
+    sizes: list[str | int] = ["y", "x"] if fixed is None else [*fixed]
+    axes = [
+        scale * size if isinstance(size, int) else size if scale == 1 else f"{scale}*{size}"
+        for size in sizes
+    ]
     floats = 1
     ends = (
-        helper.make_tensor_value_info(INPUT, floats, ["batch", channels, "y", "x"]),
+        helper.make_tensor_value_info(INPUT, floats, ["batch", channels, *sizes]),
         helper.make_tensor_value_info(OUTPUT, floats, ["batch", channels_out, *axes]),
     )
     stored = [numpy_helper.from_array(v, names[n]) for n, v in graph.constants.items()]

@@ -40,8 +40,7 @@ def write_card(description: Description) -> str:
         about=_about(description),
         cover=files.COVER,
         channels=_count(description.network.channels_in, "channel"),
-        minimum=description.minimum,
-        multiples=f", multiples of {description.step}" if description.step > 1 else "",
+        sizes=_sizes(description),
         pixel_size=_pixel_size(description),
         normalisation=in_words(normalisation),
         scale=description.scale,
@@ -83,6 +82,19 @@ def _about(description: Description) -> str:
     )
 
 
+def _sizes(description: Description) -> str:
+    """Which images the clients can restore."""
+    if (fixed := description.network.fixed) is not None:
+        return (
+            f"cut into tiles of exactly {fixed[0]}×{fixed[1]} pixels, the only size that the "
+            f"network reads. Give images of at least that size; `w2s-export restore` mirrors "
+            "smaller ones"
+        )
+    step = description.step
+    multiples = f", multiples of {step} (`w2s-export restore` pads others)" if step > 1 else ""
+    return f"of any height and width from {description.minimum} pixels{multiples}"
+
+
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'s' * (number != 1)}"
 
@@ -114,6 +126,9 @@ def _tile(description: Description) -> str:
     """
     sides = []
     for length in description.sample.image.shape[1:]:
+        if description.network.fixed is not None:
+            sides.append(length)
+            continue
         wanted = min(length + 2 * description.halo.halo, 3 * length)
         sides.append(wanted // description.step * description.step)
     return ",".join(str(side) for side in (*sides, description.network.channels_in))

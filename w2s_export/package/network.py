@@ -21,6 +21,7 @@ from w2s_export.package.sample import read_sample
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.restore.network import Model, ReadyNetwork, model_of
 from w2s_export.restore.record import identity
+from w2s_export.sources.adapted import of_counts
 from w2s_export.sources.load import doubts, load_network, normalisation_of
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class PackagedNetwork:
         """
         package = open_package(self.path)
         target = _unpacked(package, package.rdf["weights"]["onnx"], folder / onnx_format.FILE)
-        halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model.scale)
+        halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model)
         ready = ReadyNetwork(self.model, target, halo, minimum)
         fast = folder / fast_format.FILE
         if self.cpu_fast:
@@ -119,7 +120,7 @@ class BareWeights:
         image = normalise(sample.pixels, self.model.normalisation)
         direct = onnx_format.load(onnx)
         halo, minimum = _measured(direct, image, network, sha256_of(onnx))
-        ready = ReadyNetwork(self.model, onnx, halo, minimum)
+        ready = ReadyNetwork(self.model, onnx, halo, 1 if network.fixed else minimum)
         if not self.cpu_fast:
             return _with_made(ready, network, folder / fast_format.FILE)
         fast = fast_format.write(network, folder / fast_format.FILE).path
@@ -187,11 +188,12 @@ def read_weights(
     """
     network = load_network(path, scale=scale)
     how = normalisation or network.normalisation
-    if doubt := doubts(network.checkpoint):
+    if doubt := doubts(network):
         logger.warning("%s: %s", path, doubt)
     if network.source_format == "package":
         return _packaged(open_package(path), network, how, cpu_fast)
-    model = _model(path, network, normalisation_of(path, how))
+    network = of_counts(replace(network, normalisation=normalisation_of(path, how)))
+    model = _model(path, network, network.normalisation)
     return BareWeights(path, model, network, cpu_fast)
 
 
@@ -273,17 +275,22 @@ def _model(path: Path, network: Network, how: Normalisation | None) -> Model:
     return model_of(network, name, how, identity(path))
 
 
-def _halo_and_minimum(path: Path, rdf: Mapping[str, Any], scale: int) -> tuple[int, int]:
-    """What the rdf states of its input's size and its output's halo, as input pixels."""
+def _halo_and_minimum(path: Path, rdf: Mapping[str, Any], model: Model) -> tuple[int, int]:
+    """What the rdf states of its input's size and its output's halo, as input pixels.
+
+    Tiles of a fixed size are mirrored beyond an image, however small it is.
+    """
     try:
         source, result = rdf["inputs"][0], rdf["outputs"][0]
         if isinstance(source["axes"], str):  # format 0.4
             place = source["axes"].index("y")
-            minimum, halo = source["shape"]["min"][place], result["halo"][place]
+            minimum = 1 if model.fixed else source["shape"]["min"][place]
+            halo = result["halo"][place]
         else:
-            minimum = next(a for a in source["axes"] if a.get("id") == "y")["size"]["min"]
+            size = next(a for a in source["axes"] if a.get("id") == "y")["size"]
+            minimum = 1 if model.fixed else size["min"]
             halo = next(a for a in result["axes"] if a.get("id") == "y").get("halo", 0)
-        return -(-int(halo) // scale), int(minimum)
+        return -(-int(halo) // model.scale), int(minimum)
     except (KeyError, TypeError, ValueError, IndexError, StopIteration):
         raise PackageError(
             f"{path}: its rdf states no halo and smallest size; write the package again"

@@ -43,11 +43,22 @@ class RawSample:
             network: the larger it is, the smaller the part.
             least: height and width it should have at least, as far as the image has them.
         """
+        if network.fixed is not None:
+            return self._cut(*network.fixed)
         step = network.step
         side = int(np.sqrt(_WORK / network.facts.multiplications)) // 32 * 32
         side = max(SMALLEST, min(_LARGEST, side), -(-max(least, network.minimum) // 32) * 32)
         _, height, width = self.pixels.shape
         h, w = (min(length, side) // step * step for length in (height, width))
+        return self._cut(h, w)
+
+    def _cut(self, h: int, w: int) -> RawSample:
+        """The busiest part of that height and width."""
+        _, height, width = self.pixels.shape
+        if height < h or width < w:
+            raise ImageError(
+                f"is {height}×{width} pixels; the network takes images of {h}×{w} alone"
+            )
         corners = [
             (top, left)
             for top in {*range(0, height - h + 1, max(1, h // 2)), height - h}

@@ -82,7 +82,12 @@ class Description:
             raise PackageError(
                 f"the restored sample is {restored.shape}, the network makes {expected}"
             )
-        if min(height, width) < self.minimum:
+        if network.fixed is not None and (height, width) != network.fixed:
+            raise PackageError(
+                f"sample '{self.sample.name}' is {height}×{width}; the network takes images of "
+                f"{network.fixed[0]}×{network.fixed[1]} alone"
+            )
+        if network.fixed is None and min(height, width) < self.minimum:
             raise PackageError(
                 f"sample '{self.sample.name}' is {height}×{width}; with a halo of "
                 f"{self.halo.halo} pixels the smallest image is {self.minimum}×{self.minimum}, "
@@ -132,6 +137,8 @@ class Description:
 
         A multiple of the step, as JDLL wants, and more than two halos, as the formats want.
         """
+        if self.network.fixed is not None:
+            return max(self.network.fixed)
         least = max(self.halo.minimum, 2 * self.halo.halo + 1, self.network.minimum)
         return -(-least // self.step) * self.step
 

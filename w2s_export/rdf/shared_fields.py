@@ -79,7 +79,8 @@ def _identity(network: Network) -> dict[str, Any]:
     if network.checkpoint is not None:
         return {"generator": network.checkpoint.config.model_dump(mode="json")}
     stated = ("architecture", "channels_in", "channels_out", "scale", "step", "minimum")
-    return {"network": {name: getattr(network, name) for name in stated}}
+    fixed = {} if network.fixed is None else {"fixed": list(network.fixed)}
+    return {"network": {**{name: getattr(network, name) for name in stated}, **fixed}}
 
 
 def weights_entries(

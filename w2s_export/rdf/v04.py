@@ -55,7 +55,9 @@ def rdf_04(description: Description, hashes: Hashes) -> dict[str, Any]:
 
 
 def _input(description: Description) -> dict[str, Any]:
-    least, step = description.minimum, description.step
+    least, step, fixed = description.minimum, description.step, description.network.fixed
+    channels = description.network.channels_in
+    shape: Any = {"min": [1, channels, least, least], "step": [0, 0, step, step]}
     normalisation = description.network.normalisation
     steps = processing_04(normalisation)
     return {
@@ -63,10 +65,7 @@ def _input(description: Description) -> dict[str, Any]:
         "axes": "bcyx",
         "data_type": "float32",
         "data_range": _ANY_VALUE,
-        "shape": {
-            "min": [1, description.network.channels_in, least, least],
-            "step": [0, 0, step, step],
-        },
+        "shape": shape if fixed is None else [1, channels, *fixed],
         "preprocessing": worth_stating(steps),
     }
 

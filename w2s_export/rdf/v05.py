@@ -46,6 +46,7 @@ def rdf_05(description: Description, hashes: Hashes) -> dict[str, Any]:
 def _input(description: Description, hashes: Hashes) -> dict[str, Any]:
     normalisation = description.network.normalisation
     size = {"min": description.minimum, "step": description.step}
+    sizes = description.network.fixed or (size, size)
     steps = processing_05(normalisation)
     return {
         "id": INPUT_ID,
@@ -57,7 +58,7 @@ def _input(description: Description, hashes: Hashes) -> dict[str, Any]:
             # multiplies by the output's, and both must come to s. No unit: it is no pixel size.
             *(
                 {"type": "space", "id": axis, "size": size, "scale": float(description.scale**2)}
-                for axis in ("y", "x")
+                for axis, size in zip(("y", "x"), sizes, strict=True)
             ),
         ],
         "data": {"type": "float32"},

@@ -71,6 +71,7 @@ def restore_array(
                     halo=ready.halo,
                     tile=_TILE,
                     step=ready.step,
+                    fixed=ready.fixed,
                 )
                 for image in batch
             ]

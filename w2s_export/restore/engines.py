@@ -71,9 +71,17 @@ class Engines:
         if self.float32 is None:
             return None
         part = _part_to_compare(fields)
-        how = {"scale": network.scale, "halo": 0, "tile": max(part.shape[1:]), "step": network.step}
         result, expected = (
-            restore_tiled(runtime, part, **how) for runtime in (self.runtime, self.float32)
+            restore_tiled(
+                runtime,
+                part,
+                scale=network.scale,
+                halo=0,
+                tile=max(part.shape[1:]),
+                step=network.step,
+                fixed=network.fixed,
+            )
+            for runtime in (self.runtime, self.float32)
         )
         error = precision_error(result, expected)
         if not error.allowed:
@@ -113,7 +121,8 @@ def open_engines(
     runtime: Runtime = open_engine("cpu" if engine == "auto" else engine, network.onnx, threads)
     if engine == "auto":
         key = Key(sha256_of(network.onnx), threads or usable_cores())
-        tried = memory >= _LEAST_MEMORY
+        # Engines are compared on part of a tile, which a network of one size does not read.
+        tried = memory >= _LEAST_MEMORY and network.fixed is None
         others = [*candidates(network.onnx, threads), *_fast(network, threads)] if tried else []
         runtime = AutoRuntime(runtime, others, pixels=pixels, key=key)
     return Engines(SerialRuntime(runtime), None, engine)

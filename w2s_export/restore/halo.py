@@ -71,6 +71,8 @@ def measure_halo(
     """
     if image.ndim != 3 or 0 in image.shape:
         raise ImageError(f"an image to measure is (channels, height, width), got {image.shape}")
+    if network.fixed is not None:
+        return _of_fixed_size(runtime, image, network, network.fixed, tolerance)
     radius = _radius(network)
     # Tiles begin at multiples of the step, so the cut, a quarter of the square, is one too.
     size, side = max(_FIRST_SIZE, 4 * network.step), min(image.shape[1:])
@@ -96,6 +98,56 @@ def measure_halo(
         minimum=_minimum(halo, step, least),
         tolerance=tolerance,
         seams=tuple((tried, float(seam)) for tried, seam in enumerate(curve)),
+    )
+
+
+def _of_fixed_size(
+    runtime: Runtime,
+    image: NDArray[np.float32],
+    network: Network,
+    read: tuple[int, int],
+    tolerance: float,
+) -> HaloMeasurement:
+    """The halo of a network that reads images of one size alone.
+
+    Two such images that overlap, a quarter apart, differ where one of their edges is near. A
+    network that knows where in its image a pixel lies shows seams with any halo: then a quarter is
+    taken, and the tolerance is what these show.
+    """
+    step = network.step
+    shift = max(step, min(read) // 4 // step * step)
+    needed = [length + shift for length in read]
+    missing = [max(0, n - have) for n, have in zip(needed, image.shape[1:], strict=True)]
+    padded = np.pad(image, [(0, 0), *((0, short) for short in missing)], mode="symmetric")
+    height, width = read
+    first = runtime(padded[np.newaxis, :, :height, :width])[0]
+    second = runtime(padded[np.newaxis, :, shift : needed[0], shift : needed[1]])[0]
+    scale, rows, columns = network.scale, height - shift, width - shift
+    gap = np.abs(
+        first[:, scale * shift :, scale * shift :] - second[:, : scale * rows, : scale * columns]
+    )
+    blocks = gap.reshape(-1, rows, scale, columns, scale).max((0, 2, 4))
+    extent = float(first.max() - first.min()) or 1.0
+    most = min(rows, columns) // 2
+    seams = [
+        float(blocks[edge : rows - edge, edge : columns - edge].max()) / extent
+        for edge in range(most)
+    ]
+    enough = [edge for edge in range(0, most, step) if seams[edge] <= tolerance]
+    halo = enough[0] if enough else min(min(read) // 4 // step * step, most - 1)
+    if not enough:
+        logger.warning(
+            "tiles of %d×%d pixels show seams of %.1g of the range whatever their overlap: the "
+            "network looks at where in its image a pixel lies",
+            height,
+            width,
+            seams[halo],
+        )
+    return HaloMeasurement(
+        halo=halo,
+        minimum=max(read),
+        tolerance=tolerance if enough else 2 * max(seams[halo:]),
+        seams=tuple(enumerate(seams)),
     )
 
 

@@ -318,7 +318,7 @@ def answer(
         size = [network.scale * (span.stop - span.start) for span in cut]
         return blank((model.channels_out, *size), counts, keep=options.keep_intensity)
     field = NormalisedField(Field(source, place), model.normalisation, counts)
-    values = restore_tile(runtime, field, rows, columns, scale=network.scale)
+    values = restore_tile(runtime, field, rows, columns, scale=network.scale, fixed=network.fixed)
     if options.keep_intensity:
         return in_counts(values, input_range(counts, model.normalisation))
     return values

@@ -33,6 +33,8 @@ class Model:
     normalisation: Normalisation | None
     fingerprint: str
     """SHA-256 of the file the user gave: tells outputs of one network from those of another."""
+    fixed: tuple[int, int] | None = None
+    """Height and width of what the network reads, where it reads nothing else."""
 
 
 def model_of(
@@ -48,6 +50,7 @@ def model_of(
         bytes_per_pixel=network.facts.bytes_per_pixel,
         normalisation=normalisation,
         fingerprint=fingerprint,
+        fixed=network.fixed,
     )
 
 
@@ -96,6 +99,11 @@ class ReadyNetwork:
     def step(self) -> int:
         """Sizes the network reads are multiples of this."""
         return self.model.step
+
+    @property
+    def fixed(self) -> tuple[int, int] | None:
+        """Height and width of what the network reads, where it reads nothing else."""
+        return self.model.fixed
 
     @property
     def bytes_per_pixel(self) -> float:

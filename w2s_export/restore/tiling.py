@@ -72,6 +72,7 @@ def restore_tiled(
     halo: int,
     tile: int,
     step: int = 1,
+    fixed: tuple[int, int] | None = None,
 ) -> NDArray[np.float32]:
     """Restore an image of any size, one tile in memory at a time beyond the output.
 
@@ -83,6 +84,7 @@ def restore_tiled(
         tile: height and width that a tile restores, input pixels; the image's own or more for one
             tile.
         step: what the network needs its input sizes to be multiples of (`pixel_unshuffle`).
+        fixed: as for `restore_tile`.
 
     Returns:
         (C', scale·H, scale·W) float32.
@@ -98,7 +100,7 @@ def restore_tiled(
     result: NDArray[np.float32] | None = None
     for rows in spans(height, halo=halo, tile=tile, step=step):
         for columns in spans(width, halo=halo, tile=tile, step=step):
-            restored = restore_tile(runtime, image, rows, columns, scale=scale)
+            restored = restore_tile(runtime, image, rows, columns, scale=scale, fixed=fixed)
             if result is None:
                 shape = (restored.shape[0], scale * height, scale * width)
                 result = np.empty(shape, np.float32)
@@ -108,11 +110,45 @@ def restore_tiled(
 
 
 def restore_tile(
-    runtime: Runtime, image: Any, rows: Span, columns: Span, *, scale: int
+    runtime: Runtime,
+    image: Any,
+    rows: Span,
+    columns: Span,
+    *,
+    scale: int,
+    fixed: tuple[int, int] | None = None,
 ) -> NDArray[np.float32]:
-    """Restore one tile: (C', scale·h, scale·w) without its halo. Arguments as `restore_tiled`."""
+    """Restore one tile: (C', scale·h, scale·w) without its halo. Arguments as `restore_tiled`.
+
+    `fixed` is the height and width of what the network reads, where it reads nothing else: the tile
+    is then made of parts that are read in that size.
+    """
+    if fixed is not None:
+        return np.concatenate(
+            [
+                np.concatenate(
+                    [
+                        restore_tile(runtime, image, part, across, scale=scale)
+                        for across in _fixed_spans(columns, fixed[1])
+                    ],
+                    axis=2,
+                )
+                for part in _fixed_spans(rows, fixed[0])
+            ],
+            axis=1,
+        )
     restored = _restore(runtime, _read(image, rows, columns), scale)
     return restored[:, rows.core(scale), columns.core(scale)]
+
+
+def _fixed_spans(span: Span, read: int) -> Iterator[Span]:
+    """A span cut into parts of which each reads `read` pixels."""
+    kept = read - 2 * span.halo
+    if kept < 1:
+        raise ImageError(f"a halo of {span.halo} pixels leaves nothing of tiles of {read}")
+    for start in range(span.start, span.stop, kept):
+        stop = min(start + kept, span.stop)
+        yield Span(start, stop, span.halo, kept - (stop - start))
 
 
 def _restore(runtime: Runtime, tile: NDArray[np.float32], scale: int) -> NDArray[np.float32]:

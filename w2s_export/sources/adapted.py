@@ -1,4 +1,4 @@
-"""A network that was asked to be another one: in grey, or with its results in counts."""
+"""A network that was asked to be another one: in grey, or with images or results in counts."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.config import Normalisation
-from w2s_export.data.normalise import fixed_range, parse_normalisation
+from w2s_export.config import NoNormalisation, Normalisation
+from w2s_export.data.normalise import (
+    fixed_range,
+    normalise,
+    of_each_channel,
+    parse_normalisation,
+)
 from w2s_export.errors import ConfigError
-from w2s_export.graph.adapting import grey, scaled_output
+from w2s_export.graph.adapting import Numbers, grey, per_channel, scaled_input, scaled_output
 from w2s_export.network import Network
 
 if TYPE_CHECKING:
@@ -21,10 +26,17 @@ if TYPE_CHECKING:
 class _Adapted:
     """The witness of an adapted network: the original's, its images and results changed alike."""
 
-    def __init__(self, runtime: Runtime, channels: int, gain: float, offset: float) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        channels: int = 0,
+        gain: Numbers = 1.0,
+        offset: Numbers = 0.0,
+        how: Normalisation | None = None,
+    ) -> None:
         self.name = runtime.name
-        self._runtime, self._channels = runtime, channels
-        self._gain, self._offset = gain, offset
+        self._runtime, self._channels, self._how = runtime, channels, how
+        self._gain, self._offset = per_channel(gain), per_channel(offset)
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Restore: (N, C, H, W) → (N, C', scale·H, scale·W)."""
@@ -32,8 +44,8 @@ class _Adapted:
             output = self._runtime(batch.repeat(self._channels, axis=1))
             output = output.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
         else:
-            output = self._runtime(batch)
-        scaled: NDArray[np.float32] = output * np.float32(self._gain) + np.float32(self._offset)
+            output = self._runtime(normalise(batch, self._how))
+        scaled: NDArray[np.float32] = output * self._gain + self._offset
         return scaled
 
 
@@ -55,26 +67,63 @@ def in_grey(network: Network) -> Network:
         architecture=f"{network.architecture}, {network.channels_in} channels folded into one",
         channels_in=1,
         channels_out=1,
-        reference=lambda: _Adapted(network.reference(), network.channels_in, 1.0, 0.0),
+        reference=lambda: _Adapted(network.reference(), network.channels_in),
         checkpoint=None,
     )
 
 
-def in_counts(network: Network, gain: float, offset: float) -> Network:
+def of_counts(network: Network) -> Network:
+    """A network whose normalisation has numbers for each channel, with that as part of it.
+
+    DeepImageJ 3.1 has one number for all channels; what a network does itself every client does.
+
+    Raises:
+        ConfigError: numbers for other channels than it has.
+    """
+    from w2s_export.graph.facts import read_facts
+
+    how = network.normalisation
+    numbers = of_each_channel(how)
+    if how is None or numbers is None:
+        return network
+    if len(numbers[0]) != network.channels_in:
+        raise ConfigError(
+            f"the normalisation has numbers for {len(numbers[0])} channels, the network takes "
+            f"{network.channels_in}; give one for each channel"
+        )
+    graph = scaled_input(network.graph, *numbers, how.clip)
+    return replace(
+        network,
+        graph=graph,
+        facts=read_facts(graph),
+        architecture=f"{network.architecture}, behind a normalisation of each channel",
+        normalisation=NoNormalisation(),
+        reference=lambda: _Adapted(network.reference(), how=how),
+        checkpoint=None,
+    )
+
+
+def in_counts(network: Network, gain: Numbers, offset: Numbers) -> Network:
     """A network whose results are `gain · y + offset`, whatever client runs it."""
     from w2s_export.graph.facts import read_facts
 
+    for numbers in (gain, offset):
+        if isinstance(numbers, tuple) and len(numbers) != network.channels_out:
+            raise ConfigError(
+                f"results are scaled by numbers for {len(numbers)} channels, the network makes "
+                f"{network.channels_out}; give one number, or one for each channel"
+            )
     graph = scaled_output(network.graph, gain, offset)
     return replace(
         network,
         graph=graph,
         facts=read_facts(graph),
-        reference=lambda: _Adapted(network.reference(), 0, gain, offset),
+        reference=lambda: _Adapted(network.reference(), gain=gain, offset=offset),
         checkpoint=None,
     )
 
 
-def parse_output_normalisation(text: str, how: Normalisation) -> tuple[float, float]:
+def parse_output_normalisation(text: str, how: Normalisation) -> tuple[Numbers, Numbers]:
     """Gain and offset of the results.
 
     Args:
@@ -86,7 +135,8 @@ def parse_output_normalisation(text: str, how: Normalisation) -> tuple[float, fl
         ConfigError: another text, or a normalisation that every image has its own numbers for.
     """
     option = "--output-normalisation"
-    fixed = fixed_range(how if text == "back" else parse_normalisation(text, option))
+    wanted = how if text == "back" else parse_normalisation(text, option)
+    fixed = fixed_range(wanted) or of_each_channel(wanted)
     if fixed is None:
         raise ConfigError(
             f"{option} {text}: write back, range:LOW:HIGH or mean-std:MEAN:STD. Images that are "

@@ -8,28 +8,17 @@ counters and metrics, under the names that training codes give them: BasicSR (`p
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from w2s_export.shown import shown
+from w2s_export.sources.generator_names import generator_among, is_aside
 from w2s_export.sources.stored import Stored, check_count
 
-_GENERATORS = (
-    "params_ema", "generator_ema", "gen_ema", "net_g_ema", "netG_ema", "G_ema", "g_ema",
-    "ema_model", "model_ema", "ema",
-    "params", "generator", "gen", "net_g", "netG", "G",
+_WRAPPERS = (
+    "state_dict", "model_state_dict", "model", "module", "_orig_mod", "network", "net", "weights",
 )  # fmt: skip
-"""Names that say what they hold, the best first: averaged weights before raw ones."""
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "network", "net", "weights")
 """Names that any network may have: whatever lies beside them must be known, too."""
-_ASIDE = re.compile(
-    r"D|dis|disc|discriminators?\w*|net_?[dD]\w*|critics?|cri_\w+|(\w+_)?opt(im|imizer)?s?(_\w+)?"
-    r"|(lr_)?schedulers?\w*|(\w+_)?(steps?|epochs?|iters?|iterations?|counter|n_averaged|initted)"
-    r"|(\w+_)?(metrics?|loss(es)?(_\w+)?|psnr|ssim)|(perceptual|vgg|lpips)\w*|(grad_)?scaler"
-    r"|callbacks|loops"
-)
-"""Names of what is no generator."""
 
 
 def choose(tensors: Sequence[Stored]) -> tuple[list[Stored], str]:
@@ -52,7 +41,7 @@ def choose(tensors: Sequence[Stored]) -> tuple[list[Stored], str]:
             if tensor.key.startswith(f"{taken}.")
         ]
         path.append(taken)
-    others = [top for top in tops if _ASIDE.fullmatch(top)]
+    others = [top for top in tops if is_aside(top)]
     if len(others) < len(tops):
         aside += others
         left = [tensor for tensor in left if tensor.key.partition(".")[0] not in others]
@@ -70,12 +59,15 @@ def chosen(taken: str, aside: Iterable[str]) -> str:
 def _taken(tensors: Sequence[Stored], tops: Iterable[str]) -> str | None:
     """The name to go into, None where the network's own names begin."""
     groups = {tensor.key.partition(".")[0] for tensor in tensors if "." in tensor.key}
-    for name in _GENERATORS:
-        if name in groups:
-            return name
-    for name in _WRAPPERS:
-        if name in groups and all(top == name or _ASIDE.fullmatch(top) for top in tops):
-            inner = {t.key.split(".")[1] for t in tensors if t.key.startswith(f"{name}.")}
-            # `model.0` and `model.1` are layers of ESRGAN's oldest style, not a wrapper's content.
-            return None if all(part.isdecimal() for part in inner) else name
-    return None
+    if (generator := generator_among(groups)) is not None:
+        return generator
+    known = [top for top in tops if not is_aside(top)]
+    if len(known) != 1 or known[0] not in groups:
+        return None
+    (name,) = known
+    inner = {t.key.split(".")[1] for t in tensors if t.key.startswith(f"{name}.")}
+    if name in _WRAPPERS:
+        # `model.0` and `model.1` are layers of ESRGAN's oldest style, not a wrapper's content.
+        return None if all(part.isdecimal() for part in inner) else name
+    holds_a_training = generator_among(inner) and any(is_aside(part) for part in inner)
+    return name if holds_a_training else None

@@ -43,8 +43,8 @@ class ForeignNetwork:
     """Height and width, where the file allows no others."""
     difference: float
     """Largest difference from the original that was seen, as a part of the result's range."""
-    left_aside: tuple[str, ...]
-    """What else the file holds."""
+    chosen: str
+    """What was taken of a file that holds more than the network, and what was left aside."""
     witness: Witness
 
 
@@ -158,6 +158,6 @@ def open_foreign(
         minimum=told["minimum"],
         fixed=None if told["fixed"] is None else (told["fixed"][0], told["fixed"][1]),
         difference=told["difference"],
-        left_aside=tuple(told["left_aside"]),
+        chosen=told["chosen"],
         witness=witness,
     )

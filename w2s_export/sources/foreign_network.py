@@ -16,7 +16,6 @@ from w2s_export.errors import (
     W2SExportError,
 )
 from w2s_export.network import Network
-from w2s_export.shown import shown
 from w2s_export.sources import recognise
 
 if TYPE_CHECKING:
@@ -86,25 +85,24 @@ def as_network(opened: ForeignNetwork, source_format: str) -> Network:
     """What the house knows of an opened network.
 
     Raises:
-        CheckpointError: its graph cannot be followed, or it takes images of one size alone.
+        CheckpointError: its graph cannot be followed.
     """
     from w2s_export.graph.facts import read_facts
 
-    if opened.fixed is not None:
-        height, width = opened.fixed
-        raise CheckpointError(
-            f"takes images of {height}×{width} pixels and no others, which no client cuts images "
-            "into without seams; use --dynamic to let it take other sizes, or export it with "
-            "dynamic axes"
-        )
     try:
         facts = read_facts(opened.graph)
     except W2SExportError as error:
         _log.info("how far it looks is measured, not read off its graph: %s", error)
         facts = _unread(opened)
     step = lcm(opened.step, facts.step)
-    if opened.left_aside:
-        _log.warning("left aside, beside the network: %s", shown(", ".join(opened.left_aside)))
+    if opened.fixed is not None:
+        height, width = opened.fixed
+        _log.warning(
+            "takes images of %d×%d pixels and no others: larger ones are cut into such tiles; "
+            "--dynamic lets it take other sizes, where its graph allows that",
+            height,
+            width,
+        )
     return Network(
         graph=opened.graph,
         architecture=opened.architecture,
@@ -115,7 +113,9 @@ def as_network(opened: ForeignNetwork, source_format: str) -> Network:
         reference=lambda: opened.witness,
         step=step,
         minimum=-(-opened.minimum // step) * step,
+        fixed=opened.fixed,
         source_format=source_format,
+        chosen=opened.chosen,
     )
 
 

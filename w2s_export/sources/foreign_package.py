@@ -15,6 +15,9 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from w2s_export.config import (
     FixedMeanNormalisation,
     FixedRangeNormalisation,
@@ -24,8 +27,8 @@ from w2s_export.config import (
     ZeroMeanNormalisation,
     parse_config,
 )
-from w2s_export.data.normalise import fixed_range
 from w2s_export.errors import CheckpointError, ConfigError, W2SExportError
+from w2s_export.graph.adapting import Numbers
 from w2s_export.network import Network
 from w2s_export.shown import shown
 from w2s_export.sources.adapted import in_counts
@@ -165,13 +168,24 @@ def _kind(name: str, kwargs: Mapping[str, Any], tensor: Mapping[str, Any]) -> di
         low, high = kwargs.get("min_percentile", 0.0), kwargs.get("max_percentile", 100.0)
         return {"kind": "percentile", "low": low, "high": high}
     if name == "scale_linear":
-        gain, offset = (_scalar(name, kwargs, k, v) for k, v in (("gain", 1.0), ("offset", 0.0)))
-        if gain <= 0:
-            raise _unknown(name, f"by a factor of {gain}")
-        return {"kind": "fixed_range", "low": -offset / gain, "high": (1 - offset) / gain}
+        gains, offsets = (_numbers(name, kwargs, k, v) for k, v in (("gain", 1.0), ("offset", 0.0)))
+        if min(gains) <= 0:
+            raise _unknown(name, f"by a factor of {min(gains)}")
+        gain, offset = gains[0], offsets[0]
+        if len(gains) == len(offsets) == 1:
+            return {"kind": "fixed_range", "low": -offset / gain, "high": (1 - offset) / gain}
+        pairs = _matched(name, gains, offsets)
+        return {
+            "kind": "mean_std",
+            "mean": tuple(-offset / gain for gain, offset in pairs),
+            "std": tuple(1 / gain for gain, _ in pairs),
+        }
     fixed = name == "fixed_zero_mean_unit_variance" or kwargs.get("mode") == "fixed"
     if name.endswith("zero_mean_unit_variance") and fixed:
-        mean, std = (_scalar(name, kwargs, key, 0.0) for key in ("mean", "std"))
+        means, stds = (_numbers(name, kwargs, key, 0.0) for key in ("mean", "std"))
+        if len(means) == len(stds) == 1:
+            return {"kind": "mean_std", "mean": means[0], "std": stds[0]}
+        mean, std = zip(*_matched(name, means, stds), strict=True)
         return {"kind": "mean_std", "mean": mean, "std": std}
     if name == "zero_mean_unit_variance":
         _whole_image(name, kwargs, tensor)
@@ -179,18 +193,26 @@ def _kind(name: str, kwargs: Mapping[str, Any], tensor: Mapping[str, Any]) -> di
     raise _unknown(name)
 
 
-def _output_scaling(tensor: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Gain and offset that an output's postprocessing describes."""
-    gain, offset = 1.0, 0.0
+def _output_scaling(tensor: Mapping[str, Any]) -> tuple[Numbers, Numbers] | None:
+    """Gain and offset that an output's postprocessing describes, one per channel if they differ."""
+    gain, offset = np.array(1.0), np.array(0.0)
     for name, kwargs in _steps(tensor, "postprocessing"):
         if name == "ensure_dtype":
             continue
         if name != "scale_linear":
             raise _unknown(name, "of its output")
-        how = parse_config(FixedRangeNormalisation, _kind(name, kwargs, tensor), "its output")
-        low, width = fixed_range(how) or (0.0, 1.0)
-        gain, offset = gain / width, (offset - low) / width
-    return None if (gain, offset) == (1.0, 0.0) else (gain, offset)
+        factor, addend = (
+            np.squeeze(_numbers(name, kwargs, key, default))
+            for key, default in (("gain", 1.0), ("offset", 0.0))
+        )
+        gain, offset = np.broadcast_arrays(gain * factor, offset * factor + addend)
+    if (gain == 1).all() and (offset == 0).all():
+        return None
+    return _plain(gain), _plain(offset)
+
+
+def _plain(numbers: NDArray[Any]) -> Numbers:
+    return tuple(map(float, numbers)) if numbers.ndim else float(numbers)
 
 
 def _steps(tensor: Mapping[str, Any], key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -230,13 +252,25 @@ def _channels(tensor: Mapping[str, Any], axes: str | list[Any]) -> int:
     return int(sizes[place]) if isinstance(sizes, list) and len(sizes) > place else 0
 
 
-def _scalar(name: str, kwargs: Mapping[str, Any], key: str, default: float) -> float:
+def _numbers(name: str, kwargs: Mapping[str, Any], key: str, default: float) -> tuple[float, ...]:
+    """One number for all channels, or one per channel."""
     value = kwargs.get(key, default)
-    if isinstance(value, list) and len(set(value)) == 1:
-        value = value[0]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _unknown(name, f"with {key} {shown(value, 60)}, one for each channel")
-    return float(value)
+    listed = value if isinstance(value, list) else [value]
+    if not listed or any(isinstance(v, bool) or not isinstance(v, int | float) for v in listed):
+        raise _unknown(name, f"with {key} {shown(value, 60)}")
+    numbers = tuple(float(v) for v in listed)
+    return numbers[:1] if len(set(numbers)) == 1 else numbers
+
+
+def _matched(
+    name: str, first: tuple[float, ...], second: tuple[float, ...]
+) -> list[tuple[float, float]]:
+    """Pairs for each channel, where one of both may be the same for all."""
+    count = max(len(first), len(second))
+    if {len(first), len(second)} - {1, count}:
+        raise _unknown(name, f"with numbers for {len(first)} and for {len(second)} channels")
+    wide = [numbers * count if len(numbers) == 1 else numbers for numbers in (first, second)]
+    return list(zip(*wide, strict=True))
 
 
 def _unknown(name: str, how: str = "") -> CheckpointError:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from w2s_export.config import GeneratorConfig, Normalisation, Provenance
 from w2s_export.errors import CheckpointError, W2SExportError
+from w2s_export.network import Network
 from w2s_export.networks.layout import parameter_count
 from w2s_export.sources.foreign_network import may_be_foreign
 from w2s_export.sources.load import load_checkpoint, load_network
@@ -91,6 +92,13 @@ def inspect_checkpoint(path: Path, *, scale: int | None = None) -> Inspection:
     )
 
 
+def _sizes(network: Network) -> str:
+    if network.fixed is not None:
+        height, width = network.fixed
+        return f"{height}×{width} pixels and no others; see --dynamic"
+    return f"multiples of {network.step} from {network.minimum} on"
+
+
 def _foreign(path: Path, source_format: str, scale: int | None) -> Inspection:
     """Look at a network of another family, in its own framework."""
     found = Inspection(
@@ -117,7 +125,7 @@ def _foreign(path: Path, source_format: str, scale: int | None) -> Inspection:
         ("network", network.architecture),
         ("channels", f"{network.channels_in} in, {network.channels_out} out"),
         ("scale", str(network.scale)),
-        ("sizes", f"multiples of {network.step} from {network.minimum} on"),
+        ("sizes", _sizes(network)),
         ("looks as far as", f"{radius} input pixels" if radius.isdigit() else radius),
         ("multiplications per pixel", f"{facts.multiplications:,.0f}"),
     )
@@ -126,6 +134,7 @@ def _foreign(path: Path, source_format: str, scale: int | None) -> Inspection:
         format=network.source_format,
         normalisation=network.normalisation,
         provenance=network.provenance,
+        chosen=network.chosen,
         details=details,
         exportable=True,
     )

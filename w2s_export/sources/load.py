@@ -120,11 +120,11 @@ def load_checkpoint(path: Path, *, scale: int | None = None) -> Checkpoint:
     return checkpoint
 
 
-def doubts(checkpoint: Checkpoint | None) -> str:
+def doubts(network: Network | Checkpoint) -> str:
     """What the user should confirm: what was left aside, and a guessed `--scale`; else empty."""
-    if checkpoint is None:
-        return ""
-    return "; ".join(filter(None, (checkpoint.chosen, _scale_doubt(checkpoint))))
+    checkpoint = network if isinstance(network, Checkpoint) else network.checkpoint
+    guess = _scale_doubt(checkpoint) if checkpoint is not None else ""
+    return "; ".join(filter(None, (network.chosen, guess)))
 
 
 def normalisation_of(path: Path | None, how: Normalisation | None) -> Normalisation:

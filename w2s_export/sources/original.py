@@ -30,5 +30,5 @@ class Original:
     """What it is, for people."""
     step: int = 1
     """Sizes must be multiples of it, as far as the framework says."""
-    left_aside: tuple[str, ...] = ()
-    """What else the file holds."""
+    chosen: str = ""
+    """What was taken of a file that holds more than the network, and what was left aside."""

@@ -51,6 +51,7 @@ class _Stated(Frozen):
     scale: int
     step: int = 1
     minimum: int = 1
+    fixed: tuple[int, int] | None = None
 
 
 class _Recorded(Frozen):

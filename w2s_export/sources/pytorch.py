@@ -79,8 +79,9 @@ def row_column_channel(kernel: NDArray[np.float32], config: GeneratorConfig) -> 
 
 def _check_one_level(content: Mapping[str, Any], chosen: Sequence[Stored]) -> None:
     """Refuse containers of tensors beside the network's own, which no rule knows."""
-    left = {tensor.key.partition(".")[0] for tensor in chosen}
-    if not any(isinstance(value, Tensor) for value in content.values()):
+    keys = {tensor.key for tensor in chosen}
+    left = {key.partition(".")[0] for key in keys}
+    if not any(isinstance(value, Tensor) and str(name) in keys for name, value in content.items()):
         return
     for name, value in content.items():
         if str(name) in left and not isinstance(value, Tensor) and any(flattened(value)):

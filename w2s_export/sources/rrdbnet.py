@@ -42,6 +42,7 @@ def rrdbnet_network(checkpoint: Checkpoint, graph: onnx.ModelProto | None = None
         normalisation=checkpoint.normalisation,
         provenance=checkpoint.provenance,
         source_format=checkpoint.source_format,
+        chosen=checkpoint.chosen,
         assumed=checkpoint.assumed,
         checkpoint=checkpoint,
     )

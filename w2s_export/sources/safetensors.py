@@ -24,7 +24,12 @@ from w2s_export.sources.pytorch import assemble
 from w2s_export.sources.stored import Stored, elements, upper_half
 
 _MAX_HEADER = 16 << 20
-_TYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+_TYPES = {
+    "F16": ("float16", "<f2"), "BF16": ("bfloat16", "<u2"), "F32": ("float32", "<f4"),
+    "F64": ("float64", "<f8"), "I64": ("int64", "<i8"), "I32": ("int32", "<i4"),
+    "I16": ("int16", "<i2"), "I8": ("int8", "i1"), "U8": ("uint8", "u1"), "BOOL": ("bool", "?"),
+}  # fmt: skip
+"""NumPy's name of each type, and how its numbers lie in the file."""
 
 
 def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
@@ -34,6 +39,16 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
         CheckpointError: truncated, or a header that does not fit the data.
         CheckpointMismatchError: its tensors are not an RRDBNet's.
     """
+    tensors, said = choose(stored_tensors(path))
+    return replace(assemble(tensors, "safetensors", known), chosen=said)
+
+
+def stored_tensors(path: Path) -> list[Stored]:
+    """Every tensor of a file.
+
+    Raises:
+        CheckpointError: truncated, or a header that does not fit the data.
+    """
     size = path.stat().st_size
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
@@ -41,23 +56,21 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
             raise CheckpointError(f"claims a header of {length} bytes; the file has {size}")
         try:
             header = json.loads(stream.read(length))
-            tensors = [
+            return [
                 _stored(path, str(key), entry, 8 + length, size)
                 for key, entry in header.items()
                 if key != "__metadata__"
             ]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise CheckpointError(f"has a damaged header ({error!r:.120})") from None
-    tensors, said = choose(tensors)
-    return replace(assemble(tensors, "safetensors", known), chosen=said)
 
 
 def _stored(path: Path, key: str, entry: Mapping[str, Any], start: int, size: int) -> Stored:
     begin, end = (int(offset) for offset in entry["data_offsets"])
     shape = tuple(int(length) for length in entry["shape"])
-    dtype = _TYPES.get(entry["dtype"], str(entry["dtype"]))
+    dtype, raw = _TYPES.get(entry["dtype"], (str(entry["dtype"]), ""))
     count = elements(key, shape)
-    width = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}.get(dtype)
+    width = np.dtype(raw).itemsize if raw else None
     if not 0 <= begin <= end:
         raise CheckpointError(f"'{key}' has shape {shape} at bytes {begin} to {end}")
     if width is not None and end - begin != count * width:
@@ -68,7 +81,8 @@ def _stored(path: Path, key: str, entry: Mapping[str, Any], start: int, size: in
         )
 
     def read_values() -> NDArray[Any]:
-        raw = {"bfloat16": "<u2", "float16": "<f2", "float32": "<f4", "float64": "<f8"}[dtype]
+        if not raw:
+            raise CheckpointError(f"'{key}' holds {dtype} numbers, which are not read")
         values = np.fromfile(path, raw, count, offset=start + begin).reshape(shape)
         return upper_half(values) if dtype == "bfloat16" else values
 

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from w2s_export.sources.exchange import Found, RefusedError, check_count, run
+from w2s_export.sources.generator_names import generator_among
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"
 _LISTS = ("trainable_variables", "variables")
-_GENERATORS = ("generator_ema", "g_ema", "ema", "generator", "gen", "net_g", "netG", "G")
-"""Attributes of a training object that hold the generator, averaged weights first."""
 _STEP = re.compile(
     r"conv_first|RRDB_trunk|\d+|rdb[123]|conv[1-5]|trunk_conv|HRconv|conv_last|_?kernel|bias"
     r"|layer_with_weights-0|model|generator|root"
@@ -76,7 +75,7 @@ def listed(reader: Any) -> tuple[dict[str, Any], list[Found]]:
     graph = trackable_object_graph_pb2.TrackableObjectGraph()
     graph.ParseFromString(reader.get_tensor(_GRAPH))
     children = {child.local_name: child.node_id for child in graph.nodes[0].children}
-    taken = next((name for name in _GENERATORS if name in children), "")
+    taken = generator_among(children) or ""
     root = children.get(taken, 0)
     in_order = _in_order(graph, root)
     paths = in_order or dict(_walk(graph, root, (), {root}))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,16 +18,18 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError, MissingExtraError, NoWholeNetworkError
 from w2s_export.shown import shown
+from w2s_export.sources import safetensors
+from w2s_export.sources.choose import choose
 from w2s_export.sources.original import Options, Original
+from w2s_export.sources.pytorch import stored_tensors
+from w2s_export.sources.stored import Stored, check_size, elements
+from w2s_export.sources.torch_archive import open_archive
 
 if TYPE_CHECKING:
     import onnx
 
 _EXAMPLES = ((61, 83), (64, 96), (192, 320))
 """Sizes to trace with: the first is a multiple of nothing, so that padding inside is traced."""
-_PREFIXES = (
-    "generator_ema.", "generator.", "net_g_ema.", "net_g.", "netG.", "G.", "model.", "module.",
-)  # fmt: skip
 
 
 def open_original(path: Path, options: Options) -> Original:
@@ -45,12 +47,10 @@ def open_original(path: Path, options: Options) -> Original:
             "is a PyTorch file of another network than RRDBNet, and spandrel is not installed: "
             'pip install "w2s-export[torch]"'
         ) from None
-    candidates = generators_of(read_tensors(path))
+    candidates = _candidates(path)
     loader = spandrel.ModelLoader(device="cpu")
     try:
-        state, left_aside = next(
-            (c for c in candidates if _recognised(spandrel, c[0])), candidates[0]
-        )
+        state, said = next((c for c in candidates if _recognised(spandrel, c[0])), candidates[0])
         found = loader.load_from_state_dict(dict(state))
     except spandrel.UnsupportedModelError:
         first = ", ".join(list(state)[:3])
@@ -79,31 +79,45 @@ def open_original(path: Path, options: Options) -> Original:
         run,
         f"{found.architecture.name}, {count:,} parameters",
         step=found.size_requirements.multiple_of,
-        left_aside=left_aside,
+        chosen=said,
     )
 
 
-def read_tensors(path: Path) -> Any:
-    """Everything the file holds, without unpickling anything but tensors.
+def _candidates(path: Path) -> list[tuple[Mapping[str, Any], str]]:
+    """State dicts that may be the network, the generator of a training first, and what was left.
 
     Raises:
-        CheckpointError: unreadable, or objects besides tensors.
+        CheckpointError: unreadable, objects besides tensors, or quantised numbers.
     """
-    import torch
-
     with path.open("rb") as stream:
         head = stream.read(9)
     if head[8:9] == b"{":
-        from safetensors.torch import load_file
+        return _chosen(safetensors.stored_tensors(path))
+    with open_archive(path) as content:
+        return _chosen(stored_tensors(content))
 
-        return load_file(str(path))
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"holds more than tensors, or is damaged ({shown(error)}); code of a file is never "
-            "run: save the weights alone, torch.save(network.state_dict(), FILE)"
-        ) from None
+
+def _chosen(tensors: list[Stored]) -> list[tuple[Mapping[str, Any], str]]:
+    taken, said = choose(tensors)
+    found = [(_state(taken), said)]
+    if said or len(taken[0].key) < len(tensors[0].key):  # an architecture may use a wrapper's name
+        found.append((_state(tensors), ""))
+    return found
+
+
+def _state(tensors: Sequence[Stored]) -> Mapping[str, Any]:
+    import torch
+
+    check_size(sum(8 * elements(one.key, one.shape) for one in tensors), "its tensors")
+    values = ((one, np.ascontiguousarray(one.read())) for one in tensors)
+    return {
+        one.key: torch.from_numpy(value.astype(np.float32) if _is_float(value) else value)
+        for one, value in values
+    }
+
+
+def _is_float(value: NDArray[Any]) -> bool:
+    return bool(np.issubdtype(value.dtype, np.floating))
 
 
 def _recognised(spandrel: Any, state: Mapping[str, Any]) -> bool:
@@ -114,39 +128,6 @@ def _recognised(spandrel: Any, state: Mapping[str, Any]) -> bool:
     except Exception:  # recognised, and wrong in some tensor: loading it again says what
         return True
     return True
-
-
-def generators_of(content: Any) -> list[tuple[Mapping[str, Any], tuple[str, ...]]]:
-    """State dicts that may be the network itself, averaged weights first, and what else is there.
-
-    The tensors as they are, then those below each of the usual names.
-    """
-    import torch
-
-    left: list[str] = []
-    wrappers = (
-        "params_ema", "generator_ema", "net_g_ema", "ema", "params", "state_dict",
-        "model_state_dict", "generator", "net_g", "netG", "G", "model", "weights", "params-ema",
-    )  # fmt: skip
-    for _ in range(3):
-        if not isinstance(content, Mapping):
-            break
-        wrapper = next((k for k in wrappers if isinstance(content.get(k), Mapping)), None)
-        if wrapper is None:
-            break
-        left += [str(key) for key in content if key != wrapper]
-        content = content[wrapper]
-    if not isinstance(content, Mapping):
-        raise CheckpointError("holds no state dict: tensors by name are expected")
-    state = {str(key): value for key, value in content.items() if isinstance(value, torch.Tensor)}
-    found: list[tuple[Mapping[str, Any], tuple[str, ...]]]
-    found = [(state, tuple(dict.fromkeys(left)))]
-    for prefix in _PREFIXES:
-        part = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        others = sorted({key.split(".")[0] for key in state if not key.startswith(prefix)})
-        if part:
-            found.append((part, tuple(dict.fromkeys([*left, *others]))))
-    return found
 
 
 def _module(found: Any) -> Any:

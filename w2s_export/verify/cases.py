@@ -17,7 +17,9 @@ class Case:
     """(N, C, H, W), normalised."""
 
 
-def noise_cases(channels: int, minimum: int, step: int = 1) -> tuple[Case, ...]:
+def noise_cases(
+    channels: int, minimum: int, step: int = 1, fixed: tuple[int, int] | None = None
+) -> tuple[Case, ...]:
     """Noise in the sizes that go wrong: smallest, odd, not square, batch of two.
 
     Noise has every frequency at every place, so a wrong border or axis shows. All but the smallest
@@ -27,14 +29,17 @@ def noise_cases(channels: int, minimum: int, step: int = 1) -> tuple[Case, ...]:
         channels: of the network's input.
         minimum: smallest height and width the package accepts.
         step: sizes are multiples of this.
+        fixed: the only height and width, where there is but one.
     """
     random = np.random.default_rng(20200311)  # the day W2S appeared
 
     def noise(name: str, count: int, height: int, width: int) -> Case:
-        shape = (count, channels, height * step, width * step)
+        shape = (count, channels, *(fixed or (height * step, width * step)))
         batch = random.random(shape, np.float32)
         return Case(f"{name}, {shape[2]}×{shape[3]}", batch)
 
+    if fixed is not None:
+        return noise("noise", 1, *fixed), noise("noise, batch of 2", 2, *fixed)
     least = -(-minimum // step)
     return (
         noise("noise, smallest", 1, least, least),

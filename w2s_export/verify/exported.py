@@ -78,7 +78,7 @@ def check_export(
     ]
     clock("comparing formats")
     channels = description.network.channels_in
-    noise = noise_cases(channels, description.minimum, description.step)
+    noise = noise_cases(channels, description.minimum, description.step, description.network.fixed)
     expected = [(case, source.runtime(case.batch)) for case in noise]
     for contents, runtimes in runnable:
         check_chain(contents, runtimes, gathered)

@@ -90,7 +90,9 @@ def restore_layer(
                 channels = slice(number * model.channels_out, (number + 1) * model.channels_out)
                 for y, x in tiles:
                     target = (*place, channels, y.target(model.scale), x.target(model.scale))
-                    result[target] = restore_tile(runtime, values, y, x, scale=model.scale)
+                    result[target] = restore_tile(
+                        runtime, values, y, x, scale=model.scale, fixed=model.fixed
+                    )
                     done += 1
                     yield done / total, ""
     return result if out > 1 else result[..., 0, :, :]

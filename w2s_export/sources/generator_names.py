@@ -1,0 +1,45 @@
+"""Names that trainings give the generator, and what they save beside it.
+
+Imports nothing of ours: a worker starts in the time of its own library.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_GENERATORS = (
+    "params_ema", "generator_ema", "gen_ema", "net_g_ema", "netg_ema", "network_g_ema", "g_ema",
+    "generator_averaged", "ema_generator", "ema_g", "ema_model", "model_ema", "averaged_model",
+    "state_dict_ema", "model_state_dict_ema", "ema",
+    "params", "generator", "gen", "net_g", "netg", "network_g", "model_g", "modelg", "g_model",
+    "g_net", "gen_model", "generator_model", "g",
+)  # fmt: skip
+"""Names that say what they hold, the best first: averaged weights before raw ones. In small
+letters, without the endings of `_bare`."""
+_ENDING = re.compile(r"(?<=\w)_(state_dict|state|weights)$")
+_ASIDE = re.compile(
+    r"(d|dis|disc)(_([abxy]|\d))?|discriminators?\w*|net_?d\w*|network_d\w*|model_?d|d_(net|model)"
+    r"|critics?|cri_\w+"
+    r"|(\w+_)?opt(im|imizer)?s?(_?[gd]|_\w+)?|(lr_)?schedulers?\w*|(\w+_)?sched(uler)?(_\w+)?"
+    r"|(\w+_)?(steps?|epochs?|iters?|iterations?|counter|n_averaged|initted)"
+    r"|(\w+_)?(metrics?|loss(es)?(_\w+)?|psnr|ssim)|(perceptual|vgg|lpips)\w*"
+    r"|((grad|amp)_)?scaler|amp|(\w+_)?rng|random|callbacks|loops"
+)
+"""Names of what is no generator."""
+
+
+def generator_among(names: Iterable[str]) -> str | None:
+    """The name that says that it holds the generator, averaged weights before raw ones."""
+    found = {_bare(name): name for name in sorted(names, reverse=True)}
+    return next((found[name] for name in _GENERATORS if name in found), None)
+
+
+def _bare(name: str) -> str:
+    """A name as the lists above have it: `netG_state_dict` is `netg`, `params-ema` `params_ema`."""
+    return _ENDING.sub("", name.lower().replace("-", "_"))
+
+
+def is_aside(name: str) -> bool:
+    """Whether the name is that of a discriminator, an optimizer, a counter and the like."""
+    return _ASIDE.fullmatch(_bare(name)) is not None
