@@ -16,6 +16,9 @@ from w2s_export.restore.batch import Outcome, Progress, Status, restore_files
 from w2s_export.restore.image import Options
 from w2s_export.restore.inputs import find
 from w2s_export.restore.pipeline import AHEAD, SerialRuntime, in_order
+from w2s_export.runtime.onnx_runtime import OnnxRuntime
+from w2s_export.runtime.protocol import EngineError
+from w2s_export.runtime.trial import AutoRuntime
 
 RNG = np.random.default_rng(3)
 
@@ -119,6 +122,19 @@ def run(
         finished=finished,
         progress=progress,
     )
+
+
+def test_onnx_runtime_gives_up_the_tile_at_work(box_onnx: Callable[[int], Path]) -> None:
+    runtime = OnnxRuntime(box_onnx(1))
+    batch = np.ones((1, 1, 8, 8), np.float32)
+    assert runtime(batch).shape == (1, 1, 16, 16)
+    SerialRuntime(AutoRuntime(runtime, [], pixels=0)).stop()  # not at work: nothing to stop
+    assert runtime(batch).shape == (1, 1, 16, 16)
+    working = AutoRuntime(runtime, [], pixels=0)
+    working(batch)
+    SerialRuntime(working).stop()
+    with pytest.raises(EngineError):
+        runtime(batch)
 
 
 def test_a_folder_is_told_of_in_order_and_a_bad_image_stops_none(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.io.source import Source
-from w2s_export.runtime.protocol import Runtime
+from w2s_export.runtime.protocol import Runtime, Stoppable
 
 AHEAD = 2
 """Things begun before the first is finished: one is read and one written while one is computed."""
@@ -93,5 +93,7 @@ class SerialRuntime:
             return self.runtime(batch)
 
     def stop(self) -> None:
-        """Let whoever waits give up: the user has interrupted the run."""
+        """Let whoever waits or computes give up: the user has interrupted the run."""
         self._stopped = True
+        if isinstance(self.runtime, Stoppable):
+            self.runtime.stop()

@@ -82,6 +82,7 @@ class OnnxRuntime:
         if len(inputs := self._session.get_inputs()) != 1:
             raise PackageError(f"{where}: has {len(inputs)} inputs, a restoration model has one")
         self._input = inputs[0].name
+        self._run = onnxruntime.RunOptions()
         self._single = inputs[0].shape[:1] == [1]
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -93,10 +94,16 @@ class OnnxRuntime:
         if self._single and len(batch) > 1:
             return np.concatenate([self(image[np.newaxis]) for image in batch])
         try:
-            output: NDArray[np.float32] = self._session.run(None, {self._input: batch})[0]
+            output: NDArray[np.float32] = self._session.run(None, {self._input: batch}, self._run)[
+                0
+            ]
         except Exception as error:
             raise cannot_run(self.name, batch, error) from None
         return output
+
+    def stop(self) -> None:
+        """Give up the batch at work after the operation at work: the call fails."""
+        self._run.terminate = True
 
 
 def in_half(model: Path | bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,15 @@ class Runtime(Protocol):
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Restore: (N, C, H, W) normalised float32 → (N, C', scale·H, scale·W)."""
+        ...
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A runtime that can give up the batch at work."""
+
+    def stop(self) -> None:
+        """Let the call that another thread is in fail, soon, and every later one."""
         ...
 
 

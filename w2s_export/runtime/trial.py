@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from w2s_export.data.busiest import busiest_part
 from w2s_export.errors import W2SExportError
 from w2s_export.runtime.choose import Candidate
-from w2s_export.runtime.protocol import Runtime
+from w2s_export.runtime.protocol import Runtime, Stoppable
 from w2s_export.runtime.remembered import Key, recall, remember
 
 SHARE = 0.02
@@ -113,6 +113,11 @@ class AutoRuntime:
         size = batch[0, 0].size
         self._try(batch, seconds, SHARE * seconds * self._pixels / size)
         return restored
+
+    def stop(self) -> None:
+        """Give up the batch at work, if the engine can."""
+        if isinstance(self._runtime, Stoppable):
+            self._runtime.stop()
 
     def _recall(self, batch: NDArray[np.float32]) -> bool:
         """Take the engine that an earlier run found; whether there was one."""
