@@ -5,14 +5,14 @@ from __future__ import annotations
 import zipfile
 from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import yaml
 
-from tests.graph.test_lower import PLAIN, model, plain, run
+from tests.graph.test_lower import CONV, PLAIN, model, n, plain, run
 from w2s_export.config import (
     FixedMeanNormalisation,
     FixedRangeNormalisation,
@@ -27,7 +27,6 @@ from w2s_export.graph.facts import read_facts
 from w2s_export.graph.lower import lower
 from w2s_export.network import Network
 from w2s_export.package.others import read_others
-from w2s_export.runtime.protocol import Runtime
 from w2s_export.sources.adapted import of_counts
 from w2s_export.sources.foreign_package import normalisation_of
 from w2s_export.sources.load import load_network
@@ -101,7 +100,7 @@ def test_numbers_for_each_channel_become_part_of_the_network(step: dict[str, Any
     proto = model(PLAIN, plain(3), size=("n", 3, "h", "w"), made=("n", 3, "h", "w"))
     network = Network(
         lower(proto).graph, "", 3, 3, 1, read_facts(lower(proto).graph),
-        lambda: cast(Runtime, lambda batch: run(proto, batch)), normalisation=found,
+        lambda: Original(proto), normalisation=found,
     )  # fmt: skip
     inside = of_counts(network)
     assert inside.normalisation == NoNormalisation()
@@ -211,3 +210,162 @@ def test_code_is_never_run(tmp_path: Path) -> None:
     path = package(tmp_path / "theirs.zip", model(PLAIN, plain()), weights=weights)
     with pytest.raises(CheckpointError, match="TorchScript, a program with its weights, is never"):
         load_network(path)
+
+
+# Inputs and outputs of public descriptions, shortened; the networks are made here.
+# bacteria: bioimage-io/spec-bioimage-io, example_descriptions/models/unet2d_keras_tf2 (pydeepimagej
+# in ZeroCostDL4Mic). torch-em: the same, unet2d_fixed_shape (ilastik). CARE: format 0.3 as
+# ZeroCostDL4Mic wrote it. CAREamics: several channels, as its export writes them.
+CHANNELS_3 = ["a", "b", "c"]
+DESCRIBED: dict[str, tuple[dict[str, Any], int]] = {
+    "bacteria": (
+        {
+            "format_version": "0.4.8",
+            "inputs": [{
+                "name": "input", "axes": "bxyc", "shape": [1, 256, 256, 1],
+                "preprocessing": [{"name": "scale_range", "kwargs": {
+                    "axes": "xyc", "max_percentile": 99.8, "min_percentile": 1.0,
+                    "mode": "per_sample"}}],
+            }],
+            "outputs": [{"name": "output", "axes": "bxyc", "shape": {
+                "offset": [0.0] * 4, "reference_tensor": "input", "scale": [1.0, 1.0, 1.0, 3.0]}}],
+        },
+        1,
+    ),
+    "torch-em": (
+        {
+            "format_version": "0.4.9",
+            "inputs": [{
+                "name": "input", "axes": "bcyx", "shape": [1, 1, 256, 256],
+                "preprocessing": [{"name": "zero_mean_unit_variance",
+                                   "kwargs": {"axes": "cyx", "mode": "per_sample"}}],
+            }],
+            "outputs": [{
+                "name": "output", "axes": "bcyx", "halo": [0, 0, 8, 8], "shape": [1, 1, 256, 256],
+                "postprocessing": [{"name": "sigmoid"},
+                                   {"name": "clip", "kwargs": {"min": 0.4, "max": 0.6}}],
+            }],
+        },
+        1,
+    ),
+    "CARE": (
+        {
+            "format_version": "0.3.2",
+            "inputs": [{
+                "name": "raw", "axes": "byxc",
+                "shape": {"min": [1, 32, 32, 1], "step": [0, 8, 8, 0]},
+                "preprocessing": [{"name": "scale_linear", "kwargs": {
+                    "axes": "yx", "gain": [0.02], "offset": [-2.0]}}],
+            }],
+            "outputs": [{"name": "restored", "axes": "byxc", "postprocessing": [
+                {"name": "scale_linear", "kwargs": {"gain": 50.0, "offset": 100.0}}]}],
+        },
+        1,
+    ),
+    "CAREamics": (
+        {
+            "format_version": "0.5.4",
+            "inputs": [{
+                "id": "input",
+                "axes": [
+                    {"type": "batch"}, {"type": "channel", "channel_names": CHANNELS_3},
+                    {"type": "space", "id": "y", "size": {"min": 8, "step": 8}},
+                    {"type": "space", "id": "x", "size": {"min": 8, "step": 8}},
+                ],
+                "preprocessing": [{"id": "fixed_zero_mean_unit_variance", "kwargs": {
+                    "mean": [100.0, 150.0, 90.0], "std": [40.0, 80.0, 120.0],
+                    "axis": "channel"}}],
+            }],
+            "outputs": [{
+                "id": "prediction", "axes": [],
+                "postprocessing": [{"id": "scale_linear", "kwargs": {
+                    "gain": [40.0, 80.0, 120.0], "offset": [100.0, 150.0, 90.0],
+                    "axis": "channel"}}],
+            }],
+        },
+        3,
+    ),
+}  # fmt: skip
+
+
+class Original:
+    """A file in ONNX Runtime as it is."""
+
+    name = "ONNX Runtime"
+
+    def __init__(self, proto: onnx.ModelProto, last: bool = False) -> None:
+        self.proto, self.last = proto, last
+
+    def __call__(self, batch: Any) -> Any:
+        made = run(self.proto, batch.transpose(0, 2, 3, 1) if self.last else batch)
+        return made.transpose(0, 3, 1, 2) if self.last else made
+
+
+@pytest.fixture
+def opened_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX files opened in this process, not in a worker of their own."""
+
+    def opened(path: Path) -> Network:
+        proto = onnx.load(path)
+        made = lower(proto)
+        return Network(
+            made.graph, "", made.channels_in, made.channels_out, made.scale,
+            read_facts(made.graph), lambda: Original(proto, made.channels_last),
+        )  # fmt: skip
+
+    monkeypatch.setattr("w2s_export.sources.load.load_network", opened)
+
+
+def step(image: Any, tensor: dict[str, Any]) -> Any:
+    """One image (N, C, H, W) through a description's steps, as the specification words them."""
+    where = "postprocessing" if "postprocessing" in tensor else "preprocessing"
+    for one in tensor.get(where, []):
+        name, how = one.get("id") or one["name"], one.get("kwargs", {})
+
+        def numbers(key: str, how: dict[str, Any] = how) -> Any:
+            return np.reshape(how[key], (-1, 1, 1))
+
+        if name == "scale_range":
+            low, high = np.percentile(image, (how["min_percentile"], how["max_percentile"]))
+            image = (image - low) / (high - low + 1e-6)
+        elif name == "zero_mean_unit_variance":
+            image = (image - image.mean()) / (image.std() + 1e-6)
+        elif name == "fixed_zero_mean_unit_variance":
+            image = (image - numbers("mean")) / numbers("std")
+        elif name == "scale_linear":
+            image = image * numbers("gain") + numbers("offset")
+        elif name == "sigmoid":
+            image = 1 / (1 + np.exp(-image.astype(np.float64)))
+        else:
+            image = image.clip(how["min"], how["max"])
+    return image.astype(np.float32)
+
+
+@pytest.mark.parametrize("name", DESCRIBED)
+@pytest.mark.usefixtures("opened_here")
+def test_public_descriptions_give_the_image_they_describe(name: str, tmp_path: Path) -> None:
+    rdf, channels = DESCRIBED[name]
+    axes = rdf["inputs"][0]["axes"]
+    size: tuple[Any, ...] = ("n", channels, "h", "w")
+    nodes, last = PLAIN, isinstance(axes, str) and axes.endswith("c")
+    if last:
+        size = ("n", "h", "w", channels)
+        nodes = [
+            n("Transpose", "x", "t", perm=[0, 3, 1, 2]), n("Conv", "t k b", "a", **CONV),
+            n("Relu", "a", "c"), n("Conv", "c l", "d", **CONV),
+            n("Transpose", "d", "y", perm=[0, 2, 3, 1]),
+        ]  # fmt: skip
+    proto = model(nodes, plain(channels), size=size, made=size)
+    path = package(tmp_path / "theirs.zip", proto, **rdf)
+    network = of_counts(load_network(path))
+    image = (RNG.random((1, channels, 24, 40)) * 300).astype(np.float32)
+
+    given = step(image, rdf["inputs"][0])
+    turn = (0, 3, 2, 1) if axes == "bxyc" else (0, 2, 3, 1) if last else (0, 1, 2, 3)
+    back = (0, 3, 2, 1) if axes == "bxyc" else (0, 3, 1, 2) if last else (0, 1, 2, 3)
+    made = run(proto, np.ascontiguousarray(given.transpose(turn))).transpose(back)
+    expected = step(made, rdf["outputs"][0])
+
+    normalised = normalise(image[0], network.normalisation)[np.newaxis]
+    for result in (run(network.graph, normalised), network.reference()(normalised)):
+        assert np.abs(result - expected).max() <= 2e-6 * max(1, np.abs(expected).max())

@@ -55,6 +55,39 @@ def scaled_output(model: onnx.ModelProto, gain: Numbers, offset: Numbers) -> onn
     return made
 
 
+def ended_by(model: onnx.ModelProto, kind: str, *constants: float) -> onnx.ModelProto:
+    """The network with one more operation of single numbers behind it."""
+    made = _copy(model)
+    before = f"before_{kind.lower()}_{len(made.graph.node)}"
+    _rename_output(made, before)
+    stored = [
+        _store(made, f"{before}_{place}", np.array(value, np.float32))
+        for place, value in enumerate(constants)
+    ]
+    _append(made, kind, [before, *stored], _OUTPUT)
+    return made
+
+
+def transposed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The network on images whose rows were its columns."""
+    made = _copy(model)
+    _rename_input(made, "turned")
+    _rename_output(made, "unturned")
+    nodes = [*made.graph.node]
+    del made.graph.node[:]
+    _append(made, "Transpose", [_INPUT], "turned", perm=[0, 1, 3, 2])
+    made.graph.node.extend(nodes)
+    _append(made, "Transpose", ["unturned"], _OUTPUT, perm=[0, 1, 3, 2])
+    for tensor in (made.graph.input[0], made.graph.output[0]):
+        rows, columns = tensor.type.tensor_type.shape.dim[2:4]
+        kept = type(rows)()
+        kept.CopyFrom(rows)
+        if rows.HasField("dim_value"):
+            rows.CopyFrom(columns)
+            columns.CopyFrom(kept)
+    return made
+
+
 def grey(model: onnx.ModelProto) -> onnx.ModelProto:
     """The network on a grey image given to each of its channels, its results averaged.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,37 +17,61 @@ from w2s_export.data.normalise import (
     parse_normalisation,
 )
 from w2s_export.errors import ConfigError
-from w2s_export.graph.adapting import Numbers, grey, per_channel, scaled_input, scaled_output
+from w2s_export.graph.adapting import (
+    Numbers,
+    ended_by,
+    grey,
+    per_channel,
+    scaled_input,
+    scaled_output,
+    transposed,
+)
 from w2s_export.network import Network
 
 if TYPE_CHECKING:
+    import onnx
+
     from w2s_export.runtime.protocol import Runtime
+
+
+Arrays = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class _Adapted:
     """The witness of an adapted network: the original's, its images and results changed alike."""
 
-    def __init__(
-        self,
-        runtime: Runtime,
-        channels: int = 0,
-        gain: Numbers = 1.0,
-        offset: Numbers = 0.0,
-        how: Normalisation | None = None,
-    ) -> None:
+    def __init__(self, runtime: Runtime, before: Arrays, after: Arrays) -> None:
         self.name = runtime.name
-        self._runtime, self._channels, self._how = runtime, channels, how
-        self._gain, self._offset = per_channel(gain), per_channel(offset)
+        self._runtime, self._before, self._after = runtime, before, after
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Restore: (N, C, H, W) → (N, C', scale·H, scale·W)."""
-        if self._channels:
-            output = self._runtime(batch.repeat(self._channels, axis=1))
-            output = output.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
-        else:
-            output = self._runtime(normalise(batch, self._how))
-        scaled: NDArray[np.float32] = output * self._gain + self._offset
-        return scaled
+        return self._after(self._runtime(self._before(batch)))
+
+
+def _adapted(
+    network: Network,
+    graph: onnx.ModelProto,
+    *,
+    before: Arrays = lambda images: images,
+    after: Arrays = lambda results: results,
+    **changes: Any,
+) -> Network:
+    """A network of another graph; its witness is the original's behind and before plain NumPy."""
+    from w2s_export.graph.facts import read_facts
+
+    return replace(
+        network,
+        graph=graph,
+        facts=read_facts(graph),
+        reference=lambda: _Adapted(network.reference(), before, after),
+        checkpoint=None,
+        **changes,
+    )
+
+
+def _mean(results: NDArray[np.float32]) -> NDArray[np.float32]:
+    return results.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
 
 
 def in_grey(network: Network) -> Network:
@@ -55,20 +80,16 @@ def in_grey(network: Network) -> Network:
     Raises:
         ConfigError: it takes one channel already.
     """
-    from w2s_export.graph.facts import read_facts
-
     if network.channels_in == 1:
         raise ConfigError("--fold-channels: the network takes one channel already; leave it out")
-    graph = grey(network.graph)
-    return replace(
+    return _adapted(
         network,
-        graph=graph,
-        facts=read_facts(graph),
+        grey(network.graph),
+        before=lambda images: images.repeat(network.channels_in, axis=1),
+        after=_mean,
         architecture=f"{network.architecture}, {network.channels_in} channels folded into one",
         channels_in=1,
         channels_out=1,
-        reference=lambda: _Adapted(network.reference(), network.channels_in),
-        checkpoint=None,
     )
 
 
@@ -80,8 +101,6 @@ def of_counts(network: Network) -> Network:
     Raises:
         ConfigError: numbers for other channels than it has.
     """
-    from w2s_export.graph.facts import read_facts
-
     how = network.normalisation
     numbers = of_each_channel(how)
     if how is None or numbers is None:
@@ -91,36 +110,54 @@ def of_counts(network: Network) -> Network:
             f"the normalisation has numbers for {len(numbers[0])} channels, the network takes "
             f"{network.channels_in}; give one for each channel"
         )
-    graph = scaled_input(network.graph, *numbers, how.clip)
-    return replace(
+    return _adapted(
         network,
-        graph=graph,
-        facts=read_facts(graph),
+        scaled_input(network.graph, *numbers, how.clip),
+        before=lambda images: normalise(images, how),
         architecture=f"{network.architecture}, behind a normalisation of each channel",
         normalisation=NoNormalisation(),
-        reference=lambda: _Adapted(network.reference(), how=how),
-        checkpoint=None,
     )
 
 
 def in_counts(network: Network, gain: Numbers, offset: Numbers) -> Network:
     """A network whose results are `gain · y + offset`, whatever client runs it."""
-    from w2s_export.graph.facts import read_facts
-
     for numbers in (gain, offset):
         if isinstance(numbers, tuple) and len(numbers) != network.channels_out:
             raise ConfigError(
                 f"results are scaled by numbers for {len(numbers)} channels, the network makes "
                 f"{network.channels_out}; give one number, or one for each channel"
             )
-    graph = scaled_output(network.graph, gain, offset)
-    return replace(
+    return _adapted(
         network,
-        graph=graph,
-        facts=read_facts(graph),
-        reference=lambda: _Adapted(network.reference(), gain=gain, offset=offset),
-        checkpoint=None,
+        scaled_output(network.graph, gain, offset),
+        after=lambda results: results * per_channel(gain) + per_channel(offset),
     )
+
+
+def cut_to(network: Network, low: float, high: float) -> Network:
+    """A network whose results are cut to a range."""
+    return _adapted(
+        network,
+        ended_by(network.graph, "Clip", low, high),
+        after=lambda results: results.clip(np.float32(low), np.float32(high)),
+    )
+
+
+def squashed(network: Network) -> Network:
+    """A network whose results are `1 / (1 + exp(−y))`."""
+    return _adapted(
+        network, ended_by(network.graph, "Sigmoid"), after=lambda y: 1 / (1 + np.exp(-y))
+    )
+
+
+def turned(network: Network) -> Network:
+    """A network that was described for images (x, y), on images (y, x)."""
+
+    def other(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        return images.transpose(0, 1, 3, 2)
+
+    fixed = None if network.fixed is None else (network.fixed[1], network.fixed[0])
+    return _adapted(network, transposed(network.graph), before=other, after=other, fixed=fixed)
 
 
 def parse_output_normalisation(text: str, how: Normalisation) -> tuple[Numbers, Numbers]:

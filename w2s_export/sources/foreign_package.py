@@ -15,9 +15,6 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from w2s_export.config import (
     FixedMeanNormalisation,
     FixedRangeNormalisation,
@@ -31,7 +28,7 @@ from w2s_export.errors import CheckpointError, ConfigError, W2SExportError
 from w2s_export.graph.adapting import Numbers
 from w2s_export.network import Network
 from w2s_export.shown import shown
-from w2s_export.sources.adapted import in_counts
+from w2s_export.sources.adapted import cut_to, in_counts, squashed, turned
 from w2s_export.sources.stored import check_size
 
 _log = logging.getLogger(__name__)
@@ -65,9 +62,22 @@ def read_foreign_package(path: Path, rdf: Mapping[str, Any]) -> Network:
     """
     source, result = (_sole(rdf, side) for side in ("inputs", "outputs"))
     how = normalisation_of(source)
-    scaling = _output_scaling(result)
+    _processed(result, None)  # refused before the weights are opened
     network = replace(_network(path, rdf), normalisation=how, source_format=FORMAT)
-    return network if scaling is None else in_counts(network, *scaling)
+    if _columns_first(source):
+        network = turned(network)
+    return _processed(result, network) or network
+
+
+def _columns_first(tensor: Mapping[str, Any]) -> bool:
+    axes = tensor.get("axes")
+    listed = axes if isinstance(axes, list) else []
+    letters = (
+        axes
+        if isinstance(axes, str)
+        else "".join(str(axis.get("id", "x")) for axis in listed if axis.get("type") == "space")
+    )
+    return {"x", "y"} <= set(letters) and letters.index("x") < letters.index("y")
 
 
 def _sole(rdf: Mapping[str, Any], side: str) -> Mapping[str, Any]:
@@ -193,26 +203,31 @@ def _kind(name: str, kwargs: Mapping[str, Any], tensor: Mapping[str, Any]) -> di
     raise _unknown(name)
 
 
-def _output_scaling(tensor: Mapping[str, Any]) -> tuple[Numbers, Numbers] | None:
-    """Gain and offset that an output's postprocessing describes, one per channel if they differ."""
-    gain, offset = np.array(1.0), np.array(0.0)
+def _processed(tensor: Mapping[str, Any], network: Network | None) -> Network | None:
+    """The network with what an output's postprocessing describes behind it.
+
+    Raises:
+        CheckpointError: a step that does not belong to single numbers; names it.
+    """
     for name, kwargs in _steps(tensor, "postprocessing"):
         if name == "ensure_dtype":
             continue
-        if name != "scale_linear":
+        if name == "scale_linear":
+            pairs = (("gain", 1.0), ("offset", 0.0))
+            scaling = [_plain(_numbers(name, kwargs, key, default)) for key, default in pairs]
+            network = network and in_counts(network, *scaling)
+        elif name == "clip" and {"min", "max"} <= kwargs.keys():
+            low, high = (_numbers(name, kwargs, key, 0.0)[0] for key in ("min", "max"))
+            network = network and cut_to(network, low, high)
+        elif name == "sigmoid":
+            network = network and squashed(network)
+        else:
             raise _unknown(name, "of its output")
-        factor, addend = (
-            np.squeeze(_numbers(name, kwargs, key, default))
-            for key, default in (("gain", 1.0), ("offset", 0.0))
-        )
-        gain, offset = np.broadcast_arrays(gain * factor, offset * factor + addend)
-    if (gain == 1).all() and (offset == 0).all():
-        return None
-    return _plain(gain), _plain(offset)
+    return network
 
 
-def _plain(numbers: NDArray[Any]) -> Numbers:
-    return tuple(map(float, numbers)) if numbers.ndim else float(numbers)
+def _plain(numbers: tuple[float, ...]) -> Numbers:
+    return numbers if len(numbers) > 1 else numbers[0]
 
 
 def _steps(tensor: Mapping[str, Any], key: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

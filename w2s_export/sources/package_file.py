@@ -27,7 +27,7 @@ from w2s_export.network import Network
 from w2s_export.sources import onnx_file
 from w2s_export.sources.architecture import NOTHING_KNOWN
 from w2s_export.sources.checkpoint import Checkpoint
-from w2s_export.sources.recognise import ZIP_DAMAGE
+from w2s_export.sources.recognise import ZIP_DAMAGE, description_name
 from w2s_export.sources.rrdbnet import rrdbnet_network
 
 if TYPE_CHECKING:
@@ -150,8 +150,7 @@ def _onnx_reference(data: bytes) -> Runtime:
 
 
 def _rdf(archive: zipfile.ZipFile) -> Mapping[str, Any]:
-    names = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
-    name = next(name for name in names if name in archive.namelist())
+    name = description_name(archive.namelist()) or "rdf.yaml"
     if archive.getinfo(name).file_size > _RDF_LIMIT:
         raise CheckpointError(f"claims a {name} larger than {_RDF_LIMIT} bytes")
     try:

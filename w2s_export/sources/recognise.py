@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from w2s_export.errors import CheckpointError
@@ -125,12 +126,19 @@ def member_names(path: Path) -> list[str]:
     return [member.filename for member in members]
 
 
+def description_name(names: Sequence[str]) -> str | None:
+    """The description among a zip's names: `rdf.yaml`, an older name, or `NAME.rdf.yaml`."""
+    at_root = sorted(name for name in names if "/" not in name)
+    found = [n for known in _RDF_NAMES for n in at_root if n == known or n.endswith(f".{known}")]
+    return next((name for name in found if name in _RDF_NAMES), next(iter(found), None))
+
+
 def _zip(path: Path) -> str:
     names = member_names(path)
     bases = {name.rsplit("/", 1)[-1] for name in names}
     if "w2s_export.json.npy" in names:
         return OWN
-    if any(name in names for name in _RDF_NAMES):
+    if description_name(names) is not None:
         return PACKAGE
     if "config.json" in names and bases & {"model.weights.h5", "model.weights.npz"}:
         return KERAS_ARCHIVE
