@@ -53,6 +53,10 @@ class OutputError(W2SExportError):
     """An output place that cannot be written, or that holds something already."""
 
 
+class DiskError(OutputError):
+    """A disk that is full or may not be written: whatever comes next fails there too."""
+
+
 class PackageError(W2SExportError):
     """A package that cannot be built or opened."""
 

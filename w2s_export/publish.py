@@ -49,7 +49,7 @@ def staging(output: Path, files: Sequence[str], *, overwrite: bool) -> Iterator[
                 f"{output}: cannot be written: {error.strerror}; choose another --output"
             ) from None
         after.callback(shutil.rmtree, folder, ignore_errors=True)
-        with naming_full_disk(folder):
+        with naming_full_disk(output):
             yield folder
 
 
@@ -65,7 +65,7 @@ def publish(folder: Path, output: Path, files: Sequence[str]) -> None:
         OutputError: a file of an earlier export cannot be replaced (on Windows: it is open). All
             of them are then where they were. Or the disk is full.
     """
-    check_not_full(folder)
+    check_not_full(output)
     (folder / _READY).write_text("\n".join(files), "utf-8")
     try:
         _move(folder, output, files)

@@ -8,30 +8,34 @@ import pytest
 
 pytest.importorskip("resource", reason="bounds are measured as POSIX does")
 
-from tests.fuzz.subjects import attempt, mutated, originals
+from tests.fuzz.subjects import attempt, chosen, damage, mutated, originals
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("subject", "count"), [("weights", 60), ("packages", 40), ("images", 60)])
+@pytest.mark.parametrize(("subject", "count"), [("weights", 60), ("packages", 60), ("images", 90)])
 def test_a_damaged_file_is_read_or_refused(subject: str, count: int, tmp_path: Path) -> None:
-    files = originals(subject, tmp_path)
-    # What a worker reads takes a second each.
-    quick = [file for file in files if file.suffix != ".h5"]
+    files = originals(subject, tmp_path, slow=False)
+    cases = tmp_path / "cases"
+    cases.mkdir()
     for seed in range(count):
-        file = quick[seed % len(quick)]
-        path = tmp_path / f"case{file.suffix}"
-        path.write_bytes(mutated(file.read_bytes(), seed))
-        result = attempt(subject, path)
-        assert not result.fault, f"python -m tests.fuzz {subject}, {file.name}, seed {seed}"
+        file = chosen(files, seed)
+        result = attempt(file, damage(file, seed, cases))
+        assert not result.fault, (f"{file.path.name}, seed {seed}", result.fault)
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 @pytest.mark.parametrize("subject", ["weights", "packages", "images"])
 def test_undamaged_it_is_read(subject: str, tmp_path: Path) -> None:
     for file in originals(subject, tmp_path):
-        result = attempt(subject, file)
-        assert result.kind == "read", (file.name, result)
+        result = attempt(file, file.path)
+        assert result.kind == "read", (file.path.name, result)
 
 
-def test_the_same_seed_makes_the_same_file() -> None:
+def test_the_same_seed_makes_the_same_file(tmp_path: Path) -> None:
     data = bytes(range(256)) * 8
     assert mutated(data, 5) == mutated(data, 5) != mutated(data, 6)
+    for file in originals("packages", tmp_path, slow=False):
+        (tmp_path / "cases").mkdir(exist_ok=True)
+        first, again = (damage(file, 3, tmp_path / "cases").read_bytes() for _ in range(2))
+        assert first == again

@@ -85,6 +85,33 @@ def test_of_a_field_stated_twice_the_last_counts(tmp_path: Path) -> None:
         guard.parse(data)
 
 
+_LOCATION = {
+    "stated twice": b"\x70\x01\x70\x00",
+    "above 32 bits": b"\x70\x81\x80\x80\x80\x10",
+    "negative": b"\x70" + b"\xff" * 9 + b"\x01",
+    "of an overlong tag": b"\xf0\x80\x00\x01",
+    "of a tag above 32 bits": b"\xf0\x80\x80\x80\x80\x01\x01",
+    "of an overlong value": b"\x70\x81\x80\x80\x80\x80\x80\x80\x80\x80\x00",
+    "of eleven bytes": b"\x70\x81\x80\x80\x80\x80\x80\x80\x80\x80\x80\x00",
+    "of another wire type": b"\x75\x01\x00\x00\x00",
+    "in a group": b"\x9b\x06\x70\x01\x9c\x06",
+}
+
+
+@pytest.mark.parametrize("how", _LOCATION)
+def test_a_location_that_parsers_may_take_otherwise_is_refused(how: str) -> None:
+    tensor = external().SerializeToString().replace(b"\x70\x01", b"") + _LOCATION[how]
+    graph = b"\x2a" + bytes([len(tensor)]) + tensor
+    with pytest.raises(CheckpointError):
+        guard.parse(model().SerializeToString() + b"\x3a" + bytes([len(graph)]) + graph)
+
+
+def test_fields_that_no_schema_knows_are_not_handed_on() -> None:
+    unknown = b"\xda\x3e\x03abc"  # field 1003
+    whole = model().SerializeToString()
+    assert guard.parse(whole + unknown).SerializeToString() == whole
+
+
 @pytest.mark.parametrize("where", ["node", "import", "function"])
 def test_no_operators_but_the_standard_ones(where: str) -> None:
     whole = model()

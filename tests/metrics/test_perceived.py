@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from tests.vgg import Layers, layers, write_npz
 from w2s_export.metrics.scores import score
-from w2s_export.networks.features import load_features
+from w2s_export.sources.feature_weights import load_features
 
 
 def expected(restored: np.ndarray, target: np.ndarray, weights: Layers) -> float:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -10,7 +13,8 @@ import pytest
 
 from tests.vgg import Layers, layers, write_npz
 from w2s_export.errors import ConfigError
-from w2s_export.networks.features import load_features, preprocess
+from w2s_export.networks.features import preprocess
+from w2s_export.sources.feature_weights import load_features
 
 
 def _pytorch(of: Layers, image: np.ndarray, *, activate: bool = False, prepare: bool = True):
@@ -75,8 +79,9 @@ def test_preprocessing_is_keras_applications() -> None:
     np.testing.assert_allclose(preprocess(image), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("listed", [False, True])
 @pytest.mark.parametrize("style", ["{0}/{0}/{1}:0", "{0}/{0}_{2}_1:0", "layers/{0}/vars/{3}"])
-def test_keras_h5_files_of_all_ages_are_read(tmp_path: Path, style: str) -> None:
+def test_keras_h5_files_of_all_ages_are_read(tmp_path: Path, style: str, listed: bool) -> None:
     path = tmp_path / "vgg19.h5"
     with h5py.File(path, "w") as file:
         for name, parts in layers(4).items():
@@ -84,6 +89,13 @@ def test_keras_h5_files_of_all_ages_are_read(tmp_path: Path, style: str) -> None
                 word = ("kernel", "bias")[index]
                 file[style.format(name, word, "Wb"[index], index)] = part
         file["block4_conv1/block4_conv1/kernel:0"] = np.zeros((3, 3, 256, 512), np.float32)
+        if listed and not style.startswith("layers"):
+            file.attrs["layer_names"] = np.array(list(file), "S")
+            for group in file.values():
+                inside: list[str] = []
+                group.visit(inside.append)
+                arrays = [path for path in inside if isinstance(group[path], h5py.Dataset)]
+                group.attrs["weight_names"] = np.array(arrays, "S")
     network = load_features(path)
     assert network.kind == "vgg19"
     for kernel, bias, expected in zip(
@@ -119,8 +131,8 @@ def _damaged(path: Path) -> Path:
     ("make", "words"),
     [
         (lambda p: p / "none.npz", "no such file"),
-        (lambda p: _damaged(p / "vgg.npz"), "cannot be read"),
-        (lambda p: _damaged(p / "vgg.h5"), "cannot be read"),
+        (lambda p: _damaged(p / "vgg.npz"), "truncated or damaged zip"),
+        (lambda p: _damaged(p / "vgg.h5"), "truncated or damaged HDF5"),
         (lambda p: _damaged(p / "vgg.pth"), "neither .npz nor .h5"),
         (lambda p: write_npz(p / "v.npz", _without("block2_conv1")), "no .* 'block2_conv1'"),
         (
@@ -145,8 +157,36 @@ def test_unusable_files_are_named(tmp_path: Path, make, words: str) -> None:
 
 def test_pickles_are_not_opened(tmp_path: Path) -> None:
     np.savez(tmp_path / "v.npz", block1_conv1_kernel=np.array([{}], object))
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="never unpickled"):
         load_features(tmp_path / "v.npz")
+
+
+def _elsewhere(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["block1_conv1/kernel:0"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+def _bomb(path: Path) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("block1_conv1.npy", bytes(200 << 20))
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "words"),
+    [
+        ("v.h5", _elsewhere, "points into another file"),
+        ("v.npz", _bomb, "members claim"),
+        ("v.npz", os.mkfifo, "is a pipe"),
+        ("v.h5", os.mkfifo, "is a pipe"),
+        ("v.h5", Path.mkdir, "is a folder"),
+    ],
+)
+def test_hostile_files_are_refused(
+    tmp_path: Path, name: str, make: Callable[[Path], None], words: str
+) -> None:
+    make(tmp_path / name)
+    with pytest.raises(ConfigError, match=f"feature_weights.*{words}"):
+        load_features(tmp_path / name)
 
 
 def test_a_download_that_fails_names_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from w2s_export.config import GeneratorConfig
 from w2s_export.data.pairs import Pair
 from w2s_export.errors import CheckpointError, ConfigError, OutputError
 from w2s_export.networks.discriminator import DiscriminatorConfig
-from w2s_export.networks.features import load_features
+from w2s_export.sources.feature_weights import load_features
 from w2s_export.sources.npz_checkpoint import load_own
 from w2s_export.training.config import AdversarialPhase, TrainingConfig
 from w2s_export.training.fit import STATE, DivergedError, Step, fit

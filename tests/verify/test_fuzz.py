@@ -101,6 +101,7 @@ class Base:
             return None
         json.dumps(report.as_json(), allow_nan=False).encode()
         assert all(isinstance(finding.code, Code) for finding in report.findings)
+        assert [f for f in report.findings if f.code is Code.internal_error] == []
         assert [item.name for item in self.folder.iterdir()] == ["package.zip"]
         return report
 

@@ -6,8 +6,11 @@ import dataclasses
 import errno
 import io
 import json
+import os
 import re
+import shutil
 import struct
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from w2s_export.cli import run
 from w2s_export.errors import PackageError
 from w2s_export.package.opening import OpenedPackage, OpeningFault
 from w2s_export.verify import running
@@ -391,6 +395,59 @@ def test_an_absurd_version_is_no_version(tmp_path, version):
     report = verify(path, rules_only=True)
     assert Code.format_unsupported in {finding.code for finding in report.findings}
     assert not report.passed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "inputs: [" + "a," * 50_000 + "]",
+        "inputs: [" + "{}," * 20_000 + "]",
+        "outputs: [{axes: " + "byxc" * 40_000 + "}]",
+        "outputs: [{axes: [" + "{type: space}," * 20_000 + "]}]",
+        "inputs: [{preprocessing: [" + "{id: x}," * 20_000 + "]}]",
+        "inputs: [{axes: [{more: [" + "[]," * 20_000 + "]}]}]",
+    ],
+)
+def test_more_tensors_axes_or_steps_than_any_model_has_are_not_compared(tmp_path, text):
+    """Each is looked at beside all others: ten thousand took minutes."""
+    path = tmp_path / "package.zip"
+    description(f"type: model\nformat_version: 0.5.3\n{text}\n".encode())(path)
+    before = time.process_time()
+    report = verify(path, rules_only=True)
+    assert time.process_time() - before < 10
+    assert {finding.code for finding in report.findings} == {Code.rdf_too_large}
+
+
+def test_what_a_finding_says_is_bounded_and_printable(good, tmp_path, capsys):
+    def edit(description: dict[str, Any]) -> None:
+        description["weights"] |= {f"\x1b[2J{'k' * 100}{n}": {} for n in range(9000)}
+        description["attachments"] = [{"source": f"x{n}"} for n in range(9000)]
+
+    path = copy(good.packages.bioimageio, tmp_path, rdf(edit))
+    report = verify(path, rules_only=True)
+    assert len(report.findings) > 9000
+    for finding in report.findings:
+        assert len(finding.where) <= 200
+        assert len(finding.message) <= 2000
+        assert finding.message.replace("\n", "").isprintable()
+    assert run(["verify", str(path), "--rules-only"]) == 1
+    said = capsys.readouterr().out
+    assert "more of file-missing" in said
+    assert len(said) < 100_000
+
+
+def test_a_package_whose_name_is_no_utf_8_has_a_page(good, tmp_path, capsys):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/p\xff.zip"))
+    try:
+        shutil.copyfile(good.packages.bioimageio, path)
+    except OSError:
+        pytest.skip("this file system has UTF-8 names alone")
+    page = tmp_path / "p.html"
+    assert run(["verify", str(path), "--rules-only", "--page", str(page)]) == 0
+    capsys.readouterr().out.encode()
+    assert "SHA-256" in page.read_text("utf-8")
+    verify(path, rules_only=True).write_json(tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text())["packages"][0]["name"] == path.name
 
 
 def test_a_full_disk_is_named_and_the_package_not_blamed(good, tmp_path, monkeypatch):

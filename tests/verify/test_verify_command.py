@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from w2s_export.cli import run
+from w2s_export.package.opening import OpenedPackage
 from w2s_export.verify.findings import Client
 from w2s_export.verify.verdicts import CLIENT_NAMES, Answer, named_clients
 
@@ -153,3 +157,53 @@ def test_rules_alone_are_quick_and_need_no_framework(good, tmp_path):
     assert (code, heavy) == ("0", "[]")
     assert float(seconds) < 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_beside_the_reports_of_another_run_is_told(good, other, tmp_path, capsys):
+    """As after files of two runs were copied into one folder."""
+    package = good.packages.bioimageio
+    for name, command in (("report.json", ["--json"]), ("report.html", [])):
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copyfile(other.packages.bioimageio, folder / package.name)
+        path = str(folder / package.name)
+        page = [] if command else ["--page", str(folder / name)]
+        assert run(["verify", path, "--rules-only", *command, *page]) == 0
+        if command:
+            (folder / name).write_text(capsys.readouterr().out)
+        assert found(path, capsys) == set()
+        shutil.copyfile(package, path)
+        assert found(path, capsys) == {("report-of-another-run", "warning", name)}
+        shutil.copyfile(package, folder / "else.zip")
+        assert found(str(folder / "else.zip"), capsys) == set()
+
+
+def found(path, capsys):
+    capsys.readouterr()
+    assert run(["verify", path, "--rules-only", "--json"]) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    return {(f["code"], f["severity"], f["where"]) for f in findings if "report" in f["where"]}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b'{"report": ' + b"9" * 5000 + b"}", b"\xff\xfe", b"[1]", b"{}", None],
+)
+def test_what_only_has_the_name_of_a_report_says_nothing(good, tmp_path, capsys, content):
+    path = tmp_path / "p.zip"
+    shutil.copyfile(good.packages.bioimageio, path)
+    for name in ("report.json", "report.html"):
+        if content is None:
+            os.mkfifo(tmp_path / name)
+        else:
+            (tmp_path / name).write_bytes(content)
+    assert found(str(path), capsys) == set()
+
+
+def test_a_full_disk_is_no_verdict(good, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(OpenedPackage, "extract", full)
+    assert run(["verify", str(good.packages.bioimageio)]) == 2
+    assert "disk-full" in capsys.readouterr().out

@@ -64,7 +64,7 @@ def evaluate_command(
     """
     from w2s_export.evaluate.compare import TILE, evaluate
     from w2s_export.evaluate.report import check_request, write_evaluation
-    from w2s_export.networks.features import load_features
+    from w2s_export.sources.feature_weights import load_features
 
     how = parse_normalisation(normalisation) if normalisation else None
     features = load_features(feature_weights).stages if feature_weights else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from w2s_export.verify.findings import Finding
     from w2s_export.verify.report import Report
 
+_MOST_OF_A_KIND = 20
 _STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 _COLOURS = {"accepts": "green", "refuses": "red", "not-meant": "dim"}
 
@@ -51,6 +53,7 @@ def verify_command(
     unproven_is_fine
         Count a client for which the package is unproven as one that accepts it.
     """
+    from w2s_export.verify.findings import Code
     from w2s_export.verify.verdicts import Answer, named_clients
     from w2s_export.verify.verify import verify
 
@@ -71,6 +74,8 @@ def verify_command(
         from w2s_export.verify.page import write_page
 
         write_page(report, page, package.name)
+    if any(finding.code is Code.disk_full for finding in report.findings):
+        return 2  # the check could not be made
     fine = {Answer.unproven} if unproven_is_fine else set()
     taken = [v.answer.takes or v.answer in fine for v in report.judged]
     return 0 if taken and all(taken) else 1
@@ -107,9 +112,15 @@ def print_findings(report: Report, findings: Iterable[Finding]) -> None:
     """What concerns the clients that count, one paragraph per finding."""
     counting = {verdict.client for verdict in report.judged}
     several = len(report.packages) > 1
+    counts: Counter[str] = Counter()
     for finding in findings:
         if any(finding.concerns(client) for client in counting):
-            console.print(_paragraph(finding, several), soft_wrap=True, highlight=False)
+            counts[finding.code.value] += 1
+            if counts[finding.code.value] <= _MOST_OF_A_KIND:
+                console.print(_paragraph(finding, several), soft_wrap=True, highlight=False)
+    for code, count in counts.items():
+        if count > _MOST_OF_A_KIND:
+            console.print(f"{count - _MOST_OF_A_KIND} more of {code}; --json shows all.")
 
 
 def _paragraph(finding: Finding, several: bool) -> Text:

@@ -45,7 +45,10 @@ def parse_bounded(data: bytes) -> onnx.ModelProto:
 
     try:
         _count(memoryview(data), onnx.ModelProto.DESCRIPTOR)
-        return onnx.load_model_from_string(data)
+        model = onnx.load_model_from_string(data)
+        # A field that this parser does not know, or takes for damaged, another one might read.
+        model.DiscardUnknownFields()
+        return model
     except (DecodeError, ValueError, IndexError) as error:
         raise CheckpointError(
             f"is no ONNX file, or a truncated one ({shown(error)}); fetch or write it again"

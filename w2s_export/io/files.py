@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
 from contextlib import suppress
 from pathlib import Path
 
-from w2s_export.errors import OutputError, W2SExportError
+from w2s_export.errors import DiskError, OutputError, W2SExportError
 
 _LONGEST_NAME = 255
 """Bytes, on every common file system."""
@@ -59,6 +60,12 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """What to raise where a place cannot be written."""
+    of_disk = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+    return (DiskError if of_disk else OutputError)(f"{path}: cannot be written: {error.strerror}")
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file beside its place and move it there: never half of it.
 
@@ -70,7 +77,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         beside.write_bytes(content)
         beside.replace(path)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+        raise unwritable(path, error) from None
     finally:
         with suppress(OSError):
             beside.unlink()

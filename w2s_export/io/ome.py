@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MOST_PLANES = 1 << 20
 """A header can claim any number; a real file of a million planes is unheard of."""
+_LARGEST = (1 << 31) - 1
+"""Of a size or a count: the schema's own numbers are Java's."""
 _SHOWN = ("Instrument", "Experimenter", "Plate", "Screen", "Dataset", "Project")
 
 
@@ -219,7 +221,7 @@ def _whole(element: Element, name: str, default: int) -> int:
         number = int(text)
     except ValueError:
         number = -1
-    if number < 0:
+    if not 0 <= number <= _LARGEST:
         raise ImageError(f"its OME header states {name}={text[:40]!r}; export it again")
     return number
 

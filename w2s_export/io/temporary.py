@@ -38,11 +38,11 @@ def temporary_folder() -> Iterator[Path]:
         raise OutputError(f"no temporary folder can be made: {error.strerror}") from None
     lock = FileLock(home / _LOCK, thread_local=False)
     try:
-        with lock, naming_full_disk(home):
+        with lock, naming_full_disk(parent):
             folder = home / "files"
             folder.mkdir()
             yield folder
-            check_not_full(home)
+            check_not_full(parent)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -50,6 +50,9 @@ def temporary_folder() -> Iterator[Path]:
 @contextmanager
 def naming_full_disk(folder: Path) -> Iterator[None]:
     """Say so where what happens inside fails because the disk is full.
+
+    Args:
+        folder: on that disk.
 
     Raises:
         OutputError: instead of what was raised inside.
@@ -78,7 +81,7 @@ def check_not_full(folder: Path) -> None:
 
 def _full(folder: Path) -> str:
     return (
-        f"the disk of {folder.parent} is full; make room, or set TMPDIR to a folder on another "
+        f"the disk of {folder} is full; make room, or set TMPDIR to a folder on another "
         "disk where these are temporary files"
     )
 

@@ -25,6 +25,8 @@ _PREFIX_NAMES = {
 }
 _INCH = Fraction(254, 10_000)
 """In metres; the thou, line, foot, yard, mile and point are made of it."""
+_LONGEST_NUMBER = 400
+"""Letters. The smallest float64 written without an exponent has 330."""
 
 
 def _table(symbol: str, names: tuple[str, ...], more: dict[str, Fraction]) -> dict[str, Fraction]:
@@ -67,6 +69,19 @@ _SECONDS = _table(
 _NO_UNITS = ("", "pixel", "pixels", "voxel", "reference frame", "frame", "frames")
 
 
+def exact(text: str) -> Fraction:
+    """A number as a file writes it, without rounding.
+
+    Raises:
+        ValueError: no number, or one longer or larger than any that is measured: `1e999999999` is
+            ten letters, and would be a number of a billion digits.
+    """
+    text = text.strip()
+    if len(text) > _LONGEST_NUMBER or re.search(r"e[-+]?0*[1-9]\d{3}", text.replace("_", ""), re.I):
+        raise ValueError(f"no number that is measured: {text[:40]}")
+    return Fraction(text)
+
+
 def micrometres(value: Any, unit: str) -> float | None:
     """A positive length in micrometres, rounded once; None for pixels, unknown units, no number."""
     return _converted(value, _found(_METRES, unit), 10**6)
@@ -104,7 +119,7 @@ def _converted(value: Any, factor: Fraction | None, per: int) -> float | None:
     """`value` as it is written: 65 nm are 0.065 µm, not 0.06500000000000001."""
     try:
         if not isinstance(value, Fraction):
-            value = Fraction(str(value).strip())
+            value = exact(str(value))
         number = float(value * factor * per) if factor is not None else 0.0
     except (ValueError, ZeroDivisionError, OverflowError):
         return None

@@ -19,7 +19,7 @@ from w2s_export.errors import ImageError, MissingExtraError
 from w2s_export.io.appearance import Appearance, Channel, ramp
 from w2s_export.io.pixel_size import both
 from w2s_export.io.source import Layout, Series, usable
-from w2s_export.io.units import micrometres, seconds
+from w2s_export.io.units import exact, micrometres, seconds
 
 if TYPE_CHECKING:
     import zarr
@@ -111,7 +111,7 @@ def zarr_images(path: Path, *, missing_chunks: bool) -> list[Series]:
     """
     zarr = require_zarr()
     try:
-        node = zarr.open(store=str(path), mode="r")
+        node = zarr.open(store=_regular_files(path), mode="r")
     except Exception as error:  # FileNotFoundError, ValueError, JSON and codec errors
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ImageError(f"is no readable Zarr ({reason})") from None
@@ -134,6 +134,20 @@ def zarr_images(path: Path, *, missing_chunks: bool) -> list[Series]:
     return found
 
 
+def _regular_files(path: Path) -> Any:
+    """The folder as a store that reads nothing but files: a pipe or a device never ends."""
+    from zarr.storage import LocalStore
+
+    class RegularFiles(LocalStore):
+        async def get(self, key: str, *arguments: Any, **options: Any) -> Any:
+            file = self.root / key
+            if file.exists() and not (file.is_file() or file.is_dir()):
+                raise ValueError(f"{key} is no file")
+            return await super().get(key, *arguments, **options)
+
+    return RegularFiles(path, read_only=True)
+
+
 def _all(node: Any) -> Iterator[tuple[str, Any, Any]]:
     """Name, group and multiscale of every image at or below a group."""
     attributes = _ome(node)
@@ -154,7 +168,7 @@ def _all(node: Any) -> Iterator[tuple[str, Any, Any]]:
     else:  # of bioformats2raw, whose series are numbered, or any group of images
         inside = sorted(
             (name for name in node.group_keys() if name not in ("OME", "labels")),
-            key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name),
+            key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name),
         )
     for name in inside:
         yield from _all(node[name])
@@ -216,7 +230,7 @@ def _steps(axes: list[Any], *holders: Mapping[str, Any]) -> dict[str, float]:
             if transformation.get("type") == "scale":
                 if "scale" not in transformation:
                     raise ImageError("keeps its scale in an array of its own, which is not read")
-                factors = [Fraction(str(factor)) for factor in transformation["scale"]]
+                factors = [exact(str(factor)) for factor in transformation["scale"]]
                 scale = [a * b for a, b in zip(scale, factors, strict=True)]
     found: dict[str, float] = {}
     for axis, step in zip(axes, scale, strict=True):

@@ -7,11 +7,8 @@ activation, https://arxiv.org/abs/1409.1556 and https://arxiv.org/abs/1809.00219
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +21,6 @@ MEAN_BGR = (103.939, 116.779, 123.68)
 SMALLEST = 4
 """Side of the smallest image, pixels: two poolings halve it."""
 
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 _WIDTHS = (64, 128, 256)
 _BLOCK3 = {"vgg16": 3, "vgg19": 4}
 _MEMBER = re.compile(r"(?:^|/)(block[123]_conv[1-4])(?:[_/]|$)")
@@ -87,73 +83,21 @@ def preprocess(image: Any) -> Any:
     return image * 255.0 - tf.constant(MEAN_BGR, image.dtype)
 
 
-def load_features(path: Path | None) -> FeatureNetwork:
-    """The network from a local file, or VGG19 trained on ImageNet through `keras.applications`.
+def is_member(name: str) -> bool:
+    """Whether a tensor of this name belongs to one of the layers."""
+    return _MEMBER.search(name) is not None
+
+
+def assemble(members: Mapping[str, NDArray[Any]], where: str) -> FeatureNetwork:
+    """Sort named arrays into layers, and hold them against the architecture.
 
     Args:
-        path: `.npz` or `.h5` whose members are named `block1_conv1…`, kernels HWIO, as Keras names
-            and stores VGG16 and VGG19; whatever follows block 3 is ignored. None downloads.
+        members: kernels HWIO and biases, by names that hold `block1_conv1…`.
+        where: what they were read from, for messages.
 
     Raises:
-        ConfigError: no such file, not readable, a layer missing or of another shape; or there is
-            nothing to download from.
+        ConfigError: a layer is missing or of another shape, or holds NaN or infinity.
     """
-    if path is None:
-        return _assemble(_download(), "keras.applications.VGG19")
-    if not path.is_file():
-        raise ConfigError(f"feature_weights: {path}: no such file; give VGG16 or VGG19 weights")
-    try:
-        if path.suffix == ".npz":
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                members = {n: archive[n] for n in archive.files if _MEMBER.search(n)}
-        elif path.suffix in (".h5", ".hdf5"):
-            members = _hdf5(path)
-        else:
-            raise ConfigError(f"feature_weights: {path}: is neither .npz nor .h5")
-    except _DAMAGE as error:
-        raise ConfigError(f"feature_weights: {path}: cannot be read: {error}") from None
-    return _assemble(members, f"feature_weights: {path}")
-
-
-def _hdf5(path: Path) -> dict[str, NDArray[Any]]:
-    import h5py
-
-    members: dict[str, NDArray[Any]] = {}
-
-    def visit(name: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset):
-            return
-        # Keras 3 numbers layers by their class, and notes the name beside their variables.
-        layer = str(item.parent.attrs.get("name", ""))
-        if _MEMBER.search(name) or _MEMBER.search(layer):
-            members[name if _MEMBER.search(name) else f"{layer}/{name}"] = np.asarray(item[()])
-
-    with h5py.File(path, "r") as file:
-        file.visititems(visit)
-    return members
-
-
-def _download() -> dict[str, NDArray[Any]]:
-    import keras
-
-    try:
-        model = keras.applications.VGG19(include_top=False, weights="imagenet")
-    except Exception as error:  # Keras raises a bare Exception when a download fails
-        raise ConfigError(
-            "the ImageNet weights of VGG19 cannot be downloaded "
-            f"({' '.join(str(error).split())[:200]}); give a local file of VGG16 or VGG19 weights "
-            "as adversarial.feature_weights"
-        ) from None
-    return {
-        f"{layer.name}/{index}": value
-        for layer in model.layers
-        for index, value in enumerate(layer.get_weights())
-        if _MEMBER.search(layer.name)
-    }
-
-
-def _assemble(members: Mapping[str, NDArray[Any]], where: str) -> FeatureNetwork:
-    """Sort named arrays into layers, and hold them against the architecture."""
     layers: dict[str, dict[int, NDArray[np.float32]]] = {}
     for name, value in members.items():
         match = _MEMBER.search(name)

@@ -13,6 +13,7 @@ from w2s_export.config import Normalisation
 from w2s_export.errors import ConfigError, ConversionError, PackageError
 from w2s_export.formats import cpu_fast as fast_format
 from w2s_export.formats import onnx as onnx_format
+from w2s_export.graph.guard import parse
 from w2s_export.io import kept
 from w2s_export.io.files import sha256_of
 from w2s_export.network import Network
@@ -60,6 +61,8 @@ class PackagedNetwork:
         """
         package = open_package(self.path)
         target = _unpacked(package, package.rdf["weights"]["onnx"], folder / onnx_format.FILE)
+        # What was checked is what is run: written anew, without what only another parser sees.
+        target.write_bytes(parse(target.read_bytes()).SerializeToString())
         halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model)
         ready = ReadyNetwork(self.model, target, halo, minimum)
         fast = folder / fast_format.FILE
@@ -291,7 +294,7 @@ def _halo_and_minimum(path: Path, rdf: Mapping[str, Any], model: Model) -> tuple
             minimum = 1 if model.fixed else size["min"]
             halo = next(a for a in result["axes"] if a.get("id") == "y").get("halo", 0)
         return -(-int(halo) // model.scale), int(minimum)
-    except (KeyError, TypeError, ValueError, IndexError, StopIteration):
+    except (KeyError, TypeError, ValueError, IndexError, StopIteration, OverflowError):
         raise PackageError(
             f"{path}: its rdf states no halo and smallest size; write the package again"
         ) from None

@@ -29,6 +29,10 @@ MAX_TOTAL_RATIO = 50
 thousand members that are small each were 7.5 GB in 8.7 MB."""
 MAX_VALUES = 100_000
 """Values of a description with its aliases written out; the longest in the zoo have a thousand."""
+MAX_ENTRIES = 100
+"""Tensors of a side, and axes or steps of a tensor. Each is looked at beside all others, so that
+ten thousand would take minutes; the largest in the zoo have five."""
+_LISTS = ("inputs", "outputs", "axes", "preprocessing", "postprocessing", "shape", "halo")
 RDF_NAMES = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
 """A description is called so, or anything that ends in a point and one of these names."""
 
@@ -263,4 +267,25 @@ def _read_rdf(path: Path, name: str, size: int) -> dict[str, Any]:
     if not isinstance(rdf, dict):
         message = f"{path}: its {name} is {type(rdf).__name__}, not a mapping of fields"
         raise OpeningError(OpeningFault.rdf_not_a_mapping, message)
+    for side in ("inputs", "outputs"):
+        if most := _most_entries({side: rdf.get(side)}):
+            message = f"{path}: its {name} lists {most} entries under {side}, over {MAX_ENTRIES}"
+            raise OpeningError(OpeningFault.rdf_too_large, message)
     return rdf
+
+
+def _most_entries(value: object) -> int:
+    """Length of the first list below that is too long; else 0. Numbers and names may be many."""
+    if isinstance(value, list):
+        nested = [inner for inner in value if isinstance(inner, (dict, list))]
+        return len(nested) if len(nested) > MAX_ENTRIES else _first(map(_most_entries, nested))
+    if not isinstance(value, dict):
+        return 0
+    listed = [len(value[key]) for key in _LISTS if isinstance(value.get(key), str | list)]
+    return _first(length for length in listed if length > MAX_ENTRIES) or _first(
+        map(_most_entries, value.values())
+    )
+
+
+def _first(lengths: Iterable[int]) -> int:
+    return next(filter(None, lengths), 0)

@@ -16,6 +16,7 @@ from typing import Any
 
 from w2s_export.errors import (
     ConfigError,
+    DiskError,
     ImageError,
     MissingExtraError,
     OutputError,
@@ -261,7 +262,7 @@ class _Run:
 
         try:
             restored = self._restore(planned, step)
-        except (ConfigError, MissingExtraError):  # the same for every image
+        except (ConfigError, MissingExtraError, DiskError):  # the same for every image
             raise
         except W2SExportError as error:
             reason = _named(error, image)

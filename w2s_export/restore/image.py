@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError, OutputError
+from w2s_export.io.files import unwritable
 from w2s_export.io.images import open_source, opened
 from w2s_export.io.source import ColourPlanes, Source
 from w2s_export.restore.engines import Engines
@@ -333,6 +334,6 @@ def _tiff(part: Path, target: Path, layout: OutputLayout, *, ome: bool) -> Itera
             file.synchronise()
         publish(part, target)
     except OSError as error:
-        raise OutputError(f"{target}: cannot be written: {error.strerror}") from None
+        raise unwritable(target, error) from None
     finally:
         discard(part)

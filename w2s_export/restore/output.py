@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import OutputError
 from w2s_export.io.appearance import Appearance, Channel, luts, ramp
-from w2s_export.io.files import hidden
+from w2s_export.io.files import hidden, unwritable
 from w2s_export.io.images import density
 from w2s_export.io.pixel_size import PixelSize
 from w2s_export.restore.record import Record
@@ -71,7 +71,7 @@ def claimed(target: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES) and lock.exists():
             raise OutputError(f"{target}: another run is writing it") from None
-        raise OutputError(f"{target}: cannot be written: {error.strerror}") from None
+        raise unwritable(target, error) from None
     try:
         yield hidden(target, ".part")
     finally:

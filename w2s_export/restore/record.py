@@ -86,7 +86,7 @@ def _of_zarr(path: Path) -> dict[str, Any] | None:
     try:
         attributes = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]
         record = attributes[KEY]["record"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if isinstance(record, dict) else None
 
@@ -94,6 +94,6 @@ def _of_zarr(path: Path) -> dict[str, Any] | None:
 def _parsed(text: str) -> dict[str, Any] | None:
     try:
         record = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_export.errors import OutputError
-from w2s_export.io.files import sha256_of
+from w2s_export.io.files import sha256_of, unwritable
 from w2s_export.restore import zarr_output
 from w2s_export.restore.engines import Engines
 from w2s_export.restore.fields import places, ranges
@@ -72,7 +72,7 @@ def restore_one(job: TileJob, tile: Tile, runtime: Runtime) -> int:
         for channel, plane in enumerate(stored, first):
             level[place.t, channel, place.z, rows, columns] = plane
     except OSError as error:
-        raise OutputError(f"{job.part}: cannot be written: {error.strerror}") from None
+        raise unwritable(job.part, error) from None
     return clipped
 
 
@@ -145,7 +145,7 @@ def restore_to_zarr(
     except OutputError:
         raise
     except OSError as error:
-        raise OutputError(f"{plan.target}: cannot be written: {error.strerror}") from None
+        raise unwritable(plan.target, error) from None
     except Exception:
         discard(part)
         raise

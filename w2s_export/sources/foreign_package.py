@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from w2s_export.config import (
@@ -26,6 +25,7 @@ from w2s_export.config import (
 )
 from w2s_export.errors import CheckpointError, ConfigError, W2SExportError
 from w2s_export.graph.adapting import Numbers
+from w2s_export.io.temporary import temporary_folder
 from w2s_export.network import Network
 from w2s_export.shown import shown
 from w2s_export.sources.adapted import cut_to, in_counts, squashed, turned
@@ -98,12 +98,12 @@ def _network(path: Path, rdf: Mapping[str, Any]) -> Network:
     listed = rdf.get("weights")
     entries = listed if isinstance(listed, dict) else {}
     reasons = [f"{kind}: {_NEVER[kind]}" for kind in entries if kind in _NEVER]
-    with TemporaryDirectory(prefix="w2s-export-", ignore_cleanup_errors=True) as folder:
+    with temporary_folder() as folder:
         for kind, suffix in _READ.items():
             if kind not in entries:
                 continue
             try:
-                file = _extracted(path, entries[kind], Path(folder) / f"{kind}{suffix}")
+                file = _extracted(path, entries[kind], folder / f"{kind}{suffix}")
                 network = load_network(file)
             except W2SExportError as error:
                 reason = str(error).replace(f"{folder}/", "")

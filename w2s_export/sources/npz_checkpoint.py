@@ -111,7 +111,9 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
     try:
         with zipfile.ZipFile(path) as archive:
             tensors = [
-                _stored(archive, name) for name in archive.namelist() if name != f"{HEADER}.npy"
+                stored_array(archive, name)
+                for name in archive.namelist()
+                if name != f"{HEADER}.npy"
             ]
             check_claims(tensors)
             weights = fill(header.generator, ((tensor.key, tensor) for tensor in tensors))
@@ -134,7 +136,7 @@ def _header(path: Path) -> Header:
             member = f"{HEADER}.npy"
             if archive.getinfo(member).file_size > _HEADER_LIMIT:
                 raise CheckpointError("its header claims more than 1 MiB")
-            values = json.loads(str(_stored(archive, member).read()))
+            values = json.loads(str(stored_array(archive, member).read()))
     except RecursionError:
         raise CheckpointError("its header nests too deeply") from None
     except (KeyError, *ZIP_DAMAGE) as error:
@@ -145,8 +147,12 @@ def _header(path: Path) -> Header:
         raise CheckpointError(str(error)) from None
 
 
-def _stored(archive: zipfile.ZipFile, member: str) -> Stored:
-    """A `.npy` member, whose header must agree with the member's size before it is allocated."""
+def stored_array(archive: zipfile.ZipFile, member: str) -> Stored:
+    """A `.npy` member, whose header must agree with the member's size before it is allocated.
+
+    Raises:
+        CheckpointError: no array of numbers; or, once it is read, not of the size it claims.
+    """
     with archive.open(member) as stream:
         shape, fortran, dtype = _npy_header(stream)
     expected = int(np.prod(shape, dtype=object)) * dtype.itemsize

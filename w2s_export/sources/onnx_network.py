@@ -142,8 +142,10 @@ def _external(tensor: onnx.TensorProto, folder: Path, size: int) -> bytes:
         offset, length = int(stated.get("offset", 0)), int(stated.get("length", size))
     except ValueError:
         raise CheckpointError(f"states no number where '{shown(tensor.name)}' lies") from None
-    if length != size or offset < 0:
-        raise CheckpointError(f"states {length} bytes for '{shown(tensor.name)}', it has {size}")
+    if length != size or size < 0 or not 0 <= offset <= file.stat().st_size:
+        raise CheckpointError(
+            f"states {length} bytes at {offset} for '{shown(tensor.name)}', which has {size}"
+        )
     with file.open("rb") as stream:
         stream.seek(offset)
         data = stream.read(size)

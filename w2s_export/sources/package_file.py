@@ -106,7 +106,7 @@ def read_network(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Networ
     return Network(
         graph=graph,
         facts=read_facts(graph),
-        reference=partial(_onnx_reference, data),
+        reference=partial(_onnx_reference, graph.SerializeToString()),
         normalisation=recorded.normalisation,
         provenance=recorded.provenance,
         source_format="package",

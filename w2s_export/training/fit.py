@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 from w2s_export.data.pairs import Pair
 from w2s_export.data.patches import Batch
 from w2s_export.errors import CheckpointMismatchError, ConfigError, OutputError, W2SExportError
-from w2s_export.networks.features import FeatureNetwork, load_features
+from w2s_export.io.temporary import naming_full_disk
+from w2s_export.networks.features import FeatureNetwork
 from w2s_export.sources.checkpoint import Checkpoint
+from w2s_export.sources.feature_weights import load_features
 from w2s_export.sources.load import load_checkpoint
 from w2s_export.sources.npz_checkpoint import load_own, save_checkpoint
 from w2s_export.training.config import TrainingConfig
@@ -84,7 +86,7 @@ def fit(
     Raises:
         ConfigError: no validation field, feature weights that cannot be used, a batch that does not
             spread evenly over the devices.
-        OutputError: the folder holds a training already and `resume` is false.
+        OutputError: the folder holds a training already and `resume` is false; or its disk is full.
         CheckpointError: there is no training to resume, or it is of another configuration; or
             `start` cannot be used.
         DivergedError: a loss is not finite.
@@ -105,7 +107,7 @@ def fit(
     start = _start(config) if config.start and state is None else None
 
     try:
-        with reproducible():
+        with reproducible(), naming_full_disk(output):
             return _run(config, sampler, validation, output, features, (state, start), progress)
     finally:
         sampler.close()

@@ -11,6 +11,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from w2s_export.shown import LONGEST_MESSAGE, shown
+
 
 class Severity(str, Enum):
     """Whether a finding makes a package fail."""
@@ -62,6 +64,7 @@ class Code(str, Enum):
     file_damaged = "file-damaged"
     hash_mismatch = "hash-mismatch"
     packages_differ = "packages-differ"
+    report_of_another_run = "report-of-another-run"
     # numbers
     weights_unloadable = "weights-unloadable"
     weights_not_run = "weights-not-run"
@@ -198,6 +201,11 @@ class Finding:
     """Weights format it is about, a key of the rdf's `weights`; empty for the whole package."""
     case: str = ""
     """Input it showed on, e.g. `test tensors`."""
+
+    def __post_init__(self) -> None:
+        # Both may hold text of the package, which may steer a terminal or have no end.
+        object.__setattr__(self, "where", shown(self.where))
+        object.__setattr__(self, "message", shown(self.message, LONGEST_MESSAGE, lines=True))
 
     def concerns(self, client: Client) -> bool:
         """Whether the client minds."""

@@ -62,7 +62,7 @@ def write_page(
     Raises:
         OutputError: the place cannot be written.
     """
-    write_atomically(path, render_page(report, title, seconds or {}).encode())
+    write_atomically(path, render_page(report, title, seconds or {}).encode("utf-8", "replace"))
 
 
 def render_page(report: Report, title: str, seconds: Mapping[str, float]) -> str:

@@ -270,7 +270,8 @@ class Report:
             OutputError: the place cannot be written.
         """
         text = json.dumps(self.as_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(path, f"{text}\n".encode())
+        # A lone surrogate, of a file name that is no UTF-8, becomes its escape in JSON.
+        write_atomically(path, f"{text}\n".encode("utf-8", "backslashreplace"))
 
     def worst(self) -> Comparison | None:
         """The largest difference between outputs of weights and what they should be."""

@@ -14,6 +14,7 @@ from w2s_export.io.files import sha256_of
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.package.opening import OpenedPackage, OpeningError, OpeningFault, open_package
 from w2s_export.rdf.stated import mapped
+from w2s_export.verify.beside import check_reports
 from w2s_export.verify.contents import Contents, check_files, unpack
 from w2s_export.verify.findings import Client, Code, Finding, Severity, internal_error
 from w2s_export.verify.report import Gathered, PackageFacts, Report, versions
@@ -95,6 +96,9 @@ def verify(
             gathered.findings += [_disk_full(package.path.name, str(error)) for package in opened]
     settle(gathered, tests)
     facts = [_facts(path, opened, hashes) for path in paths]
+    if source is None:
+        for path, fact in zip(paths, facts, strict=True):
+            gathered.findings += check_reports(path, fact.sha256)
     verdicts = [
         verdict
         for fact in facts

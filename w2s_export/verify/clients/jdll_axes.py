@@ -156,7 +156,8 @@ def _check_fields(rdf: Mapping[str, Any]) -> None:
             files = rdf.get(f"{kind}_{side}")
             if files is not None and not isinstance(files, list):
                 raise TypeError(f"{kind}_{side} is {files!r:.40}")
-            read = [f for f in files or () if isinstance(f, str) and _ending(f) in endings]
+            listed = files if isinstance(files, list) else []
+            read = [f for f in listed if isinstance(f, str) and _ending(f) in endings]
             if len(read) > len(rdf[side]):
                 raise IndexError(f"{len(read)} {kind}_{side} for {len(rdf[side])} {side}")
 

@@ -93,7 +93,7 @@ def _processing_is_the_same_for_every_channel(subject: Subject) -> Iterator[Faul
     for where, step, (side, index) in _processing(subject):
         name = at(step, "id") or at(step, "name")
         values = [at(step, "kwargs", key) for key in ("gain", "offset")]
-        if name == "scale_linear" and any(isinstance(v, list) and len(set(v)) > 1 for v in values):
+        if name == "scale_linear" and any(map(_differ, values)):
             yield where, "JDLL uses the first value of a list for every channel, or none"
         alone = at(step, "kwargs", "gain") if at(step, "kwargs", "axis") is None else None
         if name == "scale_linear" and isinstance(alone, list) and alone not in ([], [1], [1.0]):
@@ -196,16 +196,22 @@ def _code(subject: Subject, name: str) -> str:
     return re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)
 
 
-def _step_names(tensor: Any) -> list[Any]:
+def _step_names(tensor: Any) -> list[str]:
+    """Of all steps; empty for a name that is no text."""
     keys = ("preprocessing", "postprocessing")
-    return [at(s, "id") or at(s, "name") for key in keys for s in listed(tensor, key)]
+    names = [at(s, "id") or at(s, "name") for key in keys for s in listed(tensor, key)]
+    return [name if isinstance(name, str) else "" for name in names]
+
+
+def _differ(values: Any) -> bool:
+    return isinstance(values, list) and any(value != values[0] for value in values)
 
 
 def _parts(subject: Subject, side: str, index: int, named: Any) -> str:
     """Axes along which a step that names some treats an image piece by piece."""
     letters = axes(at(subject.rdf, side, index))
     sizes = stated_shape(subject.rdf, side, index)
-    covered = [axis_letter(str(axis)) for axis in named]  # of a list, or of a string
+    covered = [axis_letter(str(axis)) for axis in (named if isinstance(named, list | str) else ())]
     return "".join(
         letter
         for letter, size in zip(letters, sizes, strict=False)

@@ -203,7 +203,7 @@ def _minimum_is_more_than_two_halos(subject: Subject) -> Iterator[Fault]:
 def _channels_have_names(subject: Subject) -> Iterator[Fault]:
     for side in ("inputs", "outputs"):
         for index, tensor in enumerate(listed(subject.rdf, side)):
-            for axis in at(tensor, "axes") or () if subject.format_05 else ():
+            for axis in listed(tensor, "axes") if subject.format_05 else ():
                 if at(axis, "type") == "channel" and not at(axis, "channel_names"):
                     yield f"{side}[{index}].axes", "a channel axis has no channel_names"
 

@@ -55,7 +55,7 @@ def _somebody_maintains_it(subject: Subject) -> Iterator[Fault]:
 )
 def _license_is_spdx(subject: Subject) -> Iterator[Fault]:
     stated, known = subject.rdf.get("license"), spdx_licenses()
-    if stated and known and stated not in known:
+    if stated and known and not (isinstance(stated, str) and stated in known):
         yield "license", f"'{stated!s:.60}' is no SPDX identifier, or a deprecated one"
 
 
