@@ -1,7 +1,7 @@
 // Pre-processing for DeepImageJ 2.1 and 3.0: (x - low) / range, as in training.
 //
 // Works on the current image and leaves a 32-bit copy as the current image; the original keeps its
-// pixels.
+// pixels. Flat images and single pixels have a meaning here: no image changes low and range.
 
 low = ${low};
 range = ${range};
@@ -29,13 +29,29 @@ if (channels > 1 && c != channels) {
 	close();
 	exit("This network takes " + channels + " channels, the image has " + c + ".");
 }
-if (bitDepth() != 32)
+floats = bitDepth() == 32;
+if (!floats)
 	run("32-bit");
 for (plane = 1; plane <= c * slices * frames; plane++) {
 	setSlice(plane);
+	if (floats)
+		checkFinite(width, height);
 	run("Subtract...", "value=" + d2s(low, -9) + " slice");
 	run("Divide...", "value=" + d2s(range, -9) + " slice");${clip}
 	setMinAndMax(0, 1);
 }
 setSlice(1);
 rename(title);
+
+// The macro ends where a pixel of the current plane is not a number, or infinite.
+function checkFinite(width, height) {
+	for (y = 0; y < height; y++)
+		for (x = 0; x < width; x++) {
+			value = getPixel(x, y);
+			if (value - value != 0) {
+				close();
+				exit("The image holds pixels that are not finite numbers (NaN or infinite).\n"
+					+ "Replace them, for example with Process > Math > Macro..., then run it again.");
+			}
+		}
+}

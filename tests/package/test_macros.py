@@ -244,9 +244,22 @@ def test_what_cannot_be_normalised_is_refused(
     assert words in said
 
 
-@pytest.mark.parametrize("how", [PercentileNormalisation(), ZeroMeanNormalisation()])
+MEANINGLESS = ("nan", "infinite", "flat", "flat counts", "one pixel")
+"""Images that a normalisation by the image itself refuses; a fixed one refuses the first two."""
+
+
+@pytest.mark.parametrize(
+    ("how", "refused"),
+    [
+        (PercentileNormalisation(), MEANINGLESS),
+        (ZeroMeanNormalisation(), MEANINGLESS),
+        (FixedRangeNormalisation(low=0, high=2), MEANINGLESS[:2]),
+        (NoNormalisation(clip=(0, 1)), MEANINGLESS[:2]),
+    ],
+    ids=["percentile", "zero mean", "fixed", "clip"],
+)
 def test_images_without_meaning_are_refused_by_what_they_are(
-    tmp_path: Path, how: Normalisation
+    tmp_path: Path, how: Normalisation, refused: tuple[str, ...]
 ) -> None:
     nan, infinite = (RNG.normal(0, 1, (20, 24)).astype(np.float32) for _ in range(2))
     nan[3, 4], infinite[3, 4] = np.nan, np.inf
@@ -265,9 +278,10 @@ def test_images_without_meaning_are_refused_by_what_they_are(
             'print("result " + result + ", open " + nImages);'
         )
         said = imagej(tmp_path, driver, tmp_path / f"{name}.tif")
-        assert words in said, name
         # ImageJ's answer to a macro that ended itself; the user's image stays, the copy does not.
-        assert "result [aborted], open 1" in said, name
+        assert (words in said) == (name in refused), name
+        assert ("result [aborted], open 1" in said) == (name in refused), name
+        assert ("result 0, open 2" in said) == (name not in refused), name
 
 
 def test_an_rgb_image_becomes_three_channels(tmp_path: Path) -> None:
