@@ -19,7 +19,7 @@ def command_line() -> str:
     from w2s_export.cli.app import app
 
     texts = []
-    for command in ("", "inspect", "restore", "verify", "simulate", "train", "evaluate"):
+    for command in ("", "inspect", "restore", "verify", "simulate", "train", "evaluate", "submit"):
         stream = io.StringIO()
         console = Console(file=stream, width=92, no_color=True, legacy_windows=False)
         app.help_print([command] if command else [], console=console)

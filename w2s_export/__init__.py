@@ -25,7 +25,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from w2s_export.api import evaluate, export, load, restore, simulate, train, verify
+    from w2s_export.api import evaluate, export, load, restore, simulate, submit, train, verify
     from w2s_export.config import (
         FixedRangeNormalisation,
         GeneratorConfig,
@@ -35,11 +35,12 @@ if TYPE_CHECKING:
     from w2s_export.errors import W2SExportError
     from w2s_export.export import ExportResult
     from w2s_export.network import Network
+    from w2s_export.submit import Submission
     from w2s_export.verify.findings import Client, Code, Finding, Severity
     from w2s_export.verify.report import Report
 
 _PLACES = {
-    "api": ("evaluate", "export", "load", "restore", "simulate", "train", "verify"),
+    "api": ("evaluate", "export", "load", "restore", "simulate", "submit", "train", "verify"),
     "config": (
         "FixedRangeNormalisation",
         "GeneratorConfig",
@@ -49,6 +50,7 @@ _PLACES = {
     "errors": ("W2SExportError",),
     "export": ("ExportResult",),
     "network": ("Network",),
+    "submit": ("Submission",),
     "verify.findings": ("Client", "Code", "Finding", "Severity"),
     "verify.report": ("Report",),
 }
@@ -62,6 +64,7 @@ __all__ = [  # noqa: RUF022 - functions first
     "train",
     "evaluate",
     "simulate",
+    "submit",
     "Client",
     "Code",
     "ExportResult",
@@ -73,6 +76,7 @@ __all__ = [  # noqa: RUF022 - functions first
     "Provenance",
     "Report",
     "Severity",
+    "Submission",
     "W2SExportError",
 ]
 

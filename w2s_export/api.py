@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from w2s_export.export import ExportResult
     from w2s_export.network import Network
     from w2s_export.restore.batch import Outcome
+    from w2s_export.submit import Submission
     from w2s_export.training.run import Trained
     from w2s_export.verify.report import Report
 
@@ -279,6 +280,33 @@ def simulate(output: PathLike, **settings: Any) -> None:
     from w2s_export.simulation.sets import SimulatedSet, write_simulated_set
 
     write_simulated_set(parse_config(SimulatedSet, settings, "simulate"), Path(output))
+
+
+def submit(
+    package: PathLike,
+    *,
+    yes: bool = False,
+    hugging_face: str | None = None,
+    output: PathLike | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Submission:
+    """Check a package as the bioimage.io zoo does, and send it if `yes` says so.
+
+    Args:
+        package: `NAME.bioimageio.zip`.
+        yes: send it, if nothing is missing. Without it nothing leaves this machine.
+        hugging_face: USER or USER/REPOSITORY on Hugging Face, in place of the zoo.
+        output: folder for the files as Hugging Face gets them: model card, pictures, package.
+        progress: called with a short text when a step begins.
+
+    Raises:
+        W2SExportError: the package cannot be read or sent.
+    """
+    from w2s_export.submit import submit as run
+
+    return run(
+        Path(package), yes=yes, hugging_face=hugging_face, output=_path(output), progress=progress
+    )
 
 
 def _path(path: PathLike | None) -> Path | None:

@@ -174,6 +174,8 @@ class Provenance(Frozen):
     """Pixel size of the training inputs, micrometres."""
     scores: dict[str, float] = Field(default_factory=dict)
     """Scores on held-out images, e.g. `psnr_db`, `ssim`, `psnr_bicubic_db`."""
+    training: dict[str, str | float] = Field(default_factory=dict)
+    """How it was trained, by the names of bioimage.io's model card, e.g. `loss_function`."""
 
 
 def parse_config(kind: type[Model], values: object, where: str) -> Model:
@@ -199,8 +201,50 @@ def _fault(kind: type[BaseModel], values: object, fault: Any) -> str:
     place = ".".join(path) or "the whole file"
     if fault["type"] == "extra_forbidden":
         return f"unknown key '{place}'; known keys are {', '.join(known)}"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"'{place}': {message}, got {fault.get('input')!r:.80}"
+    if fault["type"] == "missing":
+        return f"'{place}': is missing"
+    return f"'{place}': {_in_our_words(fault)}, got {fault.get('input')!r:.80}"
+
+
+_WORDS = {
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "path_type": "must be a path",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "dict_type": "must hold keys and values",
+    "model_type": "must hold keys and values",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be {le} or less",
+    "literal_error": "must be {expected}",
+    "string_too_short": "must have {min_length} characters or more",
+    "string_too_long": "must have {max_length} characters or fewer",
+    "too_short": "must hold {min_length} or more",
+    "too_long": "must hold {max_length} or fewer",
+    "union_tag_invalid": "must be of a kind {expected_tags}",
+    "union_tag_not_found": "must say its {discriminator}",
+    "string_pattern_mismatch": "must match {pattern}",
+    "datetime_parsing": "must be a date, e.g. 2026-01-31",
+    "datetime_from_date_parsing": "must be a date, e.g. 2026-01-31",
+    "datetime_type": "must be a date, e.g. 2026-01-31",
+}
+"""What pydantic calls a fault, and what we say."""
+
+
+def _in_our_words(fault: Any) -> str:
+    words = _WORDS.get(fault["type"])
+    if words is None:
+        return str(fault["msg"]).removeprefix("Value error, ")
+    return words.format_map(fault.get("ctx", {}))
 
 
 def _place(

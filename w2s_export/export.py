@@ -177,7 +177,7 @@ def _write_and_verify(
     """Write packages and report into the folder, which holds nothing else afterwards."""
     from w2s_export.metrics.parity import compare
     from w2s_export.metrics.sanity import sanity_warnings
-    from w2s_export.verify.exported import Source
+    from w2s_export.verify.exported import Source, difference_in_deepimagej_3
     from w2s_export.verify.verify import verify
 
     network = subject.network
@@ -207,6 +207,9 @@ def _write_and_verify(
         halo=halo,
         parity=tuple(parity),
     )
+    onnx = loaded[description.artifact("onnx").sha256]
+    expected_there = difference_in_deepimagej_3(description, onnx)
+    description = replace(description, in_deepimagej_3=expected_there)
     packages = write_packages(description, folder)
     clock("Verifying the packages")
     report = verify(

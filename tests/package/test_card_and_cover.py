@@ -3,16 +3,21 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.imagej import imagej, needs_imagej
 from w2s_export.config import FixedRangeNormalisation, GeneratorConfig, Provenance
 from w2s_export.package.card import write_card
 from w2s_export.package.cover import draw_cover
 from w2s_export.rdf.description import Description
 from w2s_export.rdf.metadata import Metadata
+from w2s_export.rdf.whole_image import ClientDifference, whole_image_memory
+from w2s_export.resources import asset
+from w2s_export.sources.load import load_network
 
 from .conftest import TINY, Describe
 
@@ -45,6 +50,62 @@ def test_the_card_holds_the_recordable_lines(description: Description) -> None:
         'run("DeepImageJ Run", "model_path=[/path/to/Fiji.app/models/tiny test model] '
         "input_path=[/path/to/image.tif] output_folder=[/path/to/results] "
         'display_output=null");' in card
+    )
+
+
+def test_the_card_tells_what_the_real_deepimagej_3_does(description: Description) -> None:
+    known = replace(description, in_deepimagej_3=ClientDifference(12, 3.7e-3, 0.16))
+    card = write_card(known)
+    for words in (
+        "black image without an error",
+        "Above 50.3 megapixels it hangs",
+        "only the first Z of each T",
+        "Results carry none",
+        "Close the results",
+        "`mycell_output.tif`",
+        "up to 3.7e-03 of the output's range, and up to 1.6e-01 within 12 pixels of the border",
+        "and takes percentiles by rank",
+    ):
+        assert words in card, words
+    fixed = replace(
+        description, network=replace(description.network, normalisation=FixedRangeNormalisation())
+    )
+    assert "by rank" not in write_card(fixed)
+
+
+def test_memory_of_deepimagej_3_is_what_was_measured() -> None:
+    # Peaks of ONNX Runtime 1.12.1 in DeepImageJ 3.1 with the default network, GB.
+    network = load_network(asset("models/wf2sim-microtubules-s/weights.npz"))
+    memory = whole_image_memory(network)
+    for side, measured in ((512, 0.60), (1024, 2.14), (1536, 4.64), (2048, 8.47)):
+        assert memory.gb(side**2) == pytest.approx(measured, rel=0.04)
+    assert [round(memory.megapixels(size)) for size in (8, 16, 32)] == [3, 7, 15]
+    assert memory.megapixels(1000) == pytest.approx(50.3, abs=0.05)
+
+
+def test_a_card_without_a_saved_model_says_who_cannot_run_it(description: Description) -> None:
+    onnx = replace(description, artifacts=(description.artifact("onnx"),))
+    card = write_card(onnx)
+    assert "these versions need a SavedModel" in card
+    assert "format=Tensorflow" not in card
+
+
+@needs_imagej
+def test_the_line_for_the_pixel_size_works_in_imagej(
+    description: Description, tmp_path: Path
+) -> None:
+    (line,) = re.findall(r"^selectImage.*$", write_card(description), re.M)
+    driver = f"""
+newImage("image.tif", "16-bit ramp", 20, 30, 1);
+setVoxelSize(0.0626, 0.08, 1, "micron");
+newImage("image_output.tif", "32-bit ramp", 40, 60, 1);
+{line}
+getVoxelSize(width, height, depth, unit);
+print(getTitle() + "|" + d2s(width, 6) + "|" + d2s(height, 6) + "|" + unit);
+run("Close All");
+"""
+    assert (
+        imagej(tmp_path, driver, tmp_path).strip() == "image_output.tif|0.031300|0.040000|microns"
     )
 
 

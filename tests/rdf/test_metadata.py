@@ -76,7 +76,10 @@ def test_an_empty_file_leaves_everything_to_the_defaults(tmp_path: Path) -> None
         ("maintainers: [{name: Ada}]", ["maintainers.0.github_user"]),
         ("maintainers: [{github_user: -ada}]", ["maintainers.0.github_user"]),
         ("cite: [{text: A paper.}]", ["cite.0", "doi or a url"]),
-        ("cite: [{text: A, doi: 'https://doi.org/10.1000/1'}]", ["cite.0.doi"]),
+        (
+            "cite: [{text: A, doi: 'https://doi.org/10.1000/1'}]",
+            ["cite.0.doi", "write 10.1234/abc"],
+        ),
         ("cite: [{text: A, url: example}]", ["cite.0.url"]),
         ("name: abc", ["'name'", "5 to 128"]),
         ("version: one", ["'version'", "0.1.0"]),
@@ -122,14 +125,28 @@ def test_defaults_cite_what_the_network_and_its_data_stand_on() -> None:
         network(data="BioSR (Qiao & Li 2020)", license="CC-BY-4.0", name="a model")
     )
     assert [entry.doi for entry in metadata.cite] == [
-        "10.48550/arXiv.2003.05961",
         "10.48550/arXiv.1809.00219",
-        "10.48550/arXiv.2004.10884",
         "10.6084/m9.figshare.13264793",
         "10.1038/s41592-020-01048-5",
     ]
     assert metadata.license == "CC-BY-4.0"
     assert metadata.name == "a model"
+
+
+@pytest.mark.parametrize(
+    ("data", "cited"),
+    [
+        ("W2S (Zhou et al. 2020), 360 fields", True),
+        ("pairs of the w2s set", True),
+        ("my own pairs, by w2s-export simulate", False),
+        ("my own pairs", False),
+        ("", False),
+    ],
+)
+def test_only_networks_of_w2s_cite_it(data: str, cited: bool) -> None:
+    dois = {entry.doi for entry in default_metadata(network(data=data)).cite}
+    assert ({"10.48550/arXiv.2003.05961", "10.48550/arXiv.2004.10884"} <= dois) == cited
+    assert "10.48550/arXiv.1809.00219" in dois
 
 
 def test_other_data_are_not_credited_to_biosr() -> None:

@@ -107,7 +107,7 @@ def _rewrite(path: Path, **changes: Any) -> Path:
         ({"conv_hr/bias": np.full(8, 1e300)}, "1 tensors hold NaN or infinity"),
         ({"conv_hr/bias": np.zeros(8, np.int8)}, "holds int8 numbers"),
         ({"conv_hr/bias": np.zeros(8, complex)}, "holds complex128 numbers"),
-        ({"w2s_export.json": np.array("{}")}, "'generator': Field required"),
+        ({"w2s_export.json": np.array("{}")}, "'generator': is missing"),
         ({"w2s_export.json": np.array("[" * 9999)}, "its header nests too deeply"),
         ({"w2s_export.json": np.array('{"version": 2, "generator": {}}')}, "'version'"),
     ],

@@ -12,13 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from w2s_export.verify.clients.jdll import (
-    LARGEST_TILE,
-    JdllPlan,
-    check_run,
-    normalise_as_jdll,
-    plan,
-)
+from w2s_export.rdf.whole_image import LARGEST_TILE
+from w2s_export.verify.clients.jdll import JdllPlan, check_run, normalise_as_jdll, plan
 from w2s_export.verify.clients.jdll_axes import Failure, JdllError, check_fields
 from w2s_export.verify.clients.jdll_weights import weights_in_order
 

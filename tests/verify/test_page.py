@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from w2s_export.errors import OutputError
+from w2s_export.rdf.whole_image import WholeImageMemory
 from w2s_export.restore.halo import HaloMeasurement
 from w2s_export.verify.chart import seam_chart
 from w2s_export.verify.clients.core_tests import CoreTest, Result
@@ -68,6 +69,7 @@ def report(
         core_tests=(CoreTest(PACKAGE, "onnx", Result.passed, (), 1.5),),
         environment={"versions": {"onnxruntime": "1.32.0"}, "patched": [], "isolation": []},
         halo=HaloMeasurement(16, 33, 1e-4, SEAMS),
+        whole_image=WholeImageMemory(2.0, 50.3),
         tolerance=1e-4,
         seam_limit=1e-3,
         seconds={"client rules": 0.1},
@@ -110,6 +112,10 @@ def test_a_good_export_reads_as_good() -> None:
         # the largest difference between formats, and what it is between; tiles are another matter
         "2.0e-07of the range, between ONNX Runtime 1.32.0 and Keras 3.15.0; limit 0.0001",
         "bioimageio.core 0.11",
+        "about 2 GB for each megapixel",
+        "8 GB3 megapixels, 1720×1720",
+        "Above 50.3 megapixels it hangs",
+        "Sizes below 33 pixels",
         "24×24 pixels of 62.6 nm",
         "48×48 pixels of 31.3 nm",
         "Converting to ONNX",
@@ -162,12 +168,25 @@ def test_a_warning_does_not_refuse() -> None:
 def test_a_package_of_somebody_else_has_the_same_page(
     findings: tuple[Finding, ...], kind: str, words: str
 ) -> None:
-    said = dataclasses.replace(report(*findings), halo=None, seam_limit=None, sample=None)
+    said = dataclasses.replace(
+        report(*findings), halo=None, seam_limit=None, sample=None, whole_image=None
+    )
     text = render_page(said, "theirs.zip", {})
     assert f'class="banner {kind}"' in text
     page = Elements(text)
     assert words in page.text
     assert "Seams between tiles" not in page.text
+    assert "Memory in DeepImageJ 3.1" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("side", "words"),
+    [(0.0626, "62.6 nm"), (0.99999, "1 µm"), (1.0, "1 µm"), (0.9994, "999.4 nm"), (6.5, "6.5 µm")],
+)
+def test_a_micrometre_is_not_a_thousand_nanometres(side: float, words: str) -> None:
+    sample = dataclasses.replace(runs(), pixel_size_um=side)
+    page = Elements(render_page(report(sample=sample), "model", {}))
+    assert f"24×24 pixels of {words}" in page.text
 
 
 ATTACK = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>$title&amp;"

@@ -40,6 +40,7 @@ for name, says in (
     ("inspect", "Show what a checkpoint is, and whether it can be exported."),
     ("restore", "Restore images of any size."),
     ("verify", f"Say in which clients any bioimage.io package will run, and why not.{_VERDICTS}"),
+    ("submit", "Check a package as the zoo does, and send it to the zoo or to Hugging Face."),
     ("simulate", "Simulate pairs of widefield and SIM images."),
     ("train", "Train a generator on paired images."),
     ("evaluate", "Compare checkpoints and bicubic enlargement on paired images."),

@@ -124,3 +124,9 @@ def _converted(value: Any, factor: Fraction | None, per: int) -> float | None:
     except (ValueError, ZeroDivisionError, OverflowError):
         return None
     return number if math.isfinite(number) and number > 0 else None
+
+
+def length_text(micrometres: float) -> str:
+    """A length for people, four digits: `62.6 nm`, `1 µm`."""
+    rounded = float(f"{micrometres:.4g}")
+    return f"{rounded:.4g} µm" if rounded >= 1 else f"{1000 * rounded:.4g} nm"

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from string import Template
 
+from w2s_export.config import PercentileNormalisation
 from w2s_export.data.normalise import in_words
-from w2s_export.formats import cpu_fast
+from w2s_export.formats import cpu_fast, saved_model
 from w2s_export.formats.registry import format_of
 from w2s_export.graph.model import OUTPUT_ID
 from w2s_export.rdf import description as files
 from w2s_export.rdf.description import Description
 from w2s_export.rdf.metadata import Citation
+from w2s_export.rdf.model_card import LIMITS
+from w2s_export.rdf.whole_image import MEMORIES_GB, whole_image_memory
 from w2s_export.resources import asset
 from w2s_export.shown import markdown, shown
-
-_LIMITS = (
-    "The network adds detail that is likely, not detail that was measured. It can sharpen noise "
-    "into structure, join or part filaments that touch, and drop faint ones; the more the sample, "
-    "stain, microscope or exposure differ from the training data, the more it does so. Use it to "
-    "look and to segment, confirm a finding on the raw image or by another method, and do not "
-    "measure absolute intensities on its output."
-)
 
 _CPU_FAST = (
     f" The attachment `{cpu_fast.FILE}` is the same network in fewer multiplications, for "
@@ -46,22 +41,69 @@ def write_card(description: Description) -> str:
         scale=description.scale,
         file_name=name,
         output_id=OUTPUT_ID,
-        # The recorder brackets a value that holds a blank, and 2.1 unwraps only such a value.
-        macro_name=_bracketed(name),
-        preprocessing=_bracketed(files.PREPROCESSING if normalisation else "no preprocessing"),
-        postprocessing=files.POSTPROCESSING,
-        tile=_tile(description),
-        twice_halo=2 * description.halo.halo,
+        **_deepimagej_3(description),
+        deepimagej_2=_deepimagej_2(description),
         data=markdown(metadata.data) or "Not stated.",
         attribution=f"{markdown(metadata.attribution)}\n" if metadata.attribution else "",
         scores=_scores(description),
-        limitations=markdown(metadata.limitations) or _LIMITS,
+        limitations=markdown(metadata.limitations) or LIMITS,
         sample_name=f", {markdown(description.sample.name)}" if description.sample.name else "",
         parity=_parity(description),
         tiles=_tiles(description),
         notes=f"\n## Notes\n\n{markdown(metadata.notes)}\n" if metadata.notes else "",
         license=markdown(metadata.license or "Not stated."),
         cite="\n".join(_citation(entry) for entry in metadata.cite),
+    )
+
+
+def _deepimagej_3(description: Description) -> dict[str, str]:
+    """What DeepImageJ 3.1 needs and does, in numbers of this network."""
+    memory, scale = whole_image_memory(description.network), description.scale
+    first, *more = MEMORIES_GB
+    largest = f"{_megapixels(memory.megapixels(first))} megapixels on a computer with {first} GB"
+    for size in more:
+        largest += f", {_megapixels(memory.megapixels(size))} with {size} GB"
+    return {
+        "gb_per_megapixel": f"{memory.gb_per_megapixel:.2g}",
+        "megapixels": largest,
+        "hangs": f"{memory.largest_megapixels:.1f}",
+        "scaled": f", divided by {scale}" if scale > 1 else "",
+        "voxels": f"width / {scale}, height / {scale}" if scale > 1 else "width, height",
+        "difference": _difference(description),
+    }
+
+
+def _megapixels(value: float) -> str:
+    return f"{value:.0f}" if value >= 1 else f"{max(0.0, value):.1g}"
+
+
+def _difference(description: Description) -> str:
+    why = "This version mirrors the image at its border, where the source sees zeros"
+    if isinstance(description.network.normalisation, PercentileNormalisation):
+        why += ", and takes percentiles by rank"
+    found = description.in_deepimagej_3
+    if found is None:
+        return f"{why}."
+    return (
+        f"{why}. Computed for this network and sample: up to {found.inside:.1e} of the output's "
+        f"range, and up to {found.at_border:.1e} within {found.border} pixels of the border."
+    )
+
+
+def _deepimagej_2(description: Description) -> str:
+    """How DeepImageJ 2.1 and 3.0 run it: they know TensorFlow alone."""
+    if saved_model.FILE not in description.weights:
+        return "Not with this package: these versions need a SavedModel, and it holds none."
+    normalised = description.network.normalisation is not None
+    template = asset("bioimageio/templates/deepimagej_2.md").read_text(encoding="utf-8")
+    return Template(template.strip()).substitute(
+        file_name=description.name,
+        # The recorder brackets a value that holds a blank, and 2.1 unwraps only such a value.
+        macro_name=_bracketed(description.name),
+        preprocessing=_bracketed(files.PREPROCESSING if normalised else "no preprocessing"),
+        postprocessing=files.POSTPROCESSING,
+        tile=_tile(description),
+        twice_halo=2 * description.halo.halo,
     )
 
 

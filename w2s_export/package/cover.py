@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.io.units import length_text
 from w2s_export.rdf.description import Description
 
 WIDTH, HEIGHT = 1200, 600
@@ -82,7 +83,7 @@ def _label(word: str, description: Description, scale: int) -> str:
     size = description.sample.pixel_size_um
     if size is None:
         return word if scale == 1 else f"{word}, {scale}×"
-    return f"{word}, {1000 * size / scale:.0f} nm pixels"
+    return f"{word}, {length_text(size / scale).replace('µ', 'u')} pixels"  # the font has no µ
 
 
 def _write(cover: Any, text: str, corner: tuple[int, int]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from w2s_export.formats.artifact import Artifact
     from w2s_export.metrics.parity import Parity
     from w2s_export.network import HaloMeasurement, Network
+    from w2s_export.rdf.whole_image import ClientDifference
 
 RDF = "rdf.yaml"
 README = "README.md"
@@ -66,6 +67,8 @@ class Description:
     sample: Sample
     halo: HaloMeasurement
     parity: tuple[Parity, ...]
+    in_deepimagej_3: ClientDifference | None = None
+    """What DeepImageJ 3.1 makes of the sample, against `sample.restored`; None: not known."""
 
     def __post_init__(self) -> None:
         check_name(self.name)

@@ -6,6 +6,7 @@ so that a mistake is named when the file is read and not after minutes of conver
 
 from __future__ import annotations
 
+import re
 import string
 from datetime import datetime
 from pathlib import Path
@@ -90,24 +91,52 @@ def _version(value: str) -> str:
     return value
 
 
+def _matching(pattern: str, words: str) -> AfterValidator:
+    """Text of this form; `words` say what to write."""
+
+    def check(value: str) -> str:
+        if re.search(pattern, value) is None:
+            raise ValueError(words)
+        return value
+
+    return AfterValidator(check)
+
+
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+\.[^\s]+$", max_length=2048)]
+Url = Annotated[
+    str,
+    StringConstraints(max_length=2048),
+    _matching(r"^https?://[^\s/]+\.\S+$", "write an address, e.g. https://example.org/paper"),
+]
 PersonName = Annotated[Line, AfterValidator(_person_name)]
 GithubUser = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$", max_length=39)
+    str,
+    StringConstraints(max_length=39),
+    _matching(
+        r"^[A-Za-z0-9]+(-[A-Za-z0-9]+)*$", "write the name of the account alone, e.g. ada-example"
+    ),
 ]
 
 
 class _Contact(Frozen):
     affiliation: Line | None = None
     """Institution."""
-    email: Annotated[str, StringConstraints(pattern=r"^[^\s@]+@[^\s@.]+(\.[^\s@.]+)+$")] | None = (
-        None
-    )
+    email: (
+        Annotated[
+            str,
+            _matching(r"^[^\s@]+@[^\s@.]+(\.[^\s@.]+)+$", "write an address, e.g. ada@example.org"),
+        ]
+        | None
+    ) = None
     """Address that may be published."""
     orcid: (
         Annotated[
-            str, StringConstraints(pattern=r"^(\d{4}-){3}\d{3}[\dX]$"), AfterValidator(_orcid)
+            str,
+            _matching(
+                r"^(\d{4}-){3}\d{3}[\dX]$",
+                "write 0000-0001-2345-6789, without https://orcid.org/",
+            ),
+            AfterValidator(_orcid),
         ]
         | None
     ) = None
@@ -137,7 +166,12 @@ class Citation(Frozen):
 
     text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2048)]
     """Authors, title, place, year."""
-    doi: Annotated[str, StringConstraints(pattern=r"^10\.\d{4}[^\s]*/[^\s]+$")] | None = None
+    doi: (
+        Annotated[
+            str, _matching(r"^10\.\d{4}\S*/\S+$", "write 10.1234/abc, without https://doi.org/")
+        ]
+        | None
+    ) = None
     """Digital object identifier without https://doi.org/."""
     url: Url | None = None
     """Address, where there is no DOI."""
@@ -161,11 +195,16 @@ class Metadata(Frozen):
     maintainers: tuple[Maintainer, ...] = ()
     """Who answers for it in the zoo."""
     cite: tuple[Citation, ...] = ()
-    """What to cite. Citations of the training data are added where a licence asks for them."""
+    """What to cite, each with a `text` and a `doi` (10.1234/abc) or a `url`. Citations of the
+    training data are added where a licence asks for them."""
     license: Annotated[str, AfterValidator(_license)] | None = None
     """SPDX identifier of the weights' licence, e.g. CC-BY-4.0."""
     tags: tuple[Line, ...] = ()
     """Search words."""
+    modality: Line | None = None
+    """Kind of microscopy, e.g. `fluorescence light microscopy`."""
+    structures: tuple[Line, ...] = ()
+    """What the images show, e.g. `microtubules`."""
     version: Annotated[str, AfterValidator(_version)] = "0.1.0"
     """Version of the model."""
     git_repo: Url | None = None
@@ -196,6 +235,7 @@ REPORT = Citation(
     text="Chatton, M. Microscopy Image Restoration using Deep Learning on W2S. 2020.",
     doi="10.48550/arXiv.2004.10884",
 )
+AUTHOR_NOT_STATED = "Author not stated"
 NOT_STATED = Citation(
     text="The publication of this network is not stated; ask its authors.",
     url="https://bioimage.io",
@@ -265,7 +305,7 @@ def default_metadata(network: Network, given: Metadata | None = None) -> Metadat
         or f"Restores fluorescence-microscopy images of {network.channels_in} channel"
         f"{'s' * (network.channels_in != 1)} ({network.architecture}): less noise{enlarged}.",
         # The formats want an author; inventing one would be worse than saying so.
-        "authors": ({"name": "Author not stated"},),
+        "authors": ({"name": AUTHOR_NOT_STATED},),
         "license": origin.license or None,
         "tags": TAGS if network.checkpoint is not None else GENERAL_TAGS,
         "data": origin.data,
@@ -277,9 +317,13 @@ def default_metadata(network: Network, given: Metadata | None = None) -> Metadat
 
 
 def _family_cites(network: Network) -> tuple[Citation, ...]:
-    """Papers that the network descends from: the W2S report's for its own variant of ESRGAN."""
+    """Papers that the network descends from.
+
+    ESRGAN's for its family, and those of W2S where its provenance names W2S: who trains on other
+    data owes them nothing.
+    """
     if network.checkpoint is None:
         return (NOT_STATED,)
-    if network.checkpoint.config.upsampling == "plain":
-        return (W2S, ESRGAN, REPORT)
-    return (ESRGAN,)
+    origin = network.provenance
+    told = f"{origin.name} {origin.description} {origin.data} {origin.attribution}"
+    return (W2S, ESRGAN, REPORT) if re.search(r"\bw2s\b(?!-export)", told, re.I) else (ESRGAN,)

@@ -12,6 +12,7 @@ from w2s_export.data.normalise import processing_05
 from w2s_export.graph.model import INPUT_ID, OUTPUT_ID
 from w2s_export.rdf import description as files
 from w2s_export.rdf.description import Description, Hashes, attachments, without_nothing
+from w2s_export.rdf.model_card import model_card
 from w2s_export.rdf.shared_fields import (
     own_config,
     people_and_words,
@@ -38,9 +39,14 @@ def rdf_05(description: Description, hashes: Hashes) -> dict[str, Any]:
             "inputs": [_input(description, hashes)],
             "outputs": [_output(description, hashes)],
             "weights": weights_entries(description, hashes, "0.5"),
-            "config": own_config(description, hashes),
+            "config": _config(description, hashes),
         }
     )
+
+
+def _config(description: Description, hashes: Hashes) -> dict[str, Any]:
+    own = own_config(description, hashes)
+    return {**own, "bioimageio": {**own["bioimageio"], **model_card(description)}}
 
 
 def _input(description: Description, hashes: Hashes) -> dict[str, Any]:

@@ -105,6 +105,26 @@ def _with_pixel_size(config: TrainingConfig, split: Split) -> TrainingConfig:
     return config.model_copy(update={"provenance": known})
 
 
+def _with_details(config: TrainingConfig) -> TrainingConfig:
+    """How it is trained, by the names of bioimage.io's model card, in the provenance."""
+    second = config.adversarial
+    loss = config.loss.upper()
+    if second is not None:
+        loss += f", then {second.loss.upper()}, {second.features} and relativistic adversarial"
+    details: dict[str, str | float] = {
+        "training_batch_size": config.batch,
+        "training_steps": config.all_steps,
+        "training_patch": config.patch,
+        "initial_learning_rate": config.schedule.initial,
+        "learning_rate_schedule": config.schedule.kind,
+        "loss_function": loss,
+        "optimizer": f"Adam with AMSGrad, beta_1 {config.beta_1:g}, beta_2 {config.beta_2:g}",
+    }
+    known = config.provenance
+    known = known.model_copy(update={"training": {**details, **known.training}})
+    return config.model_copy(update={"provenance": known})
+
+
 def _warnings(restore: Restore, pair: Pair) -> list[str]:
     """What makes the result on one field look wrong."""
     scale = pair.high.shape[0] // pair.low.shape[0]
@@ -127,7 +147,7 @@ def train(
         W2SExportError: see `read_split` and `fit`.
     """
     split = read_split(config, folder)
-    config = _with_pixel_size(config, split)
+    config = _with_details(_with_pixel_size(config, split))
     best = load_own(
         fit(
             config,

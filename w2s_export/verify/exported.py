@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from w2s_export.data.normalise import normalise
+from w2s_export.errors import PackageError
 from w2s_export.formats.registry import format_of
 from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
 from w2s_export.rdf.description import POSTPROCESSING, PREPROCESSING
 from w2s_export.rdf.stated import CPU_FAST, ONNX, SAVED_MODEL, example_files, weights_file
+from w2s_export.rdf.v05 import rdf_05
+from w2s_export.rdf.whole_image import ClientDifference
 from w2s_export.verify.cases import noise_cases
+from w2s_export.verify.clients.jdll import restore
+from w2s_export.verify.clients.jdll_axes import JdllError
 from w2s_export.verify.contents import Contents
 from w2s_export.verify.findings import Code
 from w2s_export.verify.numbers import (
@@ -28,6 +36,8 @@ from w2s_export.verify.numbers import (
 from w2s_export.verify.report import Gathered, Kind, SampleRuns
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from w2s_export.rdf.description import Description
     from w2s_export.runtime.protocol import Runtime
 
@@ -92,6 +102,33 @@ def check_export(
     for contents in opened:
         if contents not in distinct:  # what is wrong with its twin is wrong with it
             _copy_twin(contents.name, distinct[0].name, gathered, *before)
+
+
+def difference_in_deepimagej_3(
+    description: Description, runtime: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+) -> ClientDifference | None:
+    """What DeepImageJ 3.1 makes of the sample, against the sample that the packages carry.
+
+    It mirrors the image at its border and takes percentiles by rank, so the two are not equal.
+
+    Args:
+        description: what the packages are written from.
+        runtime: the network in ONNX Runtime.
+
+    Returns:
+        None where it would not restore the sample.
+    """
+    sample, border = description.sample, description.output_halo
+    try:
+        restored = restore(
+            rdf_05(description, defaultdict(str)), sample.image[np.newaxis], runtime
+        )[0]
+    except (JdllError, PackageError):
+        return None
+    width = float(np.ptp(sample.restored)) or 1.0
+    away = np.abs(restored - sample.restored).max(axis=0) / width
+    inside = away[border : away.shape[0] - border, border : away.shape[1] - border]
+    return ClientDifference(border, float(inside.max()), float(away.max()))
 
 
 def sample_runs(source: Source, gathered: Gathered) -> SampleRuns:

@@ -6,17 +6,19 @@ Everything that comes from a package or an image is escaped; the page's script h
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from w2s_export import __version__
 from w2s_export.io.files import write_atomically
+from w2s_export.io.units import length_text
 from w2s_export.resources import asset
 from w2s_export.verify.chart import seam_chart
 from w2s_export.verify.findings import Finding, Severity
+from w2s_export.verify.page_sections import files, memory, section, table, timings, versions
 from w2s_export.verify.pictures import (
     BEYOND,
     EQUAL,
@@ -76,10 +78,11 @@ def render_page(report: Report, title: str, seconds: Mapping[str, float]) -> str
         *_parity(report),
         *(_differences(report.sample, report.tolerance) if report.sample else ()),
         *(_seams(report.halo) if report.halo else ()),
+        *(memory(report.whole_image) if report.whole_image else ()),
         *_core(report),
-        *_files(report),
-        *_versions(report.environment),
-        *_timings(seconds, report.seconds),
+        *files(report),
+        *versions(report.environment),
+        *timings(seconds, report.seconds),
     ]
     return Template(template).substitute(
         title=escape(title),
@@ -120,7 +123,7 @@ def _facts(report: Report) -> Iterator[str]:
         yield _fact("bioimageio.core", f"{passed} of {len(report.core_tests)}", "tests passed")
     if report.halo is not None:
         yield _fact("Halo", f"{report.halo.halo} px", "context of a tile, input pixels")
-        yield _fact("Smallest image", f"{report.halo.minimum} px", "height and width")
+        yield _fact("Smallest image", f"{report.halo.minimum} px", "that clients may restore")
 
 
 def _fact(term: str, value: str, unit: str) -> str:
@@ -133,7 +136,7 @@ def _comparison(sample: SampleRuns) -> Iterator[str]:
     field = "" if sample.pixel_size_um is None else f'data-field="{width * sample.pixel_size_um}"'
     bar = '<div id="scalebar" aria-hidden="true"><i></i><b></b></div>' if field else ""
     words = f"{sample.name[:1].upper()}{sample.name[1:]}. " if sample.name else ""
-    yield _section(
+    yield section(
         "Input and restored image",
         f"""<div id="stage" tabindex="0" role="group" {field}
  aria-label="Picture. Plus and minus zoom, zero fits, arrows move the zoomed picture."
@@ -161,9 +164,7 @@ def _pixels(shape: tuple[int, ...], size_um: float | None) -> str:
     extent = f"{shape[2]}×{shape[1]} pixels"
     if size_um is None:
         return extent
-    return (
-        f"{extent} of {size_um:.4g} µm" if size_um >= 1 else f"{extent} of {1000 * size_um:.4g} nm"
-    )
+    return f"{extent} of {length_text(size_um)}"
 
 
 def _reduced(picture: Picture) -> str:
@@ -190,12 +191,12 @@ def _clients(verdicts: Sequence[Verdict], findings: Sequence[Finding]) -> Iterat
             )
         )
     if rows:
-        yield _section("Clients", _table(("client", "package", "verdict", "findings"), rows))
+        yield section("Clients", table(("client", "package", "verdict", "findings"), rows))
 
 
 def _findings(findings: Sequence[Finding]) -> Iterator[str]:
     if findings:
-        yield _section(
+        yield section(
             "Findings and what to do",
             "".join(_finding(number, finding) for number, finding in enumerate(findings, 1)),
         )
@@ -223,18 +224,25 @@ def _parity(report: Report) -> Iterator[str]:
         _parity_row(row, f"{row.package}: {row.subject}") for row in rows if row.kind is Kind.file
     ]
     columns = ("what", "on", "against", "largest difference", "of the range", "PSNR")
-    text = _table(columns, formats)
+    text = table(columns, formats)
     if contents:
         text += (
             "<details><summary>Test tensors, samples and preprocessing of the packages "
-            f"({len(contents)})</summary>{_table(columns, contents)}</details>"
+            f"({len(contents)})</summary>{table(columns, contents)}</details>"
         )
     if report.parity:
         tiles = f", tiles {report.seam_limit:.3g}" if report.seam_limit is not None else ""
-        yield _section(
+        smaller = (
+            f" Sizes below {report.halo.minimum} pixels, the smallest image that the packages "
+            "allow for the sake of their halo, are compared as well: the formats must agree there "
+            "too."
+            if report.halo is not None and report.halo.minimum > 1
+            else ""
+        )
+        yield section(
             "The same image in every format",
             f'<p class="soft">Limits: outputs {report.tolerance:.3g}{tiles} of the output\'s '
-            f"range; meters go from 1e-9 to 1.</p>{text}",
+            f"range; meters go from 1e-9 to 1.{smaller}</p>{text}",
         )
 
 
@@ -274,7 +282,7 @@ def _differences(sample: SampleRuns, limit: float) -> Iterator[str]:
             f"<figcaption><b>{escape(subject)}</b>{_reduced(picture)}</figcaption></figure>"
         )
     if figures:
-        yield _section(
+        yield section(
             "Where formats differ from the source",
             f"""<div class="maps">{"".join(figures)}</div>
 <p class="legend"><span><span class="swatch" style="background: #{EQUAL}"></span> none</span>
@@ -290,7 +298,7 @@ same in every map. Differences near 1e-7 are float32 sums in another order.</p>"
 def _seams(halo: HaloMeasurement) -> Iterator[str]:
     chart = seam_chart(halo, halo.tolerance)
     if chart:
-        yield _section(
+        yield section(
             "Seams between tiles against the halo",
             f'{chart}<p class="soft">Largest seam, part of the output\'s range, on the busiest '
             "part of the sample; the chosen halo is confirmed by restoring the whole sample in "
@@ -317,65 +325,4 @@ def _core(report: Report) -> Iterator[str]:
     ]
     if rows:
         columns = ("package", "weights", "result", "time", "errors")
-        yield _section("bioimageio.core's own test", _table(columns, rows))
-
-
-def _files(report: Report) -> Iterator[str]:
-    parts = []
-    for package in report.packages:
-        rows = [
-            (f"<code>{escape(name)}</code>", f"<code>{escape(sha256)}</code>")
-            for name, sha256 in package.files.items()
-        ]
-        parts.append(
-            f"<details><summary><code>{escape(package.name)}</code>, "
-            f"{package.bytes / 1e6:.2f} MB</summary><p>SHA-256 <code>{escape(package.sha256)}"
-            f"</code></p>{_table(('file', 'SHA-256'), rows)}</details>"
-        )
-    if parts:
-        yield _section("Files", "".join(parts))
-
-
-def _versions(environment: Mapping[str, Any]) -> Iterator[str]:
-    rows = [
-        (escape(name), f"<code>{escape(text)}</code>")
-        for name, text in environment.get("versions", {}).items()
-    ]
-    rows += [("replaced in core", escape(text)) for text in environment.get("patched", ())]
-    held = ", ".join(environment.get("isolation", ())) or "time and memory alone"
-    rows.append(("held workers", escape(held)))
-    yield _section("Versions and environment", _table(("what", "version"), rows))
-
-
-def _timings(stages: Mapping[str, float], steps: Mapping[str, float]) -> Iterator[str]:
-    named = [*stages.items(), *((f"verifying: {name}", spent) for name, spent in steps.items())]
-    longest = max((spent for _, spent in named), default=0.0) or 1.0
-    rows = [
-        (
-            escape(name),
-            f'<span><span class="number">{spent:.1f} s</span> <span class="meter" '
-            f'aria-hidden="true"><i style="width: {100 * spent / longest:.0f}%"></i></span></span>',
-        )
-        for name, spent in named
-    ]
-    if rows:
-        yield _section("Time", _table(("stage", "seconds"), rows))
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>\n{body}</section>"
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are HTML already; on a phone each row becomes a list."""
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td data-label="{escape(column)}">{cell}</td>'
-            for column, cell in zip(columns, row, strict=True)
-        )
-        + "</tr>"
-        for row in rows
-    )
-    return f'<table class="stack"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        yield section("bioimageio.core's own test", table(columns, rows))

@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 
 from w2s_export import __version__
 from w2s_export.io.files import write_atomically
+from w2s_export.rdf.whole_image import MEMORIES_GB
 from w2s_export.verify.findings import Client, Finding
 from w2s_export.verify.verdicts import Verdict
 
 if TYPE_CHECKING:
     from w2s_export.metrics.parity import Parity
     from w2s_export.network import HaloMeasurement
+    from w2s_export.rdf.whole_image import WholeImageMemory
     from w2s_export.verify.clients.core_tests import CoreTest
 
 REPORT_NAME = "report.json"
@@ -210,6 +212,8 @@ class Report:
     halo: HaloMeasurement | None = None
     seam_limit: float | None = None
     """Largest seam allowed between tiles, part of the output's range."""
+    whole_image: WholeImageMemory | None = None
+    """What an image needs in DeepImageJ 3.1; None of a package of somebody else."""
     sample: SampleRuns | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -256,6 +260,14 @@ class Report:
                     "seams": [
                         {"halo": tried, "max_relative": seam} for tried, seam in self.halo.seams
                     ],
+                },
+                "deepimagej_3_1": self.whole_image
+                and {
+                    "gb_per_megapixel": self.whole_image.gb_per_megapixel,
+                    "largest_megapixels": self.whole_image.largest_megapixels,
+                    "megapixels_by_gb": {
+                        str(size): self.whole_image.megapixels(size) for size in MEMORIES_GB
+                    },
                 },
                 "environment": dict(self.environment),
                 "seconds": dict(self.seconds),

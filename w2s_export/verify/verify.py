@@ -106,6 +106,7 @@ def verify(
     ]
     about_source: dict[str, Any] = {"tolerance": CORE_TOLERANCE}
     if source is not None:
+        from w2s_export.rdf.whole_image import whole_image_memory
         from w2s_export.verify.exported import sample_runs
         from w2s_export.verify.numbers import SEAM_LIMIT, TOLERANCE
 
@@ -113,6 +114,7 @@ def verify(
             "tolerance": TOLERANCE,
             "seam_limit": SEAM_LIMIT,
             "halo": source.description.halo,
+            "whole_image": whole_image_memory(source.description.network),
             "sample": sample_runs(source, gathered),
         }
     return Report(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import PackageError
 from w2s_export.rdf.stated import at
+from w2s_export.rdf.whole_image import LARGEST_OUTPUT, LARGEST_TILE
 from w2s_export.verify.clients.jdll_axes import (
     Failure,
     JdllAxis,
@@ -29,11 +30,6 @@ from w2s_export.verify.clients.jdll_axes import (
     read_model,
 )
 from w2s_export.verify.clients.jdll_processing import apply_steps, read_steps
-
-LARGEST_TILE = 4096 * 4096 * 3
-"""Pixels of a tile above which the planner tries to shrink it (OPTIMAL_MAX_NUMBER_PIXELS)."""
-LARGEST_OUTPUT = 2**31 - 1
-"""Bytes of an output tile above which it does."""
 
 OUTPUT_TYPES = (
     "int8",

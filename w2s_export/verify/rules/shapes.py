@@ -20,6 +20,7 @@ from w2s_export.rdf.stated import (
     input_extents,
     listed,
 )
+from w2s_export.rdf.whole_image import LARGEST_TILE
 from w2s_export.verify.findings import Code, Severity
 from w2s_export.verify.rules.registry import (
     CORE,
@@ -31,8 +32,6 @@ from w2s_export.verify.rules.registry import (
     rule,
 )
 
-_MOST_PIXELS = 4096 * 4096 * 3
-"""JDLL's OPTIMAL_MAX_NUMBER_PIXELS, 50.3 million."""
 _SIZES_TRIED = 512
 
 
@@ -87,7 +86,7 @@ def _input_takes_any_size(subject: Subject) -> Iterator[Fault]:
 )
 def _example_fits_one_tile(subject: Subject) -> Iterator[Fault]:
     shape = example_shape(subject, "inputs")
-    if (pixels := math.prod(shape)) > _MOST_PIXELS:
+    if (pixels := math.prod(shape)) > LARGEST_TILE:
         yield _test_name(subject, "inputs"), f"has {pixels / 1e6:.1f} Mpixel"
 
 

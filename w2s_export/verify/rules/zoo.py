@@ -111,15 +111,17 @@ def _tolerances_are_the_default(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
-    '"leave `id` unset for a first submission"',
+    '"leave `id` unset for a first submission". bioimageio.spec 0.5.12, upload: "You cannot upload '
+    'a resource with an id"; the server makes one, {animal_adjective}-{animal}, and its emoji.',
     Code.id_set,
     ZOO,
-    "leave id unset, the zoo assigns one",
+    "leave id and id_emoji unset, the zoo assigns them",
     Severity.warning,
 )
 def _id_is_left_to_the_zoo(subject: Subject) -> Iterator[Fault]:
-    if subject.rdf.get("id"):
-        yield "id", f"is '{subject.rdf['id']!s:.60}'"
+    for key in ("id", "id_emoji"):
+        if subject.rdf.get(key):
+            yield key, f"is '{subject.rdf[key]!s:.60}'"
 
 
 @rule(

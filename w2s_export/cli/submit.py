@@ -1,0 +1,69 @@
+"""`w2s-export submit`: a package on its way to the zoo or to Hugging Face."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from w2s_export.cli.console import Flag, announce, console, styled
+
+if TYPE_CHECKING:
+    from w2s_export.submit import Submission
+
+
+def submit_command(
+    package: Path,
+    /,
+    *,
+    yes: Annotated[bool, Flag] = False,
+    hugging_face: str | None = None,
+    output: Path | None = None,
+) -> int:
+    """Check a package as the zoo does, and send it there with --yes.
+
+    Parameters
+    ----------
+    package
+        NAME.bioimageio.zip.
+    yes
+        Send it, if nothing is missing. Without it nothing leaves this machine.
+    hugging_face
+        USER or USER/REPOSITORY on Hugging Face, in place of the zoo.
+    output
+        Folder for the files as Hugging Face gets them: model card, pictures, package.
+    """
+    from w2s_export.submit import submit
+
+    with console.status("Starting") as status:
+        submission = submit(
+            package,
+            yes=yes,
+            hugging_face=hugging_face,
+            output=output,
+            progress=lambda stage: announce(stage.capitalize(), status),
+        )
+    print_submission(submission, hugging_face)
+    return 0 if submission.ready else 1
+
+
+def print_submission(submission: Submission, hugging_face: str | None) -> None:
+    """A line per topic, then what happened and what comes next."""
+    from w2s_export.submit import STEPS
+
+    for check in submission.checks:
+        mark = ("✗ ", "red") if check.missing else ("✓ ", "green")
+        console.print(styled(mark, check.topic), highlight=False)
+        for text in check.missing:
+            console.print(f"    {text}", soft_wrap=True, highlight=False)
+    if submission.prepared is not None:
+        console.print(f"Files for Hugging Face: {submission.prepared}", soft_wrap=True)
+    if submission.sent:
+        console.print(styled(("Sent: ", "bold green"), submission.sent), soft_wrap=True)
+    elif not submission.ready:
+        console.print("Nothing was sent: mend what is marked, export again, then submit.")
+    elif hugging_face is not None:
+        console.print("Ready; nothing was sent. Send it with --yes.")
+    else:
+        console.print("Ready; nothing was sent. To send it:")
+        for number, step in enumerate(STEPS, 1):
+            console.print(f"{number}. {step}", soft_wrap=True, highlight=False)
