@@ -1,8 +1,10 @@
-"""Writes into the site what the code itself says: the command line, the codes of findings."""
+"""Writes into the site what the code itself says, and the notebooks as pages."""
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -41,10 +43,7 @@ def findings() -> str:
         rules.setdefault(rule.code.value, []).append(rule)
     rows = ["| code | severity | who minds | what to do |", "|---|---|---|---|"]
     for code in sorted(Code, key=lambda code: code.value):
-        for rule in rules.get(code.value, [None]):
-            if rule is None:
-                rows.append(f"| `{code.value}` | | | found by opening or running the package |")
-                continue
+        for rule in rules.get(code.value, ()):  # the page itself explains the others
             clients = ", ".join(client.value for client in rule.clients)
             cell = rule.remedy.replace("|", "\\|")
             rows.append(f"| `{code.value}` | {rule.severity.value} | {clients} | {cell} |")
@@ -52,6 +51,47 @@ def findings() -> str:
 
 
 GENERATED: dict[str, Callable[[], str]] = {"cli": command_line, "findings": findings}
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """The notebooks as pages, their pictures beside them: nothing is run, nothing is fetched."""
+    from mkdocs.structure.files import File
+
+    for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        text, pictures = notebook_page(path)
+        files.append(File.generated(config, f"notebooks/{path.stem}.md", content=text))
+        for name, data in pictures.items():
+            files.append(File.generated(config, f"notebooks/{name}", content=data))
+    return files
+
+
+def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
+    """A notebook as Markdown, with what its cells gave, and its pictures by their names."""
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    parts: list[str] = []
+    pictures: dict[str, bytes] = {}
+    for number, cell in enumerate(cells):
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for place, output in enumerate(cell["outputs"]):
+            data = output.get("data", {})
+            if "image/png" in data:
+                name = f"{path.stem}-{number}-{place}.png"
+                pictures[name] = base64.b64decode("".join(data["image/png"]))
+                parts.append(f"![What the cell shows]({name})")
+            elif "text/markdown" in data:
+                parts.append("".join(data["text/markdown"]))
+            elif "text/html" in data:
+                parts.append("".join(data["text/html"]))
+            else:
+                said = "".join(output.get("text", data.get("text/plain", "")))
+                parts.append(f"```text\n{said.rstrip()}\n```")
+    link = f"[Download this notebook]({path.name})"
+    title, rest = parts[0].split("\n", 1)
+    return "\n\n".join([title, link, rest, *parts[1:]]) + "\n", pictures
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from w2s_export.submit import Submission
     from w2s_export.verify.findings import Client, Code, Finding, Severity
     from w2s_export.verify.report import Report
+    from w2s_export.viewer.divider import Divider
 
 _PLACES = {
     "api": ("evaluate", "export", "load", "restore", "simulate", "submit", "train", "verify"),
@@ -53,6 +54,7 @@ _PLACES = {
     "submit": ("Submission",),
     "verify.findings": ("Client", "Code", "Finding", "Severity"),
     "verify.report": ("Report",),
+    "viewer.divider": ("Divider",),
 }
 _PLACE_OF = {name: place for place, names in _PLACES.items() for name in names}
 
@@ -67,6 +69,7 @@ __all__ = [  # noqa: RUF022 - functions first
     "submit",
     "Client",
     "Code",
+    "Divider",
     "ExportResult",
     "Finding",
     "FixedRangeNormalisation",

@@ -42,16 +42,14 @@ def test_the_card_is_filled_from_what_is_known(describe: Describe) -> None:
     assert card.model_extra == {"pixel_size_um": {"input": 0.0626, "output": 0.0313}}
 
 
-def test_the_parameters_are_those_of_the_report() -> None:
-    from tests import factories
-    from w2s_export.config import GeneratorConfig
-    from w2s_export.rdf.model_card import parameter_count
-
-    zeros = {
-        name: value * 0 for name, value in factories.lively_weights(GeneratorConfig(nb=1)).items()
-    }
-    network = factories.network(GeneratorConfig(nb=1), weights=zeros)
-    assert parameter_count(network.graph) == sum(value.size for value in zeros.values())
+def test_the_parameters_are_those_of_the_network(description: Description) -> None:
+    network = description.network
+    assert network.checkpoint is not None
+    counted = sum(value.size for value in network.checkpoint.weights.values())
+    assert model_card(description)["model_parameter_count"] == counted
+    foreign = replace(description, network=replace(network, checkpoint=None))
+    # The graph holds the residual factors too.
+    assert counted < model_card(foreign)["model_parameter_count"] < 1.01 * counted
 
 
 @pytest.mark.parametrize("data", ["", "my own pairs"])

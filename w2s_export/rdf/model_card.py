@@ -15,7 +15,7 @@ from w2s_export.rdf.description import Description
 from w2s_export.rdf.whole_image import whole_image_memory
 
 if TYPE_CHECKING:
-    import onnx
+    from w2s_export.network import Network
 
 LIMITS = (
     "The network adds detail that is likely, not detail that was measured. It can sharpen noise "
@@ -63,7 +63,7 @@ def model_card(description: Description) -> dict[str, Any]:
             "limitations": metadata.limitations or LIMITS,
             "recommendations": _ADVICE,
         },
-        "model_parameter_count": parameter_count(network.graph),
+        "model_parameter_count": parameter_count(network),
         "training": {
             "training_preprocessing": in_words(network.normalisation),
             **network.provenance.training,
@@ -80,12 +80,14 @@ def _modality(tags: tuple[str, ...]) -> str | None:
     return next((words for tag, words in _MODALITIES.items() if tag in tags), None)
 
 
-def parameter_count(graph: onnx.ModelProto) -> int:
-    """Floating-point numbers among the graph's weights; axes and shapes are whole numbers."""
+def parameter_count(network: Network) -> int:
+    """Weights of a network of ours; of another, all floating-point numbers in its graph."""
+    if network.checkpoint is not None:
+        return sum(int(values.size) for values in network.checkpoint.weights.values())
     float_type = 1  # onnx.TensorProto.FLOAT
     return sum(
         math.prod(tensor.dims)
-        for tensor in graph.graph.initializer
+        for tensor in network.graph.graph.initializer
         if tensor.data_type == float_type
     )
 
