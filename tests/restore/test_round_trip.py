@@ -19,6 +19,7 @@ from tests.restore.test_restore_files import restore
 from w2s_export.io.images import open_source
 
 zarr = pytest.importorskip("zarr", reason="zarr is not installed")
+roifile = pytest.importorskip("roifile", reason="roifile is not installed")
 
 DOCS = Path(__file__).parents[2] / "docs" / "images.md"
 AXES = ("YX", "ZYX", "TYX", "CYX", "TZCYX")
@@ -28,13 +29,22 @@ CUBEHELIX = np.stack([np.arange(256), np.arange(256)[::-1], np.full(256, 9)]).as
 Pixels = np.ndarray
 
 
+def box(corner: tuple[int, int], size: tuple[int, int]) -> Any:
+    """A rectangle, (x, y) both, as ImageJ draws it."""
+    (x, y), (width, height) = corner, size
+    return roifile.ImagejRoi(
+        roitype=roifile.ROI_TYPE.RECT, version=228, left=x, top=y, right=x + width,
+        bottom=y + height, name="box",
+    )  # fmt: skip
+
+
 def imagej_file(folder: Path, axes: str, pixels: Pixels) -> Path:
     channels = LENGTHS["C"] if "C" in axes else 1
     planes = int(np.prod(pixels.shape[:-2]))
     metadata: dict[str, Any] = {
         "axes": axes, "unit": "um", "spacing": 0.3, "finterval": 2.5, "Info": TEXT,
         "min": WINDOWS[0][0], "max": WINDOWS[0][1], "Labels": [f"l{n}" for n in range(planes)],
-        "Overlays": [b"Iout" + bytes(60)],
+        "Overlays": [box((3, 4), (10, 8)).tobytes()], "ROI": box((1, 2), (5, 6)).tobytes(),
     }  # fmt: skip
     if channels > 1:
         metadata.update(
@@ -117,7 +127,7 @@ def fields(path: Path) -> dict[str, Any]:
         "slice labels": list(look.labels) or None,
         "the user's text": look.text.partition("\nw2s_export: ")[0] or None,
         "name of the image": look.name or None,
-        "overlays": [one for one in look.left if "overlays" in one] or None,
+        "overlays, selection": [*look.overlays, look.selection] if look.overlays else None,
     }
 
 
@@ -130,6 +140,9 @@ def kept(field: str, before: Any, after: Any, labels: Any) -> bool:
         )
     if field == "pixel size":
         return after == (before[0] / 2, before[1] / 2)
+    if field == "overlays, selection":
+        grown = [box((6, 8), (20, 16)), box((2, 4), (10, 12))]
+        return [roifile.ImagejRoi.frombytes(one) for one in after or ()] == grown
     if field == "channel names" and after is None:  # ImageJ shows them as labels of the slices
         return labels is not None and labels[: len(before)] == before
     return after == before

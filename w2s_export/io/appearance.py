@@ -40,6 +40,10 @@ class Appearance:
     name: str = ""
     mode: str = ""
     """ImageJ's: composite, color or grayscale."""
+    overlays: tuple[bytes, ...] = ()
+    """What is drawn over it, and"""
+    selection: bytes = b""
+    """what is selected, as ImageJ stores its regions."""
     left: tuple[str, ...] = ()
     """What the file holds besides, and no output does."""
 

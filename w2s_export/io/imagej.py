@@ -57,11 +57,8 @@ def appearance(
         for low, high in zip(limits[::2], limits[1::2], strict=False)
     ]
     labels = [str(label) for label in _sequence(stated.get("Labels"))]
-    left = list(_unread(stated))
-    if overlays := len(_sequence(stated.get("Overlays"))):
-        left.append(f"{overlays} overlays")
-    if stated.get("ROI"):
-        left.append("a selection")
+    overlays = [one for one in _sequence(stated.get("Overlays")) if isinstance(one, bytes)]
+    selection = stated.get("ROI")
     return Appearance(
         channels=tuple(
             Channel("", _at(tables, c), windows[c] if c < len(windows) else None)
@@ -70,7 +67,9 @@ def appearance(
         labels=tuple(labels[: math.prod(planes)]) if any(labels) else (),
         text=str(stated.get("Info", "") or ""),
         mode=str(stated.get("mode", "") or ""),
-        left=tuple(left),
+        overlays=tuple(overlays),
+        selection=selection if isinstance(selection, bytes) else b"",
+        left=_unread(stated),
     )
 
 

@@ -36,7 +36,7 @@ def _lsm(stated: Mapping[str, Any], planes: tuple[int, ...]) -> dict[str, Any]:
     """Zeiss: metres and seconds."""
     shown = stated.get("ChannelColors") or {}
     names, colours = shown.get("ColorNames") or (), shown.get("Colors") or ()
-    channels = ()
+    channels: tuple[Channel, ...] = ()
     if len(names) == len(colours) == planes[2]:
         parts = zip(names, colours, strict=True)
         channels = tuple(Channel(str(n), ramp((c[0], c[1], c[2]))) for n, c in parts)
@@ -100,7 +100,7 @@ def _micromanager(stated: Mapping[str, Any], planes: tuple[int, ...]) -> dict[st
     size = micrometres(summary.get("PixelSize_um"), "µm")
     names = [str(name) for name in summary.get("ChNames") or ()]
     colours = [int(colour) & 0xFFFFFF for colour in summary.get("ChColors") or ()]
-    channels = ()
+    channels: tuple[Channel, ...] = ()
     if len(names) == planes[2]:
         tables = [ramp((c >> 16, c >> 8 & 255, c & 255)) for c in colours]
         given = tables if len(tables) == len(names) else [None] * len(names)

@@ -40,6 +40,7 @@ from w2s_export.restore.output import (
 )
 from w2s_export.restore.pipeline import SharedSource, in_order
 from w2s_export.restore.record import Record, identity
+from w2s_export.restore.regions import enlarged
 from w2s_export.restore.scaling import scaling_of
 from w2s_export.restore.tiles import Tile, fields_of, tile_of, tiles_of
 from w2s_export.restore.tiling import Span, restore_tile
@@ -301,7 +302,7 @@ def dressed(
         layout.scaling,
         keep=options.keep_intensity,
     )
-    return replace(layout, appearance=look)
+    return replace(layout, appearance=enlarged(look, model.scale))
 
 
 def answer(

@@ -14,6 +14,7 @@ from w2s_export.data.normalise import fixed_range
 from w2s_export.io.appearance import Appearance
 from w2s_export.io.source import Layout
 from w2s_export.restore.fields import Counts, Place, Range, Unusable
+from w2s_export.restore.regions import drawn
 from w2s_export.restore.scaling import Scaling
 
 
@@ -68,6 +69,9 @@ def look_of(
     labels = look.labels if channels == layout.planes[2] else ()
     if len(labels) < len(look.labels):
         left.append("slice labels")
+    if channels != layout.planes[2]:  # drawn on planes that are numbered otherwise
+        left += drawn(look)
+        look = replace(look, overlays=(), selection=b"")
     windows: list[Range | None] = []
     for number in range(channels):
         mine = [

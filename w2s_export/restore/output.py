@@ -21,6 +21,7 @@ from w2s_export.io.files import hidden, unwritable
 from w2s_export.io.images import density
 from w2s_export.io.pixel_size import PixelSize
 from w2s_export.restore.record import Record
+from w2s_export.restore.regions import drawn
 from w2s_export.restore.scaling import Scaling
 
 LARGEST_IMAGEJ = 4 * 10**9
@@ -198,7 +199,7 @@ def unwritten(look: Appearance, form: str) -> list[str]:
     if form == "tiff":
         return ["the image's name"] if look.name else []
     plain = [ramp(channel.colour) == channel.lut for channel in look.channels if channel.colour]
-    left = ["slice labels"] if look.labels else []
+    left = drawn(look) + (["slice labels"] if look.labels else [])
     if form == "ome-tiff" and any(channel.window for channel in look.channels):
         left.append("display ranges")
     return left if all(plain) else [*left, "lookup tables but their brightest colour"]
@@ -233,6 +234,10 @@ def _imagej(layout: OutputLayout) -> dict[str, Any]:
         metadata["mode"] = look.mode or "composite"
     if layout.channels > 1 and (tables := luts(look.channels)) is not None:
         metadata["LUTs"] = tables
+    if look.overlays:
+        metadata["Overlays"] = list(look.overlays)
+    if look.selection:
+        metadata["ROI"] = look.selection
     names = [channel.name for channel in look.channels]
     if look.labels:
         metadata["Labels"] = list(look.labels)
