@@ -1,4 +1,4 @@
-"""No command opens a socket to another machine; ONNX Runtime's telemetry is off."""
+"""No command opens a socket to another machine, or needs one; ONNX Runtime's telemetry is off."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tifffile
+import yaml
 
 from tests.inputs import checkpoint, noise
 
@@ -20,11 +22,27 @@ LOCAL = re.compile(
 )
 
 
+def _alone() -> list[str]:
+    """What runs a command in a network namespace of its own, without a single address."""
+    for command in (["unshare", "-n"], ["unshare", "-rn"]):
+        allowed = (
+            shutil.which("unshare")
+            and not subprocess.run([*command, "true"], check=False, capture_output=True).returncode
+        )
+        if allowed:
+            return command
+    return []
+
+
 def traced(command: list[str], tmp_path: Path) -> list[str]:
-    """Addresses of other machines that a command and its children connect or send to."""
+    """Addresses of other machines that a command and its children connect or send to.
+
+    Where the system has network namespaces, the command runs in one and finds no network.
+    """
     log = tmp_path / "strace"
+    calls = ["-f", "-qq", "-e", "trace=connect,sendto,sendmsg", "-o", str(log)]
     done = subprocess.run(
-        [str(STRACE), "-f", "-qq", "-e", "trace=connect,sendto,sendmsg", "-o", str(log), *command],
+        [str(STRACE), *calls, *_alone(), *command],
         capture_output=True,
         check=False,
         cwd=tmp_path,
@@ -51,7 +69,7 @@ def test_the_tracer_sees_a_connection(tmp_path: Path) -> None:
 
 @needs_strace
 @pytest.mark.slow
-def test_export_and_verify_stay_offline(tmp_path: Path) -> None:
+def test_export_restore_and_verify_stay_offline(tmp_path: Path) -> None:
     weights = str(checkpoint(tmp_path / "w.npz"))
     tifffile.imwrite(tmp_path / "cell.tif", noise(48, 64))
     command = [sys.executable, "-m", "w2s_export"]
@@ -60,6 +78,27 @@ def test_export_and_verify_stay_offline(tmp_path: Path) -> None:
     package = str(next((tmp_path / "o").glob("*.bioimageio.zip")))
     restore = [*command, "restore", "cell.tif", "--package", package, "--output", "r"]
     assert traced(restore, tmp_path) == []
+    assert traced([*command, "verify", package], tmp_path) == []
+
+
+@needs_strace
+@pytest.mark.slow
+def test_training_stays_offline(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in "abc":
+        low = rng.integers(0, 4000, (16, 20)).astype(np.uint16)
+        for place, pixels in (("lr", low), ("hr", low.repeat(2, 0).repeat(2, 1))):
+            (tmp_path / "data" / place).mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(tmp_path / "data" / place / f"{name}.tif", pixels)
+    values = {
+        "name": "tiny-model",
+        "data": {"validation": ["b.tif"], "test": ["c.tif"]},
+        "generator": {"nf": 4, "gc": 2, "nb": 1},
+        **{"patch": 8, "batch": 2, "steps": 2, "validate_every": 2},
+    }
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(values))
+    train = [sys.executable, "-m", "w2s_export", "train", "c.yaml", "--data", "data"]
+    assert traced([*train, "--output", "t"], tmp_path) == []
 
 
 @needs_strace

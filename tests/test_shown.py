@@ -68,6 +68,18 @@ def test_commands_print_on_any_terminal(tmp_path: Path, encoding: dict[str, str]
     assert b"\x1b" not in done.stdout
 
 
+def test_warnings_of_libraries_steer_no_terminal() -> None:
+    """Zarr warns of a file's name, which may be anything."""
+    program = (
+        "import warnings\nfrom w2s_export.cli.console import degrade\ndegrade()\n"
+        f"warnings.warn({HOSTILE!r} + 10_000 * 'x')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stderr.startswith(b"UserWarning: \\x1b]0;title\\x07[/bold]")
+    assert b"\x1b" not in done.stderr
+    assert len(done.stderr) < 3000
+
+
 def _calls() -> list[tuple[str, ast.Call]]:
     root = Path(w2s_export.__file__).parent
     return [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import logging
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import Parameter
@@ -57,11 +58,19 @@ def announce(stage: str, status: Status) -> None:
 
 
 def degrade() -> None:
-    """Print what a poor terminal lacks as what is nearest to it, instead of failing."""
+    """Print what a poor terminal lacks as what is nearest to it, instead of failing.
+
+    Warnings of libraries go out as our own messages do: they may hold names from a file.
+    """
+    warnings.formatwarning = _plain_warning
     codecs.register_error("w2s-export", _nearest)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="w2s-export")
+
+
+def _plain_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> str:
+    return f"{category.__name__}: {shown(message, LONGEST_MESSAGE)}\n"
 
 
 def _nearest(error: UnicodeError) -> tuple[str, int]:

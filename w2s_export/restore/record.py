@@ -55,6 +55,8 @@ def recorded(path: Path) -> dict[str, Any] | None:
     """The record in a finished output; None where there is none."""
     if path.is_dir():
         return _of_zarr(path)
+    if not path.is_file():  # a pipe would wait for its other end
+        return None
     import tifffile
 
     try:
@@ -83,6 +85,8 @@ def identity(source: Path) -> str:
 
 
 def _of_zarr(path: Path) -> dict[str, Any] | None:
+    if not (path / "zarr.json").is_file():
+        return None
     try:
         attributes = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]
         record = attributes[KEY]["record"]

@@ -64,7 +64,7 @@ class OnnxRuntime:
             device = options.provider.removesuffix("ExecutionProvider")
             self.name += f" ({device}, float16)" if options.half else f" ({device})"
         session = onnxruntime.SessionOptions()
-        session.log_severity_level = 3  # errors alone
+        session.log_severity_level = 4  # errors are raised; printed, they hold raw names of nodes
         session.enable_mem_pattern = False
         session.intra_op_num_threads = options.threads or usable_cores()
         providers = dict.fromkeys((options.provider, CPU))

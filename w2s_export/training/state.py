@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError, OutputError
+from w2s_export.io.files import regular_size
+from w2s_export.sources.recognise import ZIP_DAMAGE
 from w2s_export.training.config import TrainingConfig
 
 _INDECISIVE = {"provenance", "save_every", "keep_every", "simulation_workers"}
@@ -78,6 +79,7 @@ def load_state(path: Path, config: TrainingConfig) -> TrainingState:
     if not path.exists():
         raise CheckpointError(f"{path}: no training state to resume; start without --resume")
     try:
+        regular_size(path, CheckpointError)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             header = json.loads(str(archive["header"]))
             standing = Standing(**header["standing"])
@@ -85,7 +87,7 @@ def load_state(path: Path, config: TrainingConfig) -> TrainingState:
             for name in sorted(archive.files):
                 if "/" in name:
                     groups.setdefault(name.split("/")[0], []).append(archive[name])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except (CheckpointError, RecursionError, *ZIP_DAMAGE, OSError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path}: is damaged ({error}); start again in another folder"
         ) from None
