@@ -104,3 +104,4 @@ def on_pre_build(config: Any) -> None:
     folder = Path(config["docs_dir"]) / "assets"
     folder.mkdir(exist_ok=True)
     shutil.copyfile(ROOT / "models/wf2sim-microtubules-s/cover.png", folder / "cover.png")
+    shutil.copyfile(ROOT / "examples/experiments/comparison.png", folder / "comparison.png")

@@ -143,7 +143,7 @@ FAULTS: list[tuple[Arrange, str]] = [
     (_reversed_normalisation, "must be below"),
     (_infinite_normalisation, "finite"),
     (_nan_normalisation, "finite"),
-    (_short_file_name, "give another with --name"),
+    (_short_file_name, '-network"'),
     (_unknown_option, "wieghts"),
 ]
 

@@ -25,7 +25,13 @@ from w2s_export.package.recorded import Recorded, read_recorded
 from w2s_export.package.sample import SIMULATED, RawSample, read_sample, simulated_sample
 from w2s_export.publish import publish, staging
 from w2s_export.rdf.description import Description, Sample
-from w2s_export.rdf.metadata import Metadata, check_name, default_metadata, read_metadata
+from w2s_export.rdf.metadata import (
+    NAME_LENGTH,
+    Metadata,
+    check_name,
+    default_metadata,
+    read_metadata,
+)
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.runtime.caching import CachingRuntime
 from w2s_export.sources.adapted import in_counts, in_grey, of_counts, parse_output_normalisation
@@ -350,7 +356,10 @@ def _identity(
     try:
         check_name(name)
     except ConfigError as error:
-        raise ConfigError(f"{error}; give another with --name") from None
+        plain = re.sub(r"[^A-Za-z0-9_+\-() ]+", "-", name).strip()
+        longer = plain if len(plain) >= NAME_LENGTH[0] else f"{plain}-network"
+        proposal = longer[: NAME_LENGTH[1]].strip()
+        raise ConfigError(f'{error}; give another with --name, e.g. --name "{proposal}"') from None
     return default_metadata(network, given.model_copy(update={"name": name})), name
 
 

@@ -60,6 +60,9 @@ class Page:
         return result
 
     def open(self, path: Path, width: int, height: int, scheme: str, mobile: bool = False) -> None:
+        self.visit(path.as_uri(), width, height, scheme, mobile)
+
+    def visit(self, url: str, width: int, height: int, scheme: str, mobile: bool) -> None:
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -70,7 +73,7 @@ class Page:
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.call("Emulation.setEmulatedMedia", features=[feature])
         self.events.clear()
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=url)
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._read())
 
@@ -104,6 +107,12 @@ class Page:
         for kind in ("keyDown", "keyUp"):
             self.call(
                 "Input.dispatchKeyEvent", type=kind, key=key, text=key if len(key) == 1 else ""
+            )
+
+    def tab(self) -> None:
+        for kind in ("rawKeyDown", "keyUp"):
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9
             )
 
     def _read(self) -> dict[str, Any]:

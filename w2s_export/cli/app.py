@@ -26,7 +26,8 @@ app = App(
     console=console,
     error_console=errors,
     help="Turn a trained microscopy super-resolution network into packages that run in DeepImageJ "
-    "and the bioimage.io zoo, and prove that every format gives the same image.",
+    "and the bioimage.io zoo, and prove that every format gives the same image.\n\n"
+    "Every command takes --quiet: warnings and errors are printed, and nothing else.",
 )
 app.default(export_command)
 _VERDICTS = """
@@ -46,8 +47,12 @@ for name, says in (
     ("evaluate", "Compare checkpoints and bicubic enlargement on paired images."),
 ):
     app.command(f"w2s_export.cli.{name}:{name}_command", name=name, help=says)
+app.register_install_completion_command(
+    name="--install-completion", help="Let the shell complete commands and options with Tab."
+)
 
 
+QUIET = "--quiet"
 _AFTERWARDS = {
     "train": "; it goes on with --resume.",
     "restore": ". What is finished is kept; the same command goes on with the rest.",
@@ -65,6 +70,8 @@ def run(arguments: list[str]) -> int:
     # TensorFlow's C++ log says nothing a user could act on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     degrade()
+    console.quiet = QUIET in arguments
+    arguments = [argument for argument in arguments if argument != QUIET]
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("%(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

@@ -12,7 +12,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from rich.console import Console
 from rich.text import Text
 
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from rich.status import Status
 
 Flag = Parameter(negative="")
+NETWORK, IMAGES, RESULT, SPEED = (
+    Parameter(group=Group.create_ordered(name))
+    for name in ("Network", "Images", "Result", "Speed and memory")
+)
+"""What an option is about; help shows options by these."""
 Several = Parameter(consume_multiple=True, negative="")
 
 _LONGEST = 1 << 16

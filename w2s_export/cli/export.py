@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 
-from w2s_export.cli.console import Flag, announce, console, styled
+from w2s_export.cli.console import IMAGES, NETWORK, RESULT, Flag, announce, console, styled
 from w2s_export.cli.verify import print_findings
 from w2s_export.data.normalise import parse_normalisation
 from w2s_export.errors import ConfigError
@@ -22,23 +22,23 @@ OUTPUT = Path("w2s-export-output")
 
 def export_command(
     *,
-    weights: Path | None = None,
-    model: str | None = None,
-    sample: Path | None = None,
-    output: Path = OUTPUT,
-    name: str | None = None,
-    metadata: Path | None = None,
-    normalisation: str | None = None,
-    scale: int | None = None,
-    plane: int | None = None,
-    channel: int | None = None,
-    repeat_channels: Annotated[bool, Flag] = False,
-    output_normalisation: str | None = None,
-    fold_channels: Annotated[bool, Flag] = False,
-    dynamic: Annotated[bool, Flag] = False,
-    signature: str | None = None,
-    cpu_fast: Annotated[bool, Flag] = False,
-    overwrite: Annotated[bool, Flag] = False,
+    weights: Annotated[Path | None, NETWORK] = None,
+    model: Annotated[str | None, NETWORK] = None,
+    sample: Annotated[Path | None, IMAGES] = None,
+    output: Annotated[Path, RESULT] = OUTPUT,
+    name: Annotated[str | None, RESULT] = None,
+    metadata: Annotated[Path | None, RESULT] = None,
+    normalisation: Annotated[str | None, NETWORK] = None,
+    scale: Annotated[int | None, NETWORK] = None,
+    plane: Annotated[int | None, IMAGES] = None,
+    channel: Annotated[int | None, IMAGES] = None,
+    repeat_channels: Annotated[bool, Flag, IMAGES] = False,
+    output_normalisation: Annotated[str | None, NETWORK] = None,
+    fold_channels: Annotated[bool, Flag, NETWORK] = False,
+    dynamic: Annotated[bool, Flag, NETWORK] = False,
+    signature: Annotated[str | None, NETWORK] = None,
+    cpu_fast: Annotated[bool, Flag, RESULT] = False,
+    overwrite: Annotated[bool, Flag, RESULT] = False,
 ) -> int:
     """Export: weights in, two verified packages out.
 

@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from w2s_export.cli.console import Flag, console, errors, styled
+from w2s_export.cli.console import IMAGES, NETWORK, RESULT, SPEED, Flag, console, errors, styled
 from w2s_export.errors import ConfigError
 from w2s_export.shown import shown
 
@@ -33,26 +33,28 @@ def restore_command(
     inputs: Annotated[list[str], Flag],
     /,
     *,
-    output: Path,
-    package: Path | None = None,
-    weights: Path | None = None,
-    scale: int | None = None,
-    normalisation: str | None = None,
-    percentiles_over: Literal["plane", "stack"] = "plane",
-    format: Literal["tiff", "ome-tiff", "ome-zarr"] | None = None,
-    dtype: Literal["float32", "uint16"] = "float32",
-    memory: str | None = None,
-    engine: Literal["auto", "cpu", "openvino", "cuda", "tensorrt", "coreml", "directml"] = "auto",
-    precision: Literal[32, 16] = 32,
-    threads: int | None = None,
-    cpu_fast: Annotated[bool, Flag] = False,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    missing_chunks: Annotated[bool, Flag] = False,
-    keep_intensity: Annotated[bool, Flag] = False,
-    per_colour: Annotated[bool, Flag] = False,
-    overwrite: Annotated[bool, Flag] = False,
-    json: Annotated[bool, Flag] = False,
+    output: Annotated[Path, RESULT],
+    package: Annotated[Path | None, NETWORK] = None,
+    weights: Annotated[Path | None, NETWORK] = None,
+    scale: Annotated[int | None, NETWORK] = None,
+    normalisation: Annotated[str | None, NETWORK] = None,
+    percentiles_over: Annotated[Literal["plane", "stack"], IMAGES] = "plane",
+    format: Annotated[Literal["tiff", "ome-tiff", "ome-zarr"] | None, RESULT] = None,
+    dtype: Annotated[Literal["float32", "uint16"], RESULT] = "float32",
+    memory: Annotated[str | None, SPEED] = None,
+    engine: Annotated[
+        Literal["auto", "cpu", "openvino", "cuda", "tensorrt", "coreml", "directml"], SPEED
+    ] = "auto",
+    precision: Annotated[Literal[32, 16], SPEED] = 32,
+    threads: Annotated[int | None, SPEED] = None,
+    cpu_fast: Annotated[bool, Flag, SPEED] = False,
+    workers: Annotated[int | None, SPEED] = None,
+    scheduler: Annotated[str | None, SPEED] = None,
+    missing_chunks: Annotated[bool, Flag, IMAGES] = False,
+    keep_intensity: Annotated[bool, Flag, IMAGES] = False,
+    per_colour: Annotated[bool, Flag, IMAGES] = False,
+    overwrite: Annotated[bool, Flag, RESULT] = False,
+    json: Annotated[bool, Flag, RESULT] = False,
 ) -> int:
     """Restore images of any size.
 

@@ -1,0 +1,91 @@
+"""Looks at the built documentation as its readers do: `python -m tests.site_check FOLDER`.
+
+In a headless Chromium, light and dark, at the width of a desktop and of a phone: nothing is
+fetched from elsewhere, nothing is complained of, nothing is wider than the screen, text stands out
+from its ground (WCAG 2.2, AA), and Tab reaches everything that can be used.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from tests.verify.chromium import Page, chromium
+
+SIZES = ((1280, 900, False), (390, 844, True))
+
+CONTRAST = Path(__file__).with_name("site_contrast.js").read_text("utf-8")
+USABLE = """
+[...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")].filter(
+  e => e.checkVisibility({visibilityProperty: true}) && e.getClientRects().length && !e.disabled
+    && e.tabIndex >= 0 && !e.closest("[hidden]"))
+"""
+
+
+def check(folder: Path) -> list[str]:
+    """What a reader would stumble over; empty where all is well."""
+    handler = partial(_Quiet, directory=str(folder))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    origin = f"http://127.0.0.1:{server.server_port}/"
+    pages = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("index.html"))
+    assert len(pages) > 20, f"{folder} is no built site"
+    faults = []
+    with chromium() as browser:
+        for name in pages:
+            for scheme in ("light", "dark"):
+                for width, height, phone in SIZES:
+                    browser.visit(f"{origin}{name}", width, height, scheme, phone)
+                    place = f"{name} ({scheme}, {width})"
+                    faults += [f"{place}: {fault}" for fault in _look(browser, origin)]
+            faults += [
+                f"{name}: Tab does not reach {one}" for one in _unreached(browser, origin, name)
+            ]
+    server.shutdown()
+    return faults
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def _look(page: Page, origin: str) -> Iterator[str]:
+    for event in page.events:
+        method, told = event.get("method"), event.get("params", {})
+        if method == "Network.requestWillBeSent":
+            url = told["request"]["url"]
+            if not url.startswith((origin, "data:", "blob:")):
+                yield f"fetches {url}"
+        elif method == "Runtime.exceptionThrown":
+            yield f"throws {told['exceptionDetails']['text']}"
+        elif method == "Log.entryAdded" and told["entry"]["level"] == "error":
+            yield f"complains: {told['entry']['text']}"
+    wider = page.value("document.documentElement.scrollWidth - innerWidth")
+    if wider > 0:
+        yield f"is {wider} pixels wider than the screen"
+    for text in page.value(CONTRAST):
+        yield f"too faint: {text}"
+
+
+def _unreached(page: Page, origin: str, name: str) -> list[str]:
+    """What Tab does not come to, at the width of a desktop."""
+    page.visit(f"{origin}{name}", *SIZES[0][:2], "light", False)
+    count = page.value(f"{USABLE}.length")
+    for _ in range(count + 5):
+        page.tab()
+        page.value("document.activeElement.dataset.reached = 1")
+    unreached: list[str] = page.value(
+        f"{USABLE}.filter(e => !e.dataset.reached).map(e => e.outerHTML.slice(0, 90))"
+    )
+    return unreached
+
+
+if __name__ == "__main__":
+    found = check(Path(sys.argv[1]))
+    print("\n".join(found) or "Every page is readable, and nothing was fetched.")
+    sys.exit(bool(found))
