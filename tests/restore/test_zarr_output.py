@@ -92,7 +92,9 @@ def test_pixels_pyramid_and_metadata(
     first, second = (item["coordinateTransformations"] for item in image["datasets"][:2])
     assert first[0]["scale"] == pytest.approx([0.5, 1, 0.3, 0.0325, 0.0325])  # source: 65 nm
     assert second[0]["scale"] == pytest.approx([0.5, 1, 0.3, 0.065, 0.065])
-    assert second[1]["translation"] == pytest.approx([0, 0, 0, 0.01625, 0.01625])
+    # The input's first pixel has its centre at 0, and so has the first of this level.
+    assert first[1]["translation"] == pytest.approx([0, 0, 0, -0.01625, -0.01625])
+    assert len(second) == 1
     assert restore(box_network(PERCENTILES), source, tmp_path / "o").status is Status.skipped
     assert [path.name for path in (tmp_path / "o").iterdir()] == ["s.ome.zarr"]
 
@@ -240,3 +242,42 @@ def test_without_the_extra_the_error_says_how_to_install_it(
     with pytest.raises(MissingExtraError, match=r"w2s-export\[zarr\]"), open_source(source):
         pass
     assert not issubclass(MissingExtraError, ImageError)
+
+
+@pytest.mark.parametrize("version", ["0.4", "0.5"])
+def test_the_result_lies_where_the_input_does(
+    box_network: MakeNetwork, tmp_path: Path, version: str
+) -> None:
+    """Corners stay: of pixels of 0.2 µm around 5 µm the first begins at 4.9, so its half's centre
+    is 4.95. The dataset's transformations apply before those of the whole image."""
+    root = zarr.open_group(
+        str(tmp_path / "i.zarr"), mode="w", zarr_format=2 if version == "0.4" else 3
+    )
+    root.create_array("0", data=np.arange(3 * 700 * 600, dtype=np.uint16).reshape(3, 700, 600))
+    datasets = [
+        {"path": "0", "coordinateTransformations": [
+            {"type": "scale", "scale": [1.5, 400, 100]},
+            {"type": "translation", "translation": [3.0, 10000, 3500]},
+        ]}
+    ]  # fmt: skip
+    units = {"z": "micrometer", "y": "nanometer", "x": "nanometer"}
+    image = {
+        "axes": [{"name": name, "type": "space", "unit": unit} for name, unit in units.items()],
+        "datasets": datasets,
+        "coordinateTransformations": [{"type": "scale", "scale": [2, 0.5, 2]}],
+    }
+    stated = {"version": version, "multiscales": [image]}
+    root.attrs.update({"ome": stated} if version == "0.5" else {"multiscales": [image]})
+    outcome = restore(box_network(None), tmp_path / "i.zarr", tmp_path / "o")
+    assert outcome.restored
+    assert not outcome.restored.left
+    text = (tmp_path / "o" / "i.ome.zarr" / "zarr.json").read_text("utf-8")
+    (scales,) = json.loads(text)["attributes"]["ome"]["multiscales"]
+    found = [dataset["coordinateTransformations"] for dataset in scales["datasets"]]
+    assert found[0][0]["scale"] == pytest.approx([1, 1, 3, 0.1, 0.1])
+    assert found[0][1]["translation"] == pytest.approx([0, 0, 6, 4.95, 6.95])
+    assert found[1][0]["scale"] == pytest.approx([1, 1, 3, 0.2, 0.2])
+    assert found[1][1]["translation"] == pytest.approx([0, 0, 6, 5.0, 7.0])
+    outcome = restore(box_network(None), tmp_path / "i.zarr", tmp_path / "o", format="tiff")
+    assert outcome.restored
+    assert outcome.restored.left == ("the image's place",)

@@ -36,6 +36,8 @@ class Layout:
     pixel_size_um: PixelSize | None = None
     z_step_um: float | None = None
     interval_s: float | None = None
+    origin_um: tuple[float, float, float] | None = None
+    """Where the centre of the first pixel lies (z, y, x), in a format that has such places."""
     appearance: Appearance = field(default=Appearance())
 
     @property

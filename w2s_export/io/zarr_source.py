@@ -73,6 +73,7 @@ class ZarrSource:
             both(steps.get("y"), steps.get("x")),
             steps.get("z"),
             steps.get("t"),
+            found.origin,
             found.appearance,
         )
 
@@ -99,6 +100,7 @@ class _Found:
     array: Any
     axes: str
     steps: dict[str, float]
+    origin: tuple[float, float, float] | None
     appearance: Appearance
 
 
@@ -195,7 +197,7 @@ def _plain(array: Any) -> _Found:
         if array.ndim not in _DEFAULT_AXES:
             raise ImageError(f"is a Zarr array of {array.ndim} axes; 2 to 5 are known")
         axes = _DEFAULT_AXES[array.ndim]
-    return _Found(array, axes, {}, Appearance())
+    return _Found(array, axes, {}, None, Appearance())
 
 
 def _known(axes: str, array: Any) -> bool:
@@ -212,8 +214,8 @@ def _multiscale(group: Any, image: Mapping[str, Any]) -> _Found:
         axes = "".join(_name(axis) for axis in stated)
         if not _known(axes, array):
             raise ImageError(f"has axes {axes!r} of {array.shape}; t, c, z, y and x are known")
-        steps = _steps([*stated], dataset, image)
-        return _Found(array, axes, steps, _appearance(group, image))
+        steps, origin = _steps([*stated], dataset, image)
+        return _Found(array, axes, steps, origin, _appearance(group, image))
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise ImageError(f"its OME metadata cannot be used ({error!r:.200})") from None
 
@@ -222,9 +224,14 @@ def _name(axis: Any) -> str:
     return str(axis["name"] if isinstance(axis, Mapping) else axis).lower()
 
 
-def _steps(axes: list[Any], *holders: Mapping[str, Any]) -> dict[str, float]:
-    """Steps in µm and s: the scales of the dataset, then those of the whole image."""
-    scale = [Fraction(1)] * len(axes)
+def _steps(
+    axes: list[Any], *holders: Mapping[str, Any]
+) -> tuple[dict[str, float], tuple[float, float, float] | None]:
+    """Steps in µm and s, and the place of the first pixel (z, y, x), in µm.
+
+    The transformations of the dataset apply first, then those of the whole image.
+    """
+    scale, place = [Fraction(1)] * len(axes), [Fraction(0)] * len(axes)
     for holder in holders:
         for transformation in holder.get("coordinateTransformations") or ():
             if transformation.get("type") == "scale":
@@ -232,13 +239,20 @@ def _steps(axes: list[Any], *holders: Mapping[str, Any]) -> dict[str, float]:
                     raise ImageError("keeps its scale in an array of its own, which is not read")
                 factors = [exact(str(factor)) for factor in transformation["scale"]]
                 scale = [a * b for a, b in zip(scale, factors, strict=True)]
+                place = [a * b for a, b in zip(place, factors, strict=True)]
+            elif transformation.get("type") == "translation":
+                moved = [Fraction(str(way)) for way in transformation["translation"]]
+                place = [a + b for a, b in zip(place, moved, strict=True)]
     found: dict[str, float] = {}
-    for axis, step in zip(axes, scale, strict=True):
+    origin: dict[str, float] = {}
+    for axis, step, way in zip(axes, scale, place, strict=True):
         name, unit = _name(axis), axis.get("unit") if isinstance(axis, Mapping) else None
         convert = seconds if name == "t" else micrometres
         if unit and (value := convert(step, str(unit))) is not None:
             found[name] = value
-    return found
+            origin[name] = float(way / step) * value
+    known = "y" in origin and "x" in origin
+    return found, (origin.get("z", 0.0), origin["y"], origin["x"]) if known else None
 
 
 def _appearance(group: Any, image: Mapping[str, Any]) -> Appearance:

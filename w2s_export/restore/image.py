@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from w2s_export.errors import ImageError, OutputError
 from w2s_export.io.files import unwritable
 from w2s_export.io.images import open_source, opened
-from w2s_export.io.source import ColourPlanes, Source
+from w2s_export.io.source import ColourPlanes, Layout, Source
 from w2s_export.restore.engines import Engines
 from w2s_export.restore.fields import (
     Counts,
@@ -220,7 +220,17 @@ def output_layout(
         pixel_size_um=(pixel[0] / scale, pixel[1] / scale) if pixel else None,
         z_step_um=layout.z_step_um,
         interval_s=layout.interval_s,
+        origin_um=_origin(layout, scale),
     )
+
+
+def _origin(layout: Layout, scale: int) -> tuple[float, float, float]:
+    """The centre of the result's first pixel: both images begin at the same corner."""
+    if layout.origin_um is None or layout.pixel_size_um is None:
+        return 0.0, 0.0, 0.0
+    z, y, x = layout.origin_um
+    height, width = (size * (1 - 1 / scale) / 2 for size in layout.pixel_size_um)
+    return z, y - height, x - width
 
 
 def restore_to_tiff(
@@ -279,7 +289,7 @@ def restore_to_tiff(
             for done, outside in in_order(restore, everything, engines.stop):
                 clipped += outside
                 step(done.pixels)
-    left = (*layout.appearance.left, *unwritten(source.layout.appearance, plan.format))
+    left = (*layout.appearance.left, *unwritten(source.layout, plan.format))
     choice = engines.choice
     return Restored(target, layout.shape, tile, tuple(found), clipped, left, choice, error)
 

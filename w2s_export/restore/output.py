@@ -20,6 +20,7 @@ from w2s_export.io.appearance import Appearance, Channel, luts, ramp
 from w2s_export.io.files import hidden, unwritable
 from w2s_export.io.images import density
 from w2s_export.io.pixel_size import PixelSize
+from w2s_export.io.source import Layout
 from w2s_export.restore.record import Record
 from w2s_export.restore.regions import drawn
 from w2s_export.restore.scaling import Scaling
@@ -42,6 +43,8 @@ class OutputLayout:
     pixel_size_um: PixelSize | None = None
     z_step_um: float | None = None
     interval_s: float | None = None
+    origin_um: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """Where the centre of the first pixel lies (z, y, x); in OME-Zarr alone."""
     appearance: Appearance = field(default=Appearance())
 
     @property
@@ -194,15 +197,17 @@ class TiffOutput:
         self._stream.close()
 
 
-def unwritten(look: Appearance, form: str) -> list[str]:
+def unwritten(layout: Layout, form: str) -> list[str]:
     """What the input shows and this format has no place for."""
+    look = layout.appearance
+    placed = ["the image's place"] if any(layout.origin_um or ()) and form != "ome-zarr" else []
     if form == "tiff":
-        return ["the image's name"] if look.name else []
+        return placed + (["the image's name"] if look.name else [])
     plain = [ramp(channel.colour) == channel.lut for channel in look.channels if channel.colour]
     left = drawn(look) + (["slice labels"] if look.labels else [])
     if form == "ome-tiff" and any(channel.window for channel in look.channels):
         left.append("display ranges")
-    return left if all(plain) else [*left, "lookup tables but their brightest colour"]
+    return [*placed, *left] + ([] if all(plain) else ["lookup tables but their brightest colour"])
 
 
 def _colormap(layout: OutputLayout) -> list[Any]:

@@ -149,7 +149,7 @@ def restore_to_zarr(
     except Exception:
         discard(part)
         raise
-    left = (*layout.appearance.left, *unwritten(source.layout.appearance, "ome-zarr"))
+    left = (*layout.appearance.left, *unwritten(source.layout, "ome-zarr"))
     choice = None if mapper else engines.choice
     return Restored(plan.target, layout.shape, tile, tuple(found), clipped, left, choice, precision)
 

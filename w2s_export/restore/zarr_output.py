@@ -183,14 +183,16 @@ def _metadata(layout: OutputLayout) -> Any:
     space = {axis: v05.SpaceAxis(name=axis, unit=unit) for axis in "yx"}
     z_axis = v05.SpaceAxis(name="z", unit="micrometer" if layout.z_step_um else None)
     t_axis = v05.TimeAxis(name="t", unit="second" if layout.interval_s else None)
+    at_z, at_y, at_x = layout.origin_um
     datasets = []
     for number in range(len(levels(layout))):
         factor = 2**number
         scale = [layout.interval_s or 1.0, 1.0, layout.z_step_um or 1.0, factor * y, factor * x]
         # Pixel centres: the first of a halved image lies between the first two below.
-        centre = [0.0, 0.0, 0.0, (factor - 1) / 2 * y, (factor - 1) / 2 * x]
+        below, right = ((factor - 1) / 2 * size for size in (y, x))
+        centre = [0.0, 0.0, at_z, at_y + below, at_x + right]
         steps: list[Any] = [v05.ScaleTransformation(scale=scale)]
-        if number:
+        if any(centre):
             steps.append(v05.TranslationTransformation(translation=centre))
         datasets.append(v05.Dataset(path=str(number), coordinateTransformations=steps))
     axes = [t_axis, v05.ChannelAxis(name="c"), z_axis, space["y"], space["x"]]
