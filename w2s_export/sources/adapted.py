@@ -71,7 +71,8 @@ def _adapted(
 
 
 def _mean(results: NDArray[np.float32]) -> NDArray[np.float32]:
-    return results.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
+    mean: NDArray[np.float32] = results.mean(1, keepdims=True, dtype=np.float64).astype(np.float32)
+    return mean
 
 
 def in_grey(network: Network) -> Network:
@@ -145,16 +146,20 @@ def cut_to(network: Network, low: float, high: float) -> Network:
 
 def squashed(network: Network) -> Network:
     """A network whose results are `1 / (1 + exp(−y))`."""
-    return _adapted(
-        network, ended_by(network.graph, "Sigmoid"), after=lambda y: 1 / (1 + np.exp(-y))
-    )
+
+    def sigmoid(results: NDArray[np.float32]) -> NDArray[np.float32]:
+        made: NDArray[np.float32] = (1 / (1 + np.exp(-results.astype(np.float64)))).astype("f4")
+        return made
+
+    return _adapted(network, ended_by(network.graph, "Sigmoid"), after=sigmoid)
 
 
 def turned(network: Network) -> Network:
     """A network that was described for images (x, y), on images (y, x)."""
 
     def other(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        return images.transpose(0, 1, 3, 2)
+        swapped: NDArray[np.float32] = images.transpose(0, 1, 3, 2)
+        return swapped
 
     fixed = None if network.fixed is None else (network.fixed[1], network.fixed[0])
     return _adapted(network, transposed(network.graph), before=other, after=other, fixed=fixed)
