@@ -25,19 +25,27 @@ if TYPE_CHECKING:
 PathLike: TypeAlias = str | Path
 
 
-def load(path: PathLike, *, scale: int | None = None) -> Network:
+def load(
+    path: PathLike,
+    *,
+    scale: int | None = None,
+    dynamic: bool = False,
+    signature: str | None = None,
+) -> Network:
     """Load the network of a file of any known format; nothing in it is executed.
 
     Args:
         path: weights, a package, or the folder of a SavedModel. Its content decides the format.
         scale: output pixels per input pixel, where the file does not record it.
+        dynamic: let a network of another family take other sizes than its file fixes.
+        signature: of a SavedModel that has several.
 
     Raises:
         W2SExportError: no network that this tool can use; the message says what the file is.
     """
     from w2s_export.sources.load import load_network
 
-    return load_network(Path(path), scale=scale)
+    return load_network(Path(path), scale=scale, dynamic=dynamic, signature=signature)
 
 
 def export(
@@ -181,7 +189,8 @@ def restore(
             default `HW`, `CHW` or `NCHW` by its number of axes. Each image is normalised by itself.
         scale: output pixels per input pixel, where the weights do not record it.
         normalisation: as `--normalisation` writes it, or a configuration of it.
-        options: of files alone: fields of `restore.image.Options`, e.g. `overwrite=True`.
+        options: `dynamic` and `signature`, as for `load`; and of files alone fields of
+            `restore.image.Options`, e.g. `overwrite=True`.
 
     Returns:
         Of an array: the restored array, float32, of the same axes, height and width `scale` times
@@ -191,9 +200,13 @@ def restore(
         W2SExportError: the network cannot be used, or the array does not fit it.
     """
     from w2s_export.package.network import open_network
+    from w2s_export.sources.load import Reading
 
     how = _normalisation(normalisation)
-    network = open_network(_path(package), _path(weights), scale=scale, normalisation=how)
+    reading = Reading(options.pop("dynamic", False), options.pop("signature", None))
+    network = open_network(
+        _path(package), _path(weights), scale=scale, normalisation=how, reading=reading
+    )
     if hasattr(images, "__array__"):
         from w2s_export.restore.arrays import restore_array
 

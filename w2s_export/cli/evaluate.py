@@ -27,6 +27,8 @@ def evaluate_command(
     config: Path | None = None,
     split: Literal["training", "validation", "test"] = "test",
     normalisation: str | None = None,
+    dynamic: Annotated[bool, Flag] = False,
+    signature: str | None = None,
     show: Annotated[list[str] | None, Several] = None,
     feature_weights: Path | None = None,
     tile: Annotated[int | None, Parameter(show_default=False)] = None,
@@ -53,6 +55,10 @@ def evaluate_command(
         Which of the configuration's fields to evaluate.
     normalisation
         percentile:LOW:HIGH or range:LOW:HIGH, for checkpoints that do not record it.
+    dynamic
+        Let networks take images of other sizes than their files fix.
+    signature
+        Signature of SavedModels that have several.
     show
         Images to draw. Default: the worst, the median and the best of the last checkpoint.
     feature_weights
@@ -65,6 +71,7 @@ def evaluate_command(
     from w2s_export.evaluate.compare import TILE, evaluate
     from w2s_export.evaluate.report import check_request, write_evaluation
     from w2s_export.sources.feature_weights import load_features
+    from w2s_export.sources.load import Reading
 
     how = parse_normalisation(normalisation) if normalisation else None
     features = load_features(feature_weights).stages if feature_weights else None
@@ -79,6 +86,7 @@ def evaluate_command(
             normalisation=how,
             tile=tile or TILE,
             features=features,
+            reading=Reading(dynamic, signature),
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         )
     report = write_evaluation(evaluation, output, shown=show or ())

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 
-from w2s_export.cli.console import console
+from w2s_export.cli.console import Flag, console
 
 if TYPE_CHECKING:
     from w2s_export.sources.inspect import Inspection
 
 
-def inspect_command(weights: Path, /, *, scale: int | None = None) -> int:
+def inspect_command(
+    weights: Path,
+    /,
+    *,
+    scale: int | None = None,
+    dynamic: Annotated[bool, Flag] = False,
+    signature: str | None = None,
+) -> int:
     """Show what a checkpoint is, and whether it can be exported.
 
     Parameters
@@ -22,10 +29,14 @@ def inspect_command(weights: Path, /, *, scale: int | None = None) -> int:
         Any file or SavedModel folder.
     scale
         1, 2 or 4, where the weights do not record by how much the network enlarges.
+    dynamic
+        Let the network take images of other sizes than its file fixes.
+    signature
+        Signature of a SavedModel that has several.
     """
     from w2s_export.sources.inspect import inspect_checkpoint
 
-    inspection = inspect_checkpoint(weights, scale=scale)
+    inspection = inspect_checkpoint(weights, scale=scale, dynamic=dynamic, signature=signature)
     print_inspection(inspection)
     return 0 if inspection.exportable else 2
 

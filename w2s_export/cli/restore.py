@@ -38,6 +38,8 @@ def restore_command(
     weights: Annotated[Path | None, NETWORK] = None,
     scale: Annotated[int | None, NETWORK] = None,
     normalisation: Annotated[str | None, NETWORK] = None,
+    dynamic: Annotated[bool, Flag, NETWORK] = False,
+    signature: Annotated[str | None, NETWORK] = None,
     percentiles_over: Annotated[Literal["plane", "stack"], IMAGES] = "plane",
     format: Annotated[Literal["tiff", "ome-tiff", "ome-zarr"] | None, RESULT] = None,
     dtype: Annotated[Literal["float32", "uint16"], RESULT] = "float32",
@@ -76,6 +78,10 @@ def restore_command(
         1, 2 or 4, where the weights do not record by how much the network enlarges.
     normalisation
         percentile:LOW:HIGH or range:LOW:HIGH, where the weights do not record it.
+    dynamic
+        Let weights of another network take images of other sizes than their file fixes.
+    signature
+        Signature of a SavedModel that has several.
     percentiles_over
         plane: each plane by itself, so bleaching and dark slices vanish. stack: all times and
         slices of a channel alike, so brightness stays comparable; a flat plane does no harm.
@@ -118,6 +124,7 @@ def restore_command(
     from w2s_export.restore.batch import Distribution, Status, restore_files
     from w2s_export.restore.image import Options
     from w2s_export.restore.inputs import find
+    from w2s_export.sources.load import Reading
 
     distribution = _distribution(Distribution, workers, scheduler, threads)
     if cpu_fast and (engine not in ("auto", "cpu") or precision == 16):
@@ -140,7 +147,14 @@ def restore_command(
     )
     found = find(inputs, output)
     how = parse_normalisation(normalisation) if normalisation else None
-    network = open_network(package, weights, scale=scale, normalisation=how, cpu_fast=cpu_fast)
+    network = open_network(
+        package,
+        weights,
+        scale=scale,
+        normalisation=how,
+        cpu_fast=cpu_fast,
+        reading=Reading(dynamic, signature),
+    )
     with restoring(quiet=json) as (progress, finished):
         outcomes = restore_files(
             found.images,

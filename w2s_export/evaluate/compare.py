@@ -16,6 +16,7 @@ from w2s_export.errors import ConfigError, ImageError
 from w2s_export.evaluate.methods import Bicubic, Method, Network, column_names
 from w2s_export.metrics.registry import Features
 from w2s_export.metrics.scores import Scores, score
+from w2s_export.sources.load import Reading
 
 TILE = 256
 """Side of what is restored at once, input pixels; memory grows with its square."""
@@ -62,6 +63,7 @@ def evaluate(
     normalisation: Normalisation | None = None,
     tile: int = TILE,
     features: Features | None = None,
+    reading: Reading | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Compare checkpoints and bicubic enlargement on pairs.
@@ -74,6 +76,7 @@ def evaluate(
         normalisation: for checkpoints that record none.
         tile: height and width that a tile restores, input pixels.
         features: adds the metrics that need a feature network.
+        reading: of checkpoints of other families.
         progress: hears (restorations done, restorations in all).
 
     Raises:
@@ -86,7 +89,7 @@ def evaluate(
     for pair in files:
         _check(pair, files[0], first, scale)
     networks = [
-        Network(path, name, normalisation, tile)
+        Network(path, name, normalisation, tile, reading or Reading())
         for path, name in zip(checkpoints, column_names(checkpoints), strict=True)
     ]
     for path, network in zip(checkpoints, networks, strict=True):

@@ -16,7 +16,7 @@ from w2s_export.errors import ConfigError
 from w2s_export.metrics.scores import bicubic
 from w2s_export.restore.halo import measure_halo
 from w2s_export.restore.tiling import restore_tiled
-from w2s_export.sources.load import doubts, load_network, normalisation_of
+from w2s_export.sources.load import Reading, doubts, load_network, normalisation_of
 
 logger = logging.getLogger(__name__)
 
@@ -57,15 +57,21 @@ class Network:
         name: its column.
         normalisation: where the checkpoint records none.
         tile: height and width that a tile restores, input pixels.
+        reading: of a checkpoint of another family.
 
     Raises:
         CheckpointError: see `load_network`.
     """
 
     def __init__(
-        self, path: Path, name: str, normalisation: Normalisation | None, tile: int
+        self,
+        path: Path,
+        name: str,
+        normalisation: Normalisation | None,
+        tile: int,
+        reading: Reading = Reading(),  # noqa: B008 - frozen
     ) -> None:
-        network = load_network(path)
+        network = load_network(path, dynamic=reading.dynamic, signature=reading.signature)
         if doubt := doubts(network):
             logger.warning("%s: %s", path, doubt)
         how = normalisation_of(path, network.normalisation or normalisation)

@@ -23,7 +23,7 @@ from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.restore.network import Model, ReadyNetwork, model_of
 from w2s_export.restore.record import identity
 from w2s_export.sources.adapted import of_counts
-from w2s_export.sources.load import doubts, load_network, normalisation_of
+from w2s_export.sources.load import Reading, doubts, load_network, normalisation_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -176,6 +176,7 @@ def read_weights(
     scale: int | None = None,
     normalisation: Normalisation | None = None,
     cpu_fast: bool = False,
+    reading: Reading | None = None,
 ) -> BareWeights | PackagedNetwork:
     """Weights of any format; a package among them is used as it is.
 
@@ -184,12 +185,14 @@ def read_weights(
         scale: where they do not record it.
         normalisation: where they do not record it, or to override it.
         cpu_fast: restore by the fast CPU graph.
+        reading: of a network of another family.
 
     Raises:
         CheckpointError: no weights that this tool can use.
         PackageError: a package without the fast CPU graph that is asked for.
     """
-    network = load_network(path, scale=scale)
+    reading = reading or Reading()
+    network = load_network(path, scale=scale, dynamic=reading.dynamic, signature=reading.signature)
     how = normalisation or network.normalisation
     if doubt := doubts(network):
         logger.warning("%s: %s", path, doubt)
@@ -207,6 +210,7 @@ def open_network(
     scale: int | None = None,
     normalisation: Normalisation | None = None,
     cpu_fast: bool = False,
+    reading: Reading | None = None,
 ) -> BareWeights | PackagedNetwork:
     """What a user names: a package, weights, or by default the embedded model.
 
@@ -216,11 +220,18 @@ def open_network(
     """
     if package is None:
         chosen = weights or asset(f"models/{DEFAULT_MODEL}/weights.npz")
-        return read_weights(chosen, scale=scale, normalisation=normalisation, cpu_fast=cpu_fast)
-    if weights is not None or scale is not None or normalisation is not None:
+        return read_weights(
+            chosen,
+            scale=scale,
+            normalisation=normalisation,
+            cpu_fast=cpu_fast,
+            reading=reading,
+        )
+    asked = reading is not None and reading != Reading()
+    if weights is not None or scale is not None or normalisation is not None or asked:
         raise ConfigError(
-            "--package has weights, scale and normalisation of its own; leave out --weights, "
-            "--scale and --normalisation"
+            "--package has weights, scale, normalisation and sizes of its own; leave out "
+            "--weights, --scale, --normalisation, --dynamic and --signature"
         )
     return read_package(package, cpu_fast=cpu_fast)
 

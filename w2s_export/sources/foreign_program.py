@@ -194,7 +194,12 @@ def _measured(witness: Run, run: Run, lowered: Lowered, least_step: int) -> dict
 
 def _compared(witness: Run, run: Run, lowered: Lowered, size: tuple[int, int]) -> float:
     image = _image(lowered, 1, *size)
-    expected = witness(image)
+    try:
+        expected = witness(image)
+    except Exception as error:  # runtimes raise errors of any class for sizes that do not fit
+        raise CheckpointError(
+            f"does not run on {size[0]}×{size[1]} pixels in its own framework: {shown(error)}"
+        ) from None
     difference = _difference(run(image), expected)
     if not np.isfinite(expected).all():
         raise CheckpointError("makes NaN or infinity of an image of 0…1; its training diverged")

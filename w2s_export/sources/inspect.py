@@ -10,7 +10,7 @@ from w2s_export.errors import CheckpointError, W2SExportError
 from w2s_export.network import Network
 from w2s_export.networks.layout import parameter_count
 from w2s_export.sources.foreign_network import may_be_foreign
-from w2s_export.sources.load import load_checkpoint, load_network
+from w2s_export.sources.load import Reading, load_checkpoint, load_network
 from w2s_export.sources.recognise import PACKAGE, recognise
 
 
@@ -42,7 +42,13 @@ class Inspection:
     """Why it is not exportable; else empty."""
 
 
-def inspect_checkpoint(path: Path, *, scale: int | None = None) -> Inspection:
+def inspect_checkpoint(
+    path: Path,
+    *,
+    scale: int | None = None,
+    dynamic: bool = False,
+    signature: str | None = None,
+) -> Inspection:
     """Look at a file of any kind; whatever is wrong with it is in the result.
 
     The weights are read and checked, as an export would. TensorFlow is imported for a SavedModel
@@ -51,6 +57,8 @@ def inspect_checkpoint(path: Path, *, scale: int | None = None) -> Inspection:
     Args:
         path: any file or folder.
         scale: as for `load_checkpoint`.
+        dynamic: as for `load_network`.
+        signature: as for `load_network`.
     """
     source_format = "unknown"
     try:
@@ -60,7 +68,7 @@ def inspect_checkpoint(path: Path, *, scale: int | None = None) -> Inspection:
         if isinstance(error, CheckpointError) and (
             source_format == PACKAGE or may_be_foreign(path, source_format, error)
         ):
-            return _foreign(path, source_format, scale)
+            return _foreign(path, source_format, scale, Reading(dynamic, signature))
         reason = str(error).removeprefix(f"{path}: ")
         return Inspection(
             path=path,
@@ -99,7 +107,7 @@ def _sizes(network: Network) -> str:
     return f"multiples of {network.step} from {network.minimum} on"
 
 
-def _foreign(path: Path, source_format: str, scale: int | None) -> Inspection:
+def _foreign(path: Path, source_format: str, scale: int | None, reading: Reading) -> Inspection:
     """Look at a network of another family, in its own framework."""
     found = Inspection(
         path=path,
@@ -116,7 +124,9 @@ def _foreign(path: Path, source_format: str, scale: int | None) -> Inspection:
         reason="",
     )
     try:
-        network = load_network(path, scale=scale)
+        network = load_network(
+            path, scale=scale, dynamic=reading.dynamic, signature=reading.signature
+        )
     except (W2SExportError, OSError) as error:
         return replace(found, reason=str(error).removeprefix(f"{path}: "))
     facts = network.facts

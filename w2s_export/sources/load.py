@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,16 @@ _WHOLE_NETWORKS = (
     recognise.SAVED_MODEL,
     recognise.ONNX,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the user says of a network of another family."""
+
+    dynamic: bool = False
+    """Let go of a height and width that the file fixes."""
+    signature: str | None = None
+    """Of a SavedModel with several."""
 
 
 def load_network(

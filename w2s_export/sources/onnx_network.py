@@ -39,10 +39,25 @@ def open_original(path: Path, options: Options) -> Original:
     if half := _in_half_precision(model):
         to_float32(model)  # its own rounding, 5e-4, is no witness for what float32 computes
     producer = f" by {shown(model.producer_name)}" if model.producer_name else ""
-    name, run = run_onnx(model)
+    name, run = run_onnx(_of_any_size(model) if options.get("dynamic") else model)
     count = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
     kind = f"ONNX network{producer}, {count:,} numbers{' of half precision' if half else ''}"
     return Original(model, name, run, kind)
+
+
+def _of_any_size(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same nodes without the sizes that the file states, which ONNX Runtime would insist on."""
+    import onnx
+
+    freed = onnx.ModelProto()
+    freed.CopyFrom(model)
+    del freed.graph.value_info[:]
+    stored = {tensor.name for tensor in model.graph.initializer}
+    for tensor in (*freed.graph.input, *freed.graph.output):
+        if tensor.name not in stored:
+            for axis, size in enumerate(tensor.type.tensor_type.shape.dim):
+                size.dim_param = f"{tensor.name}_{axis}"
+    return freed
 
 
 def _in_half_precision(model: onnx.ModelProto) -> bool:
