@@ -101,6 +101,8 @@ def open_graph(
     signature_name: str = SIGNATURE,
     input_ids: list[str] | None = None,
     output_ids: list[str] | None = None,
+    *,
+    any_size: bool = False,
 ) -> OpenedGraph:
     """Prepare a SavedModel's folder to run.
 
@@ -109,6 +111,7 @@ def open_graph(
         signature_name: which signature.
         input_ids: names of the inputs, in the order arrays will be given; None: the signature's.
         output_ids: names of the outputs, in the order they are wanted; None: the signature's.
+        any_size: take arrays of other sizes than the graph states for its inputs.
 
     Raises:
         PackageError: no SavedModel, without the signature, or with an operation not on the list.
@@ -128,9 +131,13 @@ def open_graph(
     restored = variables.with_name("variables.index").is_file()
     restore = meta.saver_def.restore_op_name if restored else ""
     wanted = [*(name.split(":")[0] for name in targets), *filter(None, [restore])]
-    graph = tf.Graph()
+    graph, kept = tf.Graph(), _pruned(meta.graph_def, wanted)
+    for node in kept.node if any_size else ():
+        if node.op == "Placeholder":
+            node.attr["shape"].shape.Clear()
+            node.attr["shape"].shape.unknown_rank = True
     with graph.as_default():
-        v1.import_graph_def(_pruned(meta.graph_def, wanted), name="")
+        v1.import_graph_def(kept, name="")
     session = v1.Session(graph=graph)
     if restore:
         session.run(restore, {meta.saver_def.filename_tensor_name: str(variables)})

@@ -12,6 +12,8 @@ from w2s_export.errors import CheckpointError, PackageError
 from w2s_export.runtime.saved_model import SIGNATURE, saved_model_folder
 from w2s_export.runtime.saved_model_graph import open_graph, read_graph
 from w2s_export.shown import shown
+from w2s_export.sources.choose import chosen
+from w2s_export.sources.generator_names import is_aside
 from w2s_export.sources.original import Options, Original
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def open_original(path: Path, options: Options) -> Original:
         folder = _root(given)
         try:
             signature = _signature(folder, options.get("signature"))
-            opened = open_graph(folder, signature)
+            opened = open_graph(folder, signature, any_size=bool(options.get("dynamic")))
         except PackageError as error:
             raise CheckpointError(str(error)) from None
         if len(opened.sources) != 1 or len(opened.targets) != 1:
@@ -40,14 +42,33 @@ def open_original(path: Path, options: Options) -> Original:
                 "package that Fiji runs"
             )
         converted = _converted(folder, signature)
+        said = chosen(f"signature {signature}", _aside(folder / "variables" / "variables"))
 
     def run(batch: NDArray[np.float32]) -> NDArray[Any]:
         return np.asarray(opened.run([batch])[0])
 
     count = sum(int(np.prod(tensor.dims)) for tensor in converted.graph.initializer)
     return Original(
-        converted, f"TensorFlow {tf.__version__}", run, f"TensorFlow network, {count:,} numbers"
+        converted,
+        f"TensorFlow {tf.__version__}",
+        run,
+        f"TensorFlow network, {count:,} numbers",
+        chosen=said,
     )
+
+
+def _aside(prefix: Path) -> list[str]:
+    """What a training saved beside the network: the optimizer, metrics, a discriminator."""
+    import tensorflow as tf
+
+    if not prefix.with_name("variables.index").is_file():
+        return []
+    found = set()
+    for key, _ in tf.train.list_variables(str(prefix)):
+        if ".OPTIMIZER_SLOT" in key:
+            found.add("optimizer")
+        found |= {part for part in key.split("/")[:2] if is_aside(part)}
+    return sorted(found)
 
 
 def _root(folder: Path) -> Path:
@@ -59,18 +80,18 @@ def _root(folder: Path) -> Path:
     return roots[0]
 
 
-def _signature(folder: Path, chosen: str | None) -> str:
+def _signature(folder: Path, wanted: str | None) -> str:
     names = sorted(read_graph(folder).signature_def)
     names = [name for name in names if not name.startswith("__saved_model")]
-    if chosen is not None and chosen not in names:
+    if wanted is not None and wanted not in names:
         raise CheckpointError(
-            f"has no signature '{shown(chosen)}'; it has {shown(', '.join(names) or 'none')}"
+            f"has no signature '{shown(wanted)}'; it has {shown(', '.join(names) or 'none')}"
         )
-    if chosen is None and SIGNATURE not in names and len(names) != 1:
+    if wanted is None and SIGNATURE not in names and len(names) != 1:
         raise CheckpointError(
             f"has the signatures {shown(', '.join(names) or 'none')}; choose one with --signature"
         )
-    return chosen or (SIGNATURE if SIGNATURE in names else names[0])
+    return wanted or (SIGNATURE if SIGNATURE in names else names[0])
 
 
 def _converted(folder: Path, signature: str) -> onnx.ModelProto:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from io import BytesIO
+from math import lcm
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,12 +75,13 @@ def open_original(path: Path, options: Options) -> Original:
             return np.asarray(network(torch.from_numpy(np.array(batch))))
 
     count = sum(parameter.numel() for parameter in found.model.parameters())
+    model, windows = _traced(network, found.input_channels)
     return Original(
-        _traced(network, found.input_channels),
+        model,
         f"PyTorch {torch.__version__}",
         run,
         f"{found.architecture.name}, {count:,} parameters",
-        step=found.size_requirements.multiple_of,
+        step=lcm(found.size_requirements.multiple_of, windows),
         chosen=said,
     )
 
@@ -151,32 +154,77 @@ def _module(found: Any) -> Any:
     return Network().eval()
 
 
-def _traced(network: Any, channels: int) -> onnx.ModelProto:
+def _traced(network: Any, channels: int) -> tuple[onnx.ModelProto, int]:
+    """The network as ONNX, and what sizes must be multiples of for it to be the same.
+
+    Raises:
+        CheckpointError: PyTorch cannot write it; says why.
+    """
     import onnx
     import torch
 
     logging.getLogger("torch.onnx").setLevel(logging.CRITICAL)
-    reason = ""
-    for size in _EXAMPLES:
-        buffer = BytesIO()
-        try:
-            with warnings.catch_warnings(), torch.no_grad():
-                warnings.simplefilter("ignore")
-                torch.onnx.export(
-                    network,
-                    (torch.rand(1, channels, *size),),
-                    buffer,
-                    dynamo=False,
-                    opset_version=17,
-                    input_names=["input"],
-                    output_names=["output"],
-                    dynamic_axes={"input": {0: "n", 2: "y", 3: "x"}},
-                )
-        except Exception as error:  # the tracer and the network raise errors of any class
-            reason = reason or str(error).strip().splitlines()[0]
-            continue
-        return onnx.load_model_from_string(buffer.getvalue())
+    reasons: list[str] = []
+    for pooling in (None, _WindowPooling()):
+        for size in _EXAMPLES if pooling is None else _EXAMPLES[1:]:
+            buffer = BytesIO()
+            try:
+                with warnings.catch_warnings(), torch.no_grad(), pooling or nullcontext():
+                    warnings.simplefilter("ignore")
+                    torch.onnx.export(
+                        network,
+                        (torch.rand(1, channels, *size),),
+                        buffer,
+                        dynamo=False,
+                        opset_version=17,
+                        input_names=["input"],
+                        output_names=["output"],
+                        dynamic_axes={"input": {0: "n", 2: "y", 3: "x"}},
+                    )
+            except Exception as error:  # the tracer and the network raise errors of any class
+                first = str(error).strip().splitlines()[0]
+                reasons.append(first.partition(" Please feel free")[0].rstrip(" ."))
+                continue
+            model = onnx.load_model_from_string(buffer.getvalue())
+            return model, 1 if pooling is None else pooling.step
     raise CheckpointError(
-        f"PyTorch {torch.__version__} cannot write it as ONNX ({shown(reason)}); such networks "
+        f"PyTorch {torch.__version__} cannot write it as ONNX ({shown(reasons[0])}); such networks "
         "run in PyTorch alone"
     )
+
+
+class _WindowPooling:
+    """Pooling to a part of an image's size, as pooling over windows: the same where these fit.
+
+    ONNX has no pooling to a computed size. SAFMN pools to a half, a quarter and an eighth.
+    """
+
+    def __init__(self) -> None:
+        self.step = 1
+        """Sizes must be multiples of it."""
+
+    def __enter__(self) -> None:
+        from torch.nn import functional
+
+        self._kept = (functional.adaptive_max_pool2d, functional.adaptive_avg_pool2d)
+        functional.adaptive_max_pool2d = self._by(self._kept[0], functional.max_pool2d)
+        functional.adaptive_avg_pool2d = self._by(self._kept[1], functional.avg_pool2d)
+
+    def __exit__(self, *_: object) -> None:
+        from torch.nn import functional
+
+        functional.adaptive_max_pool2d, functional.adaptive_avg_pool2d = self._kept
+
+    def _by(self, original: Any, windowed: Any) -> Any:
+        def pool(image: Any, output_size: Any, *rest: Any, **named: Any) -> Any:
+            wanted = output_size if isinstance(output_size, tuple | list) else [output_size] * 2
+            sizes = [
+                (int(have), int(want)) for have, want in zip(image.shape[2:], wanted, strict=True)
+            ]
+            if any(want == 1 or have % want for have, want in sizes):
+                return original(image, output_size, *rest, **named)
+            windows = [have // want for have, want in sizes]
+            self.step = lcm(self.step, *windows)
+            return windowed(image, windows)
+
+        return pool
