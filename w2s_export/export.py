@@ -34,6 +34,7 @@ from w2s_export.rdf.metadata import (
 )
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.runtime.caching import CachingRuntime
+from w2s_export.runtime.choose import error_in_half
 from w2s_export.sources.adapted import in_counts, in_grey, of_counts, parse_output_normalisation
 from w2s_export.sources.foreign_package import FORMAT as FOREIGN_PACKAGE
 from w2s_export.sources.load import doubts, load_network, normalisation_of
@@ -203,6 +204,9 @@ def _write_and_verify(
     for doubt in sanity_warnings(batch[0], expected[0]):
         logger.warning("on the sample %s", doubt)
     parity = [compare(run.name, "sample", expected, run(batch)) for run in loaded.values()]
+    half = error_in_half(artifacts[0].path, batch, expected)
+    if isinstance(half, str):
+        logger.debug("16 bits not measured: %s", half)
     clock("Writing the packages")
     description = Description(
         name=subject.name,
@@ -212,6 +216,7 @@ def _write_and_verify(
         sample=Sample(sample.pixels, expected[0], sample.pixel_size_um, sample.name),
         halo=halo,
         parity=tuple(parity),
+        half=None if isinstance(half, str) else half,
     )
     onnx = loaded[description.artifact("onnx").sha256]
     expected_there = difference_in_deepimagej_3(description, onnx)

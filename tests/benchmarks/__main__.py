@@ -1,6 +1,8 @@
 """Measures speed and memory, and writes `benchmarks.md` and `benchmarks.json`.
 
-    python -m tests.benchmarks [engines folder sizes exports training] [--quick] [--output FOLDER]
+    python -m tests.benchmarks [TOPIC …] [--quick] [--output FOLDER]
+
+Topics: engines, folder, sizes, workers, exports, training.
 
 Twenty minutes on a quiet machine of two cores; `--quick` takes fewer turns and says less. Every
 number comes from processes of their own; rivals take turns, so that whatever else the machine does
@@ -16,13 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import engines, exports, folder, sizes, training
+from tests.benchmarks import engines, exports, folder, sizes, training, workers
 from tests.benchmarks.topic import Topic, machine
 
 TOPICS: dict[str, Callable[[bool], list[Topic]]] = {
     "engines": engines.measure,
     "folder": folder.measure,
     "sizes": sizes.measure,
+    "workers": workers.measure,
     "exports": exports.measure,
     "training": training.measure,
 }

@@ -49,8 +49,9 @@ def compare_steps(config: TrainingConfig, *, threads: int, turns: int) -> StepTi
     Both start from the same weights and take the loss to Python after each step. Threads can only
     be set before TensorFlow runs anything else in the process.
     """
+    # Before TensorFlow: what PyTorch's optimizers import later crashes beside it.
+    import torch._dynamo  # isort: skip
     import tensorflow as tf
-    import torch
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     torch.set_num_threads(threads)

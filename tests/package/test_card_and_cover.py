@@ -18,6 +18,7 @@ from w2s_export.rdf.metadata import Metadata
 from w2s_export.rdf.whole_image import ClientDifference, whole_image_memory
 from w2s_export.resources import asset
 from w2s_export.sources.load import load_network
+from w2s_export.runtime.precision import PrecisionError
 
 from .conftest import TINY, Describe
 
@@ -36,6 +37,22 @@ def test_the_card_holds_the_measured_numbers(description: Description) -> None:
     assert "12 output pixels" in card
     assert "| 3 | 0.001 |" in card
     assert "| PSNR bicubic (dB) | 26.5 |" in card
+
+
+@pytest.mark.parametrize(
+    ("half", "said"),
+    [
+        (PrecisionError(1e-3, 5e-3), "gives the sample 60.0 dB from float32 (rms 1.0e-03, largest"),
+        (PrecisionError(1e-2, 5e-2), "of the range), which it refuses."),
+        (None, "**16 bits.** Not measured: "),
+    ],
+)
+def test_the_card_states_the_error_of_16_bits(
+    description: Description, half: PrecisionError | None, said: str
+) -> None:
+    card = write_card(replace(description, half=half))
+    assert said in card
+    assert ("refuses" in card) is (half is not None and half.rms == 1e-2)
 
 
 def test_the_card_holds_the_recordable_lines(description: Description) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from w2s_export.errors import ConfigError
+from w2s_export.runtime import choose
 from w2s_export.runtime.choose import open_engine
 from w2s_export.runtime.precision import PrecisionError, precision_error
 
@@ -44,6 +45,35 @@ def test_a_flat_image_allows_no_error() -> None:
     flat = np.ones((1, 4, 4), np.float32)
     assert precision_error(flat, flat).allowed
     assert not precision_error(flat + np.float32(1e-3), flat).allowed
+
+
+def test_an_export_measures_16_bits_where_the_machine_has_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batch = np.random.default_rng(3).random((1, 1, 7, 11), np.float32)
+    asked = []
+
+    def rounding(engine: str, onnx: Path, **how: Any) -> Any:
+        asked.append((engine, onnx, how))
+        return lambda images: images.astype(np.float16).astype(np.float32)
+
+    monkeypatch.setattr(choose, "open_engine", rounding)
+    error = choose.error_in_half(Path("x.onnx"), batch, batch)
+    assert asked == [("auto", Path("x.onnx"), {"precision": 16})]
+    assert isinstance(error, PrecisionError)
+    # float16 keeps 11 bits: of values below 1 half a step is at most 2**-12
+    assert 2**-15 < error.largest <= 2**-12 / float(np.ptp(batch))
+
+
+def test_an_export_does_without_where_the_machine_has_no_16_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none(*_: Any, **__: Any) -> Any:
+        raise ConfigError("--precision 16: this processor has neither AMX nor AVX512-BF16")
+
+    monkeypatch.setattr(choose, "open_engine", none)
+    batch = np.zeros((1, 1, 4, 4), np.float32)
+    assert "neither AMX" in str(choose.error_in_half(Path("x.onnx"), batch, batch))
 
 
 def has_bfloat16() -> bool:

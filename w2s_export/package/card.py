@@ -49,6 +49,7 @@ def write_card(description: Description) -> str:
         limitations=markdown(metadata.limitations) or LIMITS,
         sample_name=f", {markdown(description.sample.name)}" if description.sample.name else "",
         parity=_parity(description),
+        half=_half(description),
         tiles=_tiles(description),
         notes=f"\n## Notes\n\n{markdown(metadata.notes)}\n" if metadata.notes else "",
         license=markdown(metadata.license or "Not stated."),
@@ -211,6 +212,16 @@ def _parity(description: Description) -> str:
         "| format | case | output | max abs. difference | part of the range | PSNR (dB) |\n"
         f"|---|---|---|---|---|---|\n{rows}"
     )
+
+
+def _half(description: Description) -> str:
+    if (error := description.half) is None:
+        return (
+            "Not measured: that takes OpenVINO and a processor with AMX or AVX512-BF16, or a GPU, "
+            "where the package is written."
+        )
+    refused = "" if error.allowed else ", which it refuses"
+    return f"`w2s-export restore --precision 16` gives the sample {error}{refused}."
 
 
 def _tiles(description: Description) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from w2s_export.metrics.parity import Parity
     from w2s_export.network import HaloMeasurement, Network
     from w2s_export.rdf.whole_image import ClientDifference
+    from w2s_export.runtime.precision import PrecisionError
 
 RDF = "rdf.yaml"
 README = "README.md"
@@ -69,6 +70,8 @@ class Description:
     parity: tuple[Parity, ...]
     in_deepimagej_3: ClientDifference | None = None
     """What DeepImageJ 3.1 makes of the sample, against `sample.restored`; None: not known."""
+    half: PrecisionError | None = None
+    """Of 16-bit arithmetic on the sample; None where the machine of the export has none."""
 
     def __post_init__(self) -> None:
         check_name(self.name)

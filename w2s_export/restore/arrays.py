@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import ImageError
 from w2s_export.io.temporary import temporary_folder
+from w2s_export.restore.engines import open_engines
+from w2s_export.restore.memory import free_bytes
 from w2s_export.restore.network import Model, ReadyNetwork
 from w2s_export.restore.tiling import restore_tiled
-from w2s_export.runtime.choose import open_engine
 
 _TILE = 512
 """Side of a tile, input pixels: the halo's share is small, and memory stays below a gigabyte."""
@@ -28,6 +29,8 @@ def restore_array(
     axes: str | None = None,
 ) -> NDArray[np.float32]:
     """Restore an array of counts; each image of it is normalised by itself.
+
+    The engine is chosen as for files: in a job that is long enough, by trying those at hand.
 
     Args:
         images: of any numeric type.
@@ -61,7 +64,8 @@ def restore_array(
         )
     with temporary_folder() as folder:
         ready = open_network(folder)
-        runtime = open_engine("cpu", ready.onnx)
+        pixels = len(batch) * batch[0, 0].size
+        runtime = open_engines(ready, "auto", None, 32, free_bytes() // 2, pixels).runtime
         restored = np.stack(
             [
                 restore_tiled(

@@ -8,9 +8,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from w2s_export.errors import ConfigError
+import numpy as np
+from numpy.typing import NDArray
+
+from w2s_export.errors import ConfigError, W2SExportError
 from w2s_export.runtime.onnx_runtime import OnnxOptions, OnnxRuntime
 from w2s_export.runtime.openvino import OpenVinoRuntime
+from w2s_export.runtime.precision import PrecisionError, precision_error
 from w2s_export.runtime.protocol import Runtime
 
 Engine = Literal["auto", "cpu", "openvino", "cuda", "tensorrt", "coreml", "directml"]
@@ -86,6 +90,17 @@ def candidates(onnx: Path, threads: int | None = None) -> Iterator[Candidate]:
     for engine, provider in _PROVIDERS.items():
         if _is_there(provider):
             yield Candidate(engine, opener(engine), provider.opening)
+
+
+def error_in_half(
+    onnx: Path, batch: NDArray[np.float32], expected: NDArray[np.float32]
+) -> PrecisionError | str:
+    """How far 16-bit arithmetic is from the expected output, or why this machine cannot tell."""
+    try:
+        half = open_engine("auto", onnx, precision=16)
+        return precision_error(half(batch), expected)
+    except W2SExportError as error:
+        return str(error)
 
 
 def _open(engine: str, onnx: Path, threads: int | None, precision: Precision) -> Runtime:

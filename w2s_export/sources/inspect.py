@@ -52,7 +52,7 @@ def inspect_checkpoint(
     """Look at a file of any kind; whatever is wrong with it is in the result.
 
     The weights are read and checked, as an export would. TensorFlow is imported for a SavedModel
-    only, torch for `.pth` only.
+    only, torch for a `.pth` of another family only.
 
     Args:
         path: any file or folder.
