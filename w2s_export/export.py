@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +33,7 @@ from w2s_export.rdf.metadata import (
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.runtime.caching import CachingRuntime
 from w2s_export.runtime.choose import error_in_half
+from w2s_export.runtime.onednn import onednn
 from w2s_export.sources.adapted import in_counts, in_grey, of_counts, parse_output_normalisation
 from w2s_export.sources.foreign_package import FORMAT as FOREIGN_PACKAGE
 from w2s_export.sources.load import doubts, load_network, normalisation_of
@@ -105,7 +104,9 @@ def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None
         W2SExportError: bad input; the output folder is left as it was.
     """
     clock = StageClock(stage)
-    with _without_onednn():
+    # With it the same convolution differs in its last bit from one run to the next: of ten exports
+    # in one process four gave other bytes.
+    with onednn(False):
         clock("Loading weights")
         subject = _read(request)
         from w2s_export.verify.clients.core_tests import core_program
@@ -289,24 +290,6 @@ def _sample_and_halo(
             most = min(whole.pixels.shape[1:]) // step * step
             continue
         return sample, image[np.newaxis], halo
-
-
-@contextmanager
-def _without_onednn() -> Iterator[None]:
-    """Load TensorFlow without oneDNN, unless it is loaded already or the user says otherwise.
-
-    With oneDNN the same convolution differs in its last bit from one run to the next: of ten
-    exports in one process four gave other bytes.
-    """
-    name = "TF_ENABLE_ONEDNN_OPTS"
-    if name in os.environ:
-        yield
-        return
-    os.environ[name] = "0"
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
 
 
 def default_weights() -> Path:

@@ -82,7 +82,11 @@ def _compare(title: str, weights: Path, size: int, turns: int) -> list[Topic]:
         folder = Path(temporary)
         measured("prepare", weights, size, folder)
         wanted = [name for name in (*names, *(HALF if _has_half() else ())) if _installed(name)]
-        rivals = {name: _Rival(name, folder, ends) for name in (*wanted, "gemm")}
+        rivals = {name: _Rival(name, folder, ends) for name in (*wanted, "gemm") if name != "auto"}
+        for rival in rivals.values():  # they load beside each other
+            rival.wait()
+        rivals["auto"] = _Rival("auto", folder, ends)  # alone: it times engines when it is loaded
+        rivals["auto"].wait()
         order = np.random.default_rng(0)
         for _ in range(turns):
             for name in order.permutation(list(rivals)):
@@ -152,6 +156,7 @@ class _Rival:
         self.name, self.peak = name, 0
         self.seconds: list[float] = []
         self.busy: list[float] = []
+        self.said: dict[str, Any] = {}
         self._errors = folder / f"{name}.txt"
         with self._errors.open("w") as errors:
             self._process = subprocess.Popen(
@@ -159,6 +164,9 @@ class _Rival:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
             )  # fmt: skip
         ends.callback(self._end)
+
+    def wait(self) -> None:
+        """Until it is loaded and warm."""
         self.said = self._answer()
 
     def turn(self) -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from w2s_export.config import GeneratorConfig
 from w2s_export.data.patches import Batch
 from w2s_export.networks.layout import conv_name
+from w2s_export.runtime.onednn import onednn
 from w2s_export.training.config import TrainingConfig
 
 WARM_UP = 3
@@ -51,6 +52,8 @@ def compare_steps(config: TrainingConfig, *, threads: int, turns: int) -> StepTi
     """
     # Before TensorFlow: what PyTorch's optimizers import later crashes beside it.
     import torch._dynamo  # isort: skip
+
+    _SWITCHES.enter_context(onednn(True))  # as `fit` does, to the end of this process
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)

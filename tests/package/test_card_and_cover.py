@@ -17,8 +17,8 @@ from w2s_export.rdf.description import Description
 from w2s_export.rdf.metadata import Metadata
 from w2s_export.rdf.whole_image import ClientDifference, whole_image_memory
 from w2s_export.resources import asset
-from w2s_export.sources.load import load_network
 from w2s_export.runtime.precision import PrecisionError
+from w2s_export.sources.load import load_network
 
 from .conftest import TINY, Describe
 

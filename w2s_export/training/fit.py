@@ -19,6 +19,7 @@ from w2s_export.data.patches import Batch
 from w2s_export.errors import CheckpointMismatchError, ConfigError, OutputError, W2SExportError
 from w2s_export.io.temporary import naming_full_disk
 from w2s_export.networks.features import FeatureNetwork
+from w2s_export.runtime.onednn import onednn
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.feature_weights import load_features
 from w2s_export.sources.load import load_checkpoint
@@ -61,6 +62,7 @@ class DivergedError(W2SExportError):
     """A loss became NaN or infinite."""
 
 
+@onednn(True)
 def fit(
     config: TrainingConfig,
     training: Sequence[Pair],
