@@ -32,8 +32,8 @@ SMALL: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Compact": ("Compact.__arch.SRVGG", "SRVGGNetCompact", {
         "num_feat": 8, "num_conv": 2, "upscale": 2}),
     "DAT": ("DAT.__arch.DAT", "DAT", {
-        "embed_dim": 12, "depth": [2], "num_heads": [2], "split_size": [4, 8], "upscale": 2}),
-    "DCTLSA": ("DCTLSA.__arch.dctlsa", "DCTLSA", {"nf": 10, "num_modules": 2, "upscale": 2}),
+        "embed_dim": 32, "depth": [2], "num_heads": [2], "split_size": [4, 8], "upscale": 2}),
+    "DCTLSA": ("DCTLSA.__arch.dctlsa", "DCTLSA", {"nf": 10, "num_modules": 6, "upscale": 2}),
     "DITN": ("DITN.__arch.DITN_Real", "DITN_Real", {
         "dim": 12, "ITL_blocks": 1, "SAL_blocks": 1, "upscale": 2}),
     "DRCT": ("DRCT.__arch.drct_arch", "DRCT", {

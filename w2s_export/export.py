@@ -18,7 +18,7 @@ from w2s_export.data.normalise import normalise
 from w2s_export.errors import ConfigError, ImageError, UnsupportedOperationError
 from w2s_export.formats.registry import ATTACHMENTS, WEIGHTS, format_of
 from w2s_export.package.archive import Packages, package_paths, write_packages
-from w2s_export.package.others import read_others
+from w2s_export.package.others import differs_from_test, read_others
 from w2s_export.package.recorded import Recorded, read_recorded
 from w2s_export.package.sample import SIMULATED, RawSample, read_sample, simulated_sample
 from w2s_export.publish import publish, staging
@@ -51,6 +51,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_THEIR_TOLERANCE = 1e-2
+"""Largest difference from a package's own test output, part of its range: other runtimes and half
+precision stay below it; an image turned or normalised otherwise is above 1e-1."""
 _LARGE = 5_000_000
 """Multiplications per pixel above which core tests each format in a process of its own."""
 
@@ -150,6 +153,8 @@ def _read(request: ExportRequest) -> _Subject:
     if doubt := doubts(network):
         logger.warning("%s: %s", request.weights, doubt)
     recorded = _recorded(request, network)
+    if request.weights is not None and network.source_format == FOREIGN_PACKAGE:
+        _check_their_test(request.weights, network)
     metadata, name = _identity(request, network, recorded)
     network = _adapted(request, network)
     whole = _sample(request, network, recorded)
@@ -163,6 +168,18 @@ def _read(request: ExportRequest) -> _Subject:
             "the kind the network restores before you share them"
         )
     return _Subject(network, metadata, name, whole)
+
+
+def _check_their_test(package: Path, network: Network) -> None:
+    """Warn of a package whose weights do not make the test output that it holds."""
+    difference = differs_from_test(package, network)
+    if difference is not None and not difference <= _THEIR_TOLERANCE:
+        logger.warning(
+            "%s: its weights make another image of its test input than its test output, by %.2g of "
+            "the range: its description and its files do not belong together",
+            package,
+            difference,
+        )
 
 
 def _adapted(request: ExportRequest, network: Network) -> Network:

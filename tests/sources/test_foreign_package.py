@@ -26,7 +26,7 @@ from w2s_export.errors import CheckpointError
 from w2s_export.graph.facts import read_facts
 from w2s_export.graph.lower import lower
 from w2s_export.network import Network
-from w2s_export.package.others import read_others
+from w2s_export.package.others import differs_from_test, read_others
 from w2s_export.sources.adapted import of_counts
 from w2s_export.sources.foreign_package import normalisation_of
 from w2s_export.sources.load import load_network
@@ -369,3 +369,27 @@ def test_public_descriptions_give_the_image_they_describe(name: str, tmp_path: P
     normalised = normalise(image[0], network.normalisation)[np.newaxis]
     for result in (run(network.graph, normalised), network.reference()(normalised)):
         assert np.abs(result - expected).max() <= 2e-6 * max(1, np.abs(expected).max())
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.usefixtures("opened_here")
+def test_the_test_output_of_a_package_is_compared(right: bool, tmp_path: Path) -> None:
+    proto = model(PLAIN, plain())
+    path = package(tmp_path / "theirs.zip", proto)
+    with zipfile.ZipFile(path) as archive:
+        rdf = yaml.safe_load(archive.read("rdf.yaml"))
+        image = np.load(BytesIO(archive.read("in.npy"))).astype(np.float32)
+    output = run(proto, (image - np.float32(120.5)) / np.float32(31.25)) * 31.25 + 120.5
+    stream = BytesIO()
+    np.save(stream, output if right else output.transpose(0, 1, 3, 2)[..., :40, :48])
+    rdf["outputs"][0]["test_tensor"] = {"source": "out.npy"}
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("out.npy", stream.getvalue())
+    changed = tmp_path / "changed.zip"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(changed, "w") as new:
+        for name in old.namelist():
+            text = yaml.safe_dump(rdf) if name == "rdf.yaml" else old.read(name)
+            new.writestr(name, text)
+    difference = differs_from_test(changed, load_network(changed))
+    assert difference is not None
+    assert (difference < 1e-5) == right

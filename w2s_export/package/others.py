@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import parse_config
-from w2s_export.errors import ConfigError, PackageError
+from w2s_export.data.normalise import normalise
+from w2s_export.errors import ConfigError, PackageError, W2SExportError
+from w2s_export.network import Network
 from w2s_export.package.opening import OpenedPackage, open_package
 from w2s_export.package.recorded import Recorded
 from w2s_export.package.sample import RawSample
@@ -37,6 +39,32 @@ def read_others(path: Path, channels: int) -> Recorded:
     """
     package = open_package(path)
     return Recorded(_metadata(package.rdf), _sample(package, channels))
+
+
+def differs_from_test(path: Path, network: Network) -> float | None:
+    """How far the network is from what the package says it makes of its test image.
+
+    Args:
+        path: the package.
+        network: of its weights and its description.
+
+    Returns:
+        The largest difference, part of the range; None without test images that fit.
+
+    Raises:
+        PackageError: unsafe or damaged.
+    """
+    package = open_package(path)
+    given, expected = (_test_image(package, side) for side in ("inputs", "outputs"))
+    if given is None or expected is None or given.shape[0] != network.channels_in:
+        return None
+    try:
+        made = network.reference()(normalise(given, network.normalisation)[np.newaxis])[0]
+    except W2SExportError:
+        return None
+    if made.shape != expected.shape:
+        return float("inf")
+    return float(np.abs(made - expected).max() / (np.ptp(expected) or 1.0))
 
 
 def _metadata(rdf: Mapping[str, Any]) -> Metadata:
@@ -83,21 +111,26 @@ def _citation(entry: Any) -> dict[str, Any]:
 
 
 def _sample(package: OpenedPackage, channels: int) -> RawSample:
-    names = example_tensors(package.rdf, "test", "inputs")
+    image = _test_image(package, "inputs")
+    if image is None or image.shape[0] != channels or min(image.shape[1:]) < 1:
+        raise PackageError(
+            f"{package.path}: holds no test image that fits the network of {channels} channels; "
+            "give one with --sample"
+        )
+    return RawSample(image, None, f"the test image of {package.path.name}")
+
+
+def _test_image(package: OpenedPackage, side: str) -> NDArray[Any] | None:
+    """The first test tensor's first image, (C, H, W); None where there is none."""
+    names = example_tensors(package.rdf, "test", side)
     name = names[0] if names else None
     if name is None or name not in package.sizes:
-        raise PackageError(f"{package.path}: holds no test image; give one with --sample")
+        return None
     try:
         array = np.load(BytesIO(package.read(name, _LARGEST)), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise PackageError(f"{package.path}: its test image '{name}' is damaged: {error}") from None
-    image = _planes(array, axes(listed(package.rdf, "inputs")[0]))
-    if image is None or image.shape[0] != channels or min(image.shape[1:]) < 1:
-        raise PackageError(
-            f"{package.path}: its test image '{name}' does not fit the network of {channels} "
-            "channels; give one with --sample"
-        )
-    return RawSample(image, None, f"the test image of {package.path.name}")
+    return _planes(array, axes(listed(package.rdf, side)[0]))
 
 
 def _planes(array: NDArray[Any], letters: str) -> NDArray[Any] | None:
