@@ -5,13 +5,13 @@
 FROM python:3.11-slim AS build
 WORKDIR /source
 COPY . .
-RUN pip install --no-cache-dir build && python -m build --wheel
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir dist .
 
 FROM python:3.11-slim
 COPY --from=build /source/dist/*.whl /wheels/
 RUN pip install --no-cache-dir "$(echo /wheels/*.whl)[zarr,dask]" && rm -r /wheels \
-    && useradd --create-home biologist
-USER biologist
+    && useradd --create-home --uid 1000 biologist
+USER 1000
 WORKDIR /data
 ENTRYPOINT ["w2s-export"]
 CMD ["--help"]

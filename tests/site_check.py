@@ -19,10 +19,11 @@ from tests.verify.chromium import Page, chromium
 SIZES = ((1280, 900, False), (390, 844, True))
 
 CONTRAST = Path(__file__).with_name("site_contrast.js").read_text("utf-8")
+DARK = "document.body.dataset.mdColorScheme === 'slate'"
 USABLE = """
 [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")].filter(
   e => e.checkVisibility({visibilityProperty: true}) && e.getClientRects().length && !e.disabled
-    && e.tabIndex >= 0 && !e.closest("[hidden]"))
+    && e.tabIndex >= 0 && !e.closest("[hidden]") && (e.type !== "radio" || e.checked))
 """
 
 
@@ -41,6 +42,7 @@ def check(folder: Path) -> list[str]:
                 for width, height, phone in SIZES:
                     browser.visit(f"{origin}{name}", width, height, scheme, phone)
                     place = f"{name} ({scheme}, {width})"
+                    assert browser.value(DARK) == (scheme == "dark"), place
                     faults += [f"{place}: {fault}" for fault in _look(browser, origin)]
             faults += [
                 f"{name}: Tab does not reach {one}" for one in _unreached(browser, origin, name)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import w2s_export
 from w2s_export import resources
@@ -73,3 +74,32 @@ def test_modules_stay_small() -> None:
         p: len(p.read_text(encoding="utf-8").splitlines()) for p in ROOT.glob("w2s_export/**/*.py")
     }
     assert {str(p): n for p, n in sizes.items() if n > 400} == {}
+
+
+def _wanted(lines: list[str]) -> dict[str, str]:
+    """Versions by package, each written without blanks."""
+    found = [re.fullmatch(r"([\w.\-]+) *([<>=!~][^;]*?)?( *[;#].*)?", line) for line in lines]
+    return {one[1]: (one[2] or "").replace(" ", "") for one in found if one}
+
+
+def _dependencies() -> dict[str, str]:
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    block = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.M | re.S)
+    assert block
+    return _wanted(re.findall(r'^    "([^"]+)"', block[1], re.M))
+
+
+def test_the_conda_recipe_asks_for_what_pip_asks_for() -> None:
+    recipe = yaml.safe_load((ROOT / "recipe" / "recipe.yaml").read_text("utf-8"))
+    run = _wanted(recipe["requirements"]["run"])
+    assert run.pop("python").endswith("<3.14")
+    assert run == _dependencies()
+    assert recipe["context"]["version"] == w2s_export.__version__
+
+
+def test_the_slim_list_is_a_part_of_the_dependencies_without_tensorflow() -> None:
+    lines = (ROOT / "docs" / "how-to" / "slim.txt").read_text("utf-8").splitlines()
+    slim, whole = _wanted([line for line in lines if not line.startswith("#")]), _dependencies()
+    del slim["bioimageio.spec"]  # which bioimageio.core brings
+    assert slim.items() <= whole.items()
+    assert set(whole) - set(slim) == {"tensorflow", "keras", "tf2onnx", "bioimageio.core"}
