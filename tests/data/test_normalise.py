@@ -169,6 +169,8 @@ def test_means_by_hand() -> None:
         ("percentile:3:99:clip", PercentileNormalisation(low=3, high=99, clip=(0, 1))),
         ("range:0:65535", FixedRangeNormalisation(low=0, high=65535)),
         ("mean-std:120.5:33", FixedMeanNormalisation(mean=120.5, std=33)),
+        ("mean-std:1,2.5:3,4", FixedMeanNormalisation(mean=(1, 2.5), std=(3, 4))),
+        ("mean-std:1,2,3:4", FixedMeanNormalisation(mean=(1, 2, 3), std=4)),
         ("zero-mean", ZeroMeanNormalisation()),
         ("zero-mean:clip:-3:3", ZeroMeanNormalisation(clip=(-3, 3))),
         ("none", NoNormalisation()),
@@ -181,11 +183,33 @@ def test_what_a_command_line_says(text: str, how: Normalisation) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "percent:1:2", "percentile:1", "mean-std:3:0", "zero-mean:1", "range:5:1", "none:clip:1"],
+    [
+        "",
+        "percent:1:2",
+        "mean-std:1,2:3,4,5",
+        "mean-std:1,2:3,0",
+        "range:1,2:3",
+        "percentile:1",
+        "mean-std:3:0",
+        "zero-mean:1",
+        "range:5:1",
+        "none:clip:1",
+    ],
 )
 def test_what_a_command_line_cannot_say(text: str) -> None:
     with pytest.raises(ConfigError, match="--normalisation"):
         parse_normalisation(text)
+
+
+def test_numbers_for_each_channel() -> None:
+    image = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
+    how = FixedMeanNormalisation(mean=(5, 10), std=4, clip=(-1, 2))
+    expected = np.stack([(image[0] - 5.0) / 4, (image[1] - 10.0) / 4]).clip(-1, 2)
+    np.testing.assert_allclose(normalise(image, how), expected, rtol=1e-6)
+    with pytest.raises(ConfigError, match="numbers for 2 channels, the image is"):
+        normalise(image[:1], how)
+    with pytest.raises(ConfigError, match="part of the network"):
+        processing_05(how)
 
 
 @pytest.mark.parametrize("value", [0, 7, 1e5])

@@ -174,6 +174,11 @@ def _steps(how: Normalisation | None, axes: Any) -> list[tuple[str, dict[str, An
         steps.append(("scale_range", kwargs))
     elif isinstance(how, ZeroMeanNormalisation):
         steps.append(("zero_mean_unit_variance", {"axes": axes, "eps": EPS}))
+    elif of_each_channel(how) is not None:
+        raise ConfigError(
+            "numbers for each channel are no step that every client has; they become part of the "
+            "network, which is then described without normalisation"
+        )
     elif (linear := gain_and_offset(how)) is not None:
         steps.append(("scale_linear", {"gain": linear[0], "offset": linear[1]}))
     if how is not None and how.clip is not None:

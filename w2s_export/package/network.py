@@ -119,7 +119,9 @@ class BareWeights:
         network = self.network
         onnx = onnx_format.write(network, folder / onnx_format.FILE).path
         file = asset(f"models/{DEFAULT_MODEL}/sample_input.tif")
-        sample = read_sample(file, network.channels_in, repeat_channels=True).cut(network)
+        sample = read_sample(file, network.channels_in, repeat_channels=True)
+        if network.fixed is None:  # else the sample is mirrored to what the network reads
+            sample = sample.cut(network)
         image = normalise(sample.pixels, self.model.normalisation)
         direct = onnx_format.load(onnx)
         halo, minimum = _measured(direct, image, network, sha256_of(onnx))
