@@ -1,22 +1,27 @@
 """Microscopes' own files.
 
-A CZI is written by Zeiss's library. ND2 and LIF nothing writes: stand-ins answer as the libraries'
-documentation says, so only what we make of that is tested.
+A CZI is written by Zeiss's library; LIF, OIF and IMS by hand, as their formats are described, and
+read by the libraries. ND2 nothing writes: a stand-in answers as the library's documentation says,
+so only what we make of that is tested.
 """
 
 from __future__ import annotations
 
+import struct
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
+import tifffile
 
 from tests.io.test_random_files import read
 from w2s_export.errors import ImageError, MissingExtraError
 from w2s_export.io.images import open_source, opened
+from w2s_export.restore.inputs import find
 
 RNG = np.random.default_rng(0)
 
@@ -109,35 +114,186 @@ def test_positions_of_an_nd2(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert position == 1
 
 
-def test_series_and_fields_of_a_lif(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels = RNG.integers(0, 255, (2, 3, 5, 7)).astype(np.uint8)  # M, Z, Y, X
-    coords = {"Z": np.arange(3) * -3e-7, "Y": np.arange(5) * 2e-7, "X": np.arange(7) * 1e-7}
-
-    def frame(M: int = 0, Z: int = 0) -> np.ndarray:  # noqa: N803
-        return pixels[M, Z]
-
-    mosaic = SimpleNamespace(
-        name="tiles", sizes={"M": 2, "Z": 3, "Y": 5, "X": 7}, coords=coords, dtype=np.uint8,
-        frame=frame,
-    )  # fmt: skip
-    lifetimes = SimpleNamespace(
-        name="flim", sizes={"H": 9, "Y": 5, "X": 7}, coords={}, dtype=np.uint8, frame=frame
+def element_of_lif(name: str, block: str, pixels: np.ndarray, axes: dict[str, float]) -> str:
+    """XML of one image (M, Z, C, Y, X): bytes between neighbours, and lengths in metres."""
+    steps = {}
+    at = pixels.itemsize
+    for axis, size in zip("XYCZM", reversed(pixels.shape), strict=True):
+        steps[axis] = (size, at)
+        at *= size
+    ids = {"X": 1, "Y": 2, "Z": 3, "M": 10}
+    dimensions = "".join(
+        f'<DimensionDescription DimID="{number}" NumberOfElements="{steps[axis][0]}" Origin="0" '
+        f'Length="{axes.get(axis, 1) * (steps[axis][0] - 1)}" Unit="m" BitInc="0" '
+        f'BytesInc="{steps[axis][1]}"/>'
+        for axis, number in ids.items()
+        if steps[axis][0] > 1
     )
-    stand_in(monkeypatch, "liffile", "LifFile", Closing(images=[mosaic, lifetimes]))
-    (tmp_path / "a.lif").write_bytes(b"x")
+    channels = "".join(
+        f'<ChannelDescription DataType="0" ChannelTag="0" Resolution="16" BitInc="0" Unit="" '
+        f'NameOfMeasuredQuantity="" Min="0" Max="1" LUTName="{lut}" IsLUTInverted="0" '
+        f'BytesInc="{number * steps["C"][1]}"/>'
+        for number, lut in enumerate(["Magenta", "Green"][: steps["C"][0]])
+    )
+    return (
+        f'<Element Name="{name}"><Data><Image><ImageDescription><Channels>{channels}</Channels>'
+        f"<Dimensions>{dimensions}</Dimensions></ImageDescription></Image></Data>"
+        f'<Memory Size="{pixels.nbytes}" MemoryBlockID="{block}"/></Element>'
+    )
+
+
+def write_lif(path: Path, images: dict[str, np.ndarray], steps: dict[str, float]) -> None:
+    """By the description of the format (version 2): a header in XML, then a block per image."""
+
+    def text(content: str) -> bytes:
+        return struct.pack("<BI", 0x2A, len(content)) + content.encode("utf-16-le")
+
+    elements = "".join(
+        element_of_lif(name, f"MemBlock_{number}", pixels, steps)
+        for number, (name, pixels) in enumerate(images.items())
+    )
+    header = text(
+        f'<LMSDataContainerHeader Version="2"><Element Name="p"><Children>{elements}</Children>'
+        "</Element></LMSDataContainerHeader>"
+    )
+    data = struct.pack("<II", 0x70, len(header)) + header
+    for number, pixels in enumerate(images.values()):
+        head = struct.pack("<BQ", 0x2A, pixels.nbytes) + text(f"MemBlock_{number}")
+        data += struct.pack("<II", 0x70, len(head)) + head + pixels.tobytes()
+    path.write_bytes(data)
+
+
+def test_series_and_fields_of_a_lif_by_the_library(tmp_path: Path) -> None:
+    pytest.importorskip("liffile", reason="liffile is not installed")
+    images = {
+        "tiles": RNG.integers(0, 4000, (2, 3, 1, 5, 7)).astype("<u2"),
+        "colours": RNG.integers(0, 4000, (1, 1, 2, 6, 8)).astype("<u2"),
+    }
+    write_lif(tmp_path / "a.lif", images, {"X": 1e-7, "Y": 2e-7, "Z": 3e-7})
+    got = list(read(tmp_path / "a.lif"))
+    assert len(got) == 3
+    expected = [images["tiles"][0], images["tiles"][1], images["colours"][0]]
+    for one, pixels in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one.pixels, pixels[None])
+        assert one.size == pytest.approx((0.2, 0.1))
+    assert [one.z for one in got] == [pytest.approx(0.3), pytest.approx(0.3), None]
     with opened(tmp_path / "a.lif") as series:
-        assert [one.name for one in series] == ["tiles field 1", "tiles field 2", "flim"]
-        layout = series[1].open().layout
-        assert layout.pixel_size_um == pytest.approx((0.2, 0.1))
-        assert layout.z_step_um == pytest.approx(0.3)
-        got = series[1].open().read(0, 2, 0, slice(1, 4), slice(0, 7))
-        np.testing.assert_array_equal(got[0], pixels[1, 2, 1:4])
-        with pytest.raises(ImageError, match="9 along H"):
-            series[2].open()
+        assert [one.name for one in series] == ["tiles field 1", "tiles field 2", "colours"]
+        channels = series[2].open().layout.appearance.channels
+    assert [channel.colour for channel in channels] == [(255, 0, 255), (0, 255, 0)]
 
 
-@pytest.mark.parametrize(("ending", "library"), [("czi", "pylibCZIrw.czi"), ("nd2", "nd2"),
-                                                 ("lif", "liffile")])  # fmt: skip
+def test_lifetimes_of_a_lif_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lifetimes = SimpleNamespace(
+        name="flim", sizes={"H": 9, "Y": 5, "X": 7}, coords={}, dtype=np.uint8, frame=None
+    )
+    stand_in(monkeypatch, "liffile", "LifFile", Closing(images=[lifetimes]))
+    (tmp_path / "a.lif").write_bytes(b"x")
+    with opened(tmp_path / "a.lif") as series, pytest.raises(ImageError, match="9 along H"):
+        series[0].open()
+
+
+def test_an_oif_by_the_library(tmp_path: Path) -> None:
+    """A text file and a folder of TIFFs, as FluoView FV1000 writes them."""
+    pytest.importorskip("oiffile", reason="oiffile is not installed")
+    pixels = RNG.integers(0, 4000, (2, 3, 2, 20, 30)).astype(np.uint16)  # T, Z, C, Y, X
+    folder = tmp_path / "a.oif.files"
+    folder.mkdir()
+    for t, z, c in np.ndindex(2, 3, 2):
+        name = f"s_C{c + 1:03}Z{z + 1:03}T{t + 1:03}.tif"
+        tifffile.imwrite(folder / name, pixels[t, z, c], metadata=None)
+    sections = {
+        "ProfileSaveInfo": {"Name": '"FLUOVIEW"', "Version": '"1.0"'},
+        "Reference Image Parameter": {"WidthConvertValue": 0.1, "WidthUnit": '"um"',
+                                      "HeightConvertValue": 0.2, "HeightUnit": '"um"'},
+        "Axis 3 Parameters Common": {"AxisCode": '"Z"', "Interval": -300, "UnitName": '"nm"'},
+        "Axis 4 Parameters Common": {"AxisCode": '"T"', "Interval": 2500, "UnitName": '"ms"'},
+        "Channel 1 Parameters": {"DyeName": '"DAPI"'},
+        "Channel 2 Parameters": {"DyeName": '"GFP"'},
+    }  # fmt: skip
+    text = "".join(
+        f"[{section}]\r\n" + "".join(f"{key}={value}\r\n" for key, value in content.items())
+        for section, content in sections.items()
+    )
+    (tmp_path / "a.oif").write_bytes(text.encode("utf-16"))
+    (got,) = read(tmp_path / "a.oif")
+    np.testing.assert_array_equal(got.pixels, pixels)
+    assert (got.size, got.z, got.t) == ((0.2, 0.1), 0.3, 2.5)
+    with open_source(tmp_path / "a.oif") as source:
+        names = [channel.name for channel in source.layout.appearance.channels]
+    assert names == ["DAPI", "GFP"]
+    # Of a folder, the planes beside it are no images of their own.
+    assert [image.path.name for image in find([str(tmp_path)], tmp_path / "o").images] == ["a.oif"]
+
+
+def write_ims(path: Path, pixels: np.ndarray) -> None:
+    """An Imaris 5.5 file of (T, C, Z, Y, X), padded to whole chunks, with a level of a pyramid."""
+
+    def texts(group: h5py.Group, **stated: str) -> None:
+        for name, value in stated.items():
+            group.attrs[name] = np.frombuffer(value.encode(), "S1")
+
+    slices, height, width = pixels.shape[2:]
+    with h5py.File(path, "w") as file:
+        for t, c in np.ndindex(pixels.shape[:2]):
+            padded = np.pad(pixels[t, c], ((0, 1), (0, 12), (0, 2)))
+            for level, data in enumerate([padded, padded[:, ::2, ::2]]):
+                place = f"DataSet/ResolutionLevel {level}/TimePoint {t}/Channel {c}"
+                file.create_group(place)["Data"] = data
+        texts(
+            file.create_group("DataSetInfo/Image"), X=str(width), Y=str(height), Z=str(slices),
+            Unit="um", ExtMin0="-1", ExtMax0=str(-1 + 0.1 * width), ExtMin1="0",
+            ExtMax1=str(0.2 * height), ExtMin2="5", ExtMax2=str(5 + 0.5 * slices),
+            Description="made by Ada",
+        )  # fmt: skip
+        for number, (name, colour) in enumerate([("DAPI", "1 0 1"), ("GFP", "0 1 0")]):
+            texts(
+                file.create_group(f"DataSetInfo/Channel {number}"), Name=name, Color=colour,
+                ColorRange="10 900",
+            )  # fmt: skip
+
+
+def test_an_ims(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 4000, (2, 2, 3, 20, 30)).astype(np.uint16)
+    write_ims(tmp_path / "a.ims", pixels)
+    (got,) = read(tmp_path / "a.ims")
+    np.testing.assert_array_equal(got.pixels, pixels.swapaxes(1, 2))
+    assert got.size == pytest.approx((0.2, 0.1))
+    assert got.z == pytest.approx(0.5)
+    with open_source(tmp_path / "a.ims") as source:
+        look = source.layout.appearance
+    assert [(one.name, one.colour, one.window) for one in look.channels] == [
+        ("DAPI", (255, 0, 255), (10, 900)), ("GFP", (0, 255, 0), (10, 900)),
+    ]  # fmt: skip
+    assert look.text == "made by Ada"
+
+
+def test_pixels_of_an_ims_in_another_file_are_not_read(tmp_path: Path) -> None:
+    pixels = RNG.integers(0, 4000, (1, 1, 3, 20, 30)).astype(np.uint16)
+    write_ims(tmp_path / "other.ims", pixels)
+    write_ims(tmp_path / "a.ims", pixels)
+    place = "DataSet/ResolutionLevel 0/TimePoint 0/Channel 0/Data"
+    with h5py.File(tmp_path / "a.ims", "a") as file:
+        del file[place]
+        file[place] = h5py.ExternalLink(str(tmp_path / "other.ims"), place)
+    with opened(tmp_path / "a.ims") as series, pytest.raises(ImageError, match="another file"):
+        series[0].open()
+
+
+@pytest.mark.parametrize("name", ["a b.oir", "a b.vsi", "a b.dv"])
+def test_formats_that_are_not_read_say_how_to_convert_them(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with (
+        pytest.raises(ImageError, match=f"bfconvert '{name}' 'a b'.ome.tiff"),
+        opened(tmp_path / name),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("ending", "library"),
+    [("czi", "pylibCZIrw.czi"), ("nd2", "nd2"), ("lif", "liffile"), ("oib", "oiffile")],
+)
 def test_without_the_extra_the_error_says_how_to_install_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, library: str
 ) -> None:

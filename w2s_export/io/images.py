@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,7 +88,10 @@ def opened(
             return
         if suffix in microscopes.UNREAD:
             what = microscopes.UNREAD[suffix]
-            raise ImageError(f"is {what}, which is not read; save it as OME-TIFF")
+            raise ImageError(
+                f"is {what}, which is not read; save it as OME-TIFF in Fiji, or with Bio-Formats' "
+                f"tools: bfconvert {shlex.quote(path.name)} {shlex.quote(path.stem)}.ome.tiff"
+            )
         if head[:4] in tiff.SIGNATURES:
             with tiff.opened(path, most) as found:
                 yield found

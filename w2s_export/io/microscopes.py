@@ -1,6 +1,6 @@
-"""Reads files as microscopes write them: CZI (Zeiss), ND2 (Nikon), LIF (Leica), plane by plane.
+"""Reads files as microscopes write them, plane by plane: Zeiss, Nikon, Leica, Olympus, Imaris.
 
-The readers are libraries of the extra `microscopes`. Olympus's OIR has no well-kept one in Python.
+The readers are libraries of the extra `microscopes`. Some formats have no well-kept one in Python.
 """
 
 from __future__ import annotations
@@ -18,16 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError, MissingExtraError
+from w2s_export.io import imaris, olympus
 from w2s_export.io.appearance import Appearance, Channel, ramp
 from w2s_export.io.pixel_size import both
-from w2s_export.io.source import Layout, Series, Source, decoding, usable
+from w2s_export.io.source import Layout, PlaneSource, Series, Source, decoding, usable
 from w2s_export.io.units import micrometres, seconds
 
-_LIBRARIES = {".czi": "pylibCZIrw.czi", ".nd2": "nd2", ".lif": "liffile"}
+_LIBRARIES = {
+    ".czi": "pylibCZIrw.czi", ".nd2": "nd2", ".ims": "h5py",
+    **dict.fromkeys((".lif", ".lof", ".xlif"), "liffile"),
+    **dict.fromkeys((".oib", ".oif"), "oiffile"),
+}  # fmt: skip
 UNREAD = {
-    ".oir": "Olympus's OIR", ".oif": "Olympus's OIF", ".oib": "Olympus's OIB",
-    ".ims": "Imaris's IMS", ".vsi": "Olympus's VSI", ".dv": "DeltaVision's DV",
-    ".xlif": "Leica's XLIF",
+    ".oir": "Olympus's OIR", ".poir": "Olympus's OIR", ".vsi": "Olympus's VSI",
+    ".dv": "DeltaVision's DV", ".r3d": "DeltaVision's DV", ".sld": "SlideBook's SLD",
+    ".lei": "Leica's LEI", ".zvi": "Zeiss's ZVI", ".ids": "ICS", ".ics": "ICS",
 }  # fmt: skip
 """Endings of formats that are known and not read."""
 SUFFIXES = tuple(_LIBRARIES)
@@ -53,25 +58,8 @@ def opened(path: Path) -> Iterator[list[Series]]:
         ) from None
     with ExitStack() as stack:
         with decoding():
-            found = {".czi": _czi, ".nd2": _nd2, ".lif": _lif}[suffix](library, path, stack)
+            found = _READERS[_LIBRARIES[suffix]](library, path, stack)
         yield found
-
-
-class PlaneSource:
-    """An image whose library gives planes, or parts of them; the last plane is kept."""
-
-    def __init__(self, layout: Layout, plane: Callable[[int, int, int], NDArray[Any]]) -> None:
-        """Args: the layout, and what gives (samples, H, W) at (t, z, c)."""
-        self.layout, self._plane = layout, plane
-        self._kept: tuple[tuple[int, int, int], NDArray[Any]] | None = None
-
-    def read(self, t: int, z: int, c: int, rows: slice, columns: slice) -> NDArray[Any]:
-        """Part of a plane as stored: (samples, h, w)."""
-        if self._kept is None or self._kept[0] != (t, z, c):
-            self._kept = None
-            with decoding():
-                self._kept = (t, z, c), self._plane(t, z, c)
-        return self._kept[1][:, rows, columns]
 
 
 # ---- Zeiss ----
@@ -197,7 +185,7 @@ def _nd2(library: Any, path: Path, stack: ExitStack) -> list[Series]:
             both(micrometres(voxel.y, "µm"), micrometres(voxel.x, "µm")),
             micrometres(voxel.z, "µm") if sizes.get("Z", 1) > 1 else None,
             seconds(periods[0], "ms") if periods else None,
-            Appearance(tuple(looks) if len(looks) == channels else ()),
+            appearance=Appearance(tuple(looks) if len(looks) == channels else ()),
         )
         return usable(PlaneSource(layout, plane))
 
@@ -256,12 +244,36 @@ def _of_lif(image: Any, place: Mapping[str, int]) -> Source:
         both(micrometres(step("Y"), "m"), micrometres(step("X"), "m")),
         micrometres(step("Z"), "m"),
         seconds(step("T"), "s"),
-        Appearance(name=str(image.name)),
+        appearance=Appearance(_channels_of_lif(image, sizes.get("C", 1)), name=str(image.name)),
     )
     return usable(PlaneSource(layout, plane))
 
 
+_LEICA_COLOURS = {
+    "Red": (255, 0, 0), "Green": (0, 255, 0), "Blue": (0, 0, 255), "Cyan": (0, 255, 255),
+    "Magenta": (255, 0, 255), "Yellow": (255, 255, 0), "Gray": (255, 255, 255),
+}  # fmt: skip
+
+
+def _channels_of_lif(image: Any, count: int) -> tuple[Channel, ...]:
+    """Leica states the name of each channel's lookup table."""
+    place = "./Data/Image/ImageDescription/Channels/ChannelDescription"
+    tables = [one.get("LUTName", "") for one in image.xml_element.findall(place)]
+    colours = [_LEICA_COLOURS.get(name) for name in tables]
+    if len(colours) != count or not any(colours):
+        return ()
+    return tuple(Channel("", ramp(colour) if colour else None) for colour in colours)
+
+
 # ---- all ----
+
+_READERS = {
+    "pylibCZIrw.czi": _czi,
+    "nd2": _nd2,
+    "liffile": _lif,
+    "oiffile": olympus.images,
+    "h5py": imaris.images,
+}
 
 
 def _refuse_other(length: Mapping[str, int]) -> None:

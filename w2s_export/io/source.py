@@ -115,6 +115,23 @@ class ColourPlanes:
         return self._source.read(t, z, channel, rows, columns)[colour : colour + 1]
 
 
+class PlaneSource:
+    """An image whose library gives planes, or parts of them; the last plane is kept."""
+
+    def __init__(self, layout: Layout, plane: Callable[[int, int, int], NDArray[Any]]) -> None:
+        """Args: the layout, and what gives (samples, H, W) at (t, z, c)."""
+        self.layout, self._plane = layout, plane
+        self._kept: tuple[tuple[int, int, int], NDArray[Any]] | None = None
+
+    def read(self, t: int, z: int, c: int, rows: slice, columns: slice) -> NDArray[Any]:
+        """Part of a plane as stored: (samples, h, w)."""
+        if self._kept is None or self._kept[0] != (t, z, c):
+            self._kept = None
+            with decoding():
+                self._kept = (t, z, c), self._plane(t, z, c)
+        return self._kept[1][:, rows, columns]
+
+
 def arrangement(shape: Sequence[int], axes: str) -> tuple[list[int], tuple[int, int, int]]:
     """Order of the axes before Y, X and S that makes them times, slices, channels; their lengths.
 

@@ -137,11 +137,13 @@ def _images(
         here = Path(folder)
         folders.sort()
         zarrs = [name for name in folders if is_zarr(here / name) and not name.startswith(".")]
+        parents = [file for file in files if file.lower().endswith(".oif")]
         folders[:] = [
             name
             for name in folders
             if not name.startswith(".")
             and name not in zarrs
+            and name.removesuffix(".files") not in parents  # the planes of an OIF
             and (here / name).absolute() != output.absolute()
         ]
         for name in sorted([*files, *zarrs]):
