@@ -17,6 +17,7 @@ from w2s_export.config import Normalisation
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import ConfigError, ImageError, UnsupportedOperationError
 from w2s_export.formats.registry import ATTACHMENTS, WEIGHTS, format_of
+from w2s_export.io.files import name_of
 from w2s_export.package.archive import Packages, package_paths, write_packages
 from w2s_export.package.others import differs_from_test, read_others
 from w2s_export.package.recorded import Recorded, read_recorded
@@ -351,7 +352,7 @@ def _identity(
     if file is None and request.weights is None:
         file = asset(f"models/{DEFAULT_MODEL}/metadata.yaml")
     given = read_metadata(file) if file else recorded.metadata if recorded else Metadata()
-    stem = request.weights.stem if request.weights else DEFAULT_MODEL
+    stem = Path(name_of(request.weights)).stem if request.weights else DEFAULT_MODEL
     name = (
         request.name
         or given.name

@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
         print(f"{count:6} {name}")
     print(
         f"{given.count} {given.subject} in {time.monotonic() - began:.0f} s; the slowest took "
-        f"{slowest[0]:.1f} s ({slowest[1]})"
+        f"{slowest[0]:.1f} s of processor time ({slowest[1]})"
     )
     return int(any(name.endswith("fault") for name in outcomes))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import signal
 import sys
 
 from cyclopts import App, CycloptsError
@@ -60,8 +61,24 @@ _AFTERWARDS = {
 """What an interruption leaves, and how to go on."""
 
 
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_OF_PLACES = (
+    *(errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ENAMETOOLONG, errno.EIO),
+)
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM, as batch systems send it: temporary files go, what is finished is kept."""
+
+
+def _terminate(*_: object) -> None:
+    raise _TerminatedError
+
+
 def main() -> None:
     """Entry point: run the command line and exit."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -85,13 +102,15 @@ def run(arguments: list[str]) -> int:
     except W2SExportError as error:
         return _failed(str(error))
     except OSError as error:
-        # A disk that is full or read-only fails any write; other errors of files are bugs.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            raise
-        return _failed(f"{error.filename or 'a file'}: cannot be written: {error.strerror}")
-    except KeyboardInterrupt:
+        # What a disk or its rights refuse, any command may meet; other errors of files are bugs.
+        if error.errno in _OF_DISKS:
+            return _failed(f"{error.filename or 'a file'}: cannot be written: {error.strerror}")
+        if error.errno in _OF_PLACES and error.filename:
+            return _failed(f"{error.filename}: cannot be read or written: {error.strerror}")
+        raise
+    except KeyboardInterrupt as stop:
         errors.print(f"Interrupted{_AFTERWARDS.get(arguments[0] if arguments else '', '.')}")
-        return 130
+        return 143 if isinstance(stop, _TerminatedError) else 130
     return code if isinstance(code, int) else 0
 
 

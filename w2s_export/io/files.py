@@ -42,6 +42,11 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "something else")
 
 
+def name_of(path: Path) -> str:
+    """Name of a file as text for a file: read as UTF-8, whatever encoding the locale states."""
+    return os.fsencode(path.name).decode("utf-8", "surrogateescape")
+
+
 def hidden(path: Path, ending: str) -> Path:
     """A hidden file beside another, whose name may already be as long as names can be."""
     name = f".{path.name}{ending}"

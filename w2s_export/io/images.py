@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError, MissingExtraError, OutputError
 from w2s_export.io import memory, microscopes, npy, tiff, tiff_sets
-from w2s_export.io.files import hidden, regular_size
+from w2s_export.io.files import hidden, name_of, regular_size
 from w2s_export.io.pixel_size import PixelSize, unless_print
 from w2s_export.io.source import (
     ArraySource,
@@ -161,7 +161,7 @@ def read_image(path: Path, most_bytes: int | None = None) -> Image:
         for t, z, c in np.ndindex(*layout.planes):
             colours = slice(c * layout.samples, (c + 1) * layout.samples)
             pixels[t * slices + z, colours] = source.read(t, z, c, *everything)
-    return Image(pixels, layout.pixel_size_um, path.stem)
+    return Image(pixels, layout.pixel_size_um, Path(name_of(path)).stem)
 
 
 def _head(path: Path) -> bytes:

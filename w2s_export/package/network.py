@@ -15,7 +15,7 @@ from w2s_export.formats import cpu_fast as fast_format
 from w2s_export.formats import onnx as onnx_format
 from w2s_export.graph.guard import parse
 from w2s_export.io import kept
-from w2s_export.io.files import sha256_of
+from w2s_export.io.files import name_of, sha256_of
 from w2s_export.network import Network
 from w2s_export.package.opening import OpenedPackage, open_package
 from w2s_export.package.sample import read_sample
@@ -287,7 +287,7 @@ def _with_made(ready: ReadyNetwork, network: Network, fast: Path) -> ReadyNetwor
 
 
 def _model(path: Path, network: Network, how: Normalisation | None) -> Model:
-    name = network.provenance.name or path.name.split(".")[0]
+    name = network.provenance.name or name_of(path).split(".")[0]
     return model_of(network, name, how, identity(path))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError, OutputError
-from w2s_export.io.files import unwritable
+from w2s_export.io.files import name_of, unwritable
 from w2s_export.io.images import open_source, opened
 from w2s_export.io.source import ColourPlanes, Layout, Source
 from w2s_export.restore.engines import Engines
@@ -183,7 +183,7 @@ def record_of(
     """What the result will say about its making; reads the whole file for its hash."""
     how = model.normalisation
     return Record(
-        source=plan.image.path.name,
+        source=name_of(plan.image.path),
         source_sha256=identify(plan.image.path),
         network=model.name,
         network_sha256=model.fingerprint,

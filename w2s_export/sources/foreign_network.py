@@ -43,7 +43,8 @@ def may_be_foreign(path: Path, source_format: str, error: CheckpointError) -> bo
     """
     if source_format not in _OPENERS or isinstance(error, RRDBNetMismatchError):
         return False
-    if path.suffix == ".index":  # of a TensorFlow checkpoint, which has no graph
+    # A TensorFlow checkpoint, and a SavedModel's variables alone, have no graph.
+    if path.suffix == ".index" or (path.is_dir() and not (path / "saved_model.pb").is_file()):
         return False
     if source_format == recognise.ONNX:
         return not isinstance(error, CheckpointMismatchError)
