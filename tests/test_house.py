@@ -7,11 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 import w2s_export
+from tests import factories
 from w2s_export import resources
+from w2s_export.formats import onnx as known
+from w2s_export.package.archive import write_packages
+from w2s_export.rdf.description import Sample
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("tensorflow", "keras", "onnx", "onnxruntime", "torch", "bioimageio.core")
@@ -103,3 +108,52 @@ def test_the_slim_list_is_a_part_of_the_dependencies_without_tensorflow() -> Non
     del slim["bioimageio.spec"]  # which bioimageio.core brings
     assert slim.items() <= whole.items()
     assert set(whole) - set(slim) == {"tensorflow", "keras", "tf2onnx", "bioimageio.core"}
+
+
+def test_the_citation_names_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == w2s_export.__version__
+
+
+def _without_tensorflow(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    code = (
+        "import sys\n"
+        "for name in ('tensorflow', 'keras', 'tf2onnx', 'bioimageio.core'):\n"
+        "    sys.modules[name] = None\n"
+        f"from w2s_export.cli import run; sys.exit(run({arguments!r}))"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def test_what_needs_no_tensorflow_runs_without_it(tmp_path: Path) -> None:
+    model = resources.asset(f"models/{resources.DEFAULT_MODEL}")
+    package = zipped(tmp_path)
+    for arguments in (
+        ["inspect", str(model / "weights.npz")],
+        ["restore", str(model / "sample_input.tif"), "--output", str(tmp_path / "restored")],
+        ["verify", str(package), "--rules-only", "--unproven-is-fine"],
+    ):
+        done = _without_tensorflow(arguments)
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+    assert len(list((tmp_path / "restored").glob("*.tif"))) == 1
+
+
+def test_what_needs_tensorflow_says_so(tmp_path: Path) -> None:
+    done = _without_tensorflow(["--output", str(tmp_path / "exported")])
+    assert done.returncode == 2, done.stderr
+    assert "this needs" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "exported").exists()
+
+
+def zipped(folder: Path) -> Path:
+    """A package of any weights: its rules are read, nothing is run."""
+    net = factories.network()
+    sample = Sample(
+        np.arange(48 * 64, dtype=np.uint16).reshape(1, 48, 64),
+        np.zeros((1, 96, 128), np.float32),
+        None,
+        "ramp",
+    )
+    artifact = known.write(net, folder / known.FILE)
+    return write_packages(factories.description(net, (artifact,), sample), folder).bioimageio

@@ -54,6 +54,8 @@ app.register_install_completion_command(
 
 
 QUIET = "--quiet"
+LEFT_OUT = ("tensorflow", "keras", "tf2onnx", "bioimageio")
+"""Dependencies that an installation may do without (docs/how-to/install.md)."""
 _AFTERWARDS = {
     "train": "; it goes on with --resume.",
     "restore": ". What is finished is kept; the same command goes on with the rest.",
@@ -101,6 +103,13 @@ def run(arguments: list[str]) -> int:
         return 2
     except W2SExportError as error:
         return _failed(str(error))
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in LEFT_OUT:
+            raise
+        return _failed(
+            f"this needs {missing}, which is not installed: python -m pip install w2s-export"
+        )
     except OSError as error:
         # What a disk or its rights refuse, any command may meet; other errors of files are bugs.
         if error.errno in _OF_DISKS:
