@@ -23,6 +23,7 @@ from w2s_export.rdf.description import Description
 from w2s_export.rdf.metadata import Metadata
 from w2s_export.rdf.v04 import rdf_04
 from w2s_export.rdf.v05 import rdf_05
+from w2s_export.verify.clients.jdll import plan
 
 FACTORS = [
     TINY,
@@ -141,6 +142,25 @@ def test_specification_and_jdll_agree_on_the_output_size(
     assert least[0] == 1
     assert least[1] == config.in_nc
     assert least[2] % step[2] == least[3] % step[3] == 0  # J
+
+
+def test_a_network_of_one_size_says_so_and_is_planned_in_its_tiles(
+    describe: Describe, tmp_path: Path
+) -> None:
+    free = describe(halo=6)
+    height, width = free.sample.image.shape[1:]
+    fixed = replace(free, network=replace(free.network, fixed=(height, width)))
+    new, old = rdfs(fixed)
+    assert [axis["size"] for axis in new["inputs"][0]["axes"][2:]] == [height, width]
+    assert old["inputs"][0]["shape"] == [1, 1, height, width]
+    for rdf in (new, old):  # J: DeepImageJ 3.1 cuts tiles of that size, and crops the halo
+        planned = plan(rdf, (1, 1, 3 * height + 5, 2 * width))
+        assert planned.tile_shape == (1, 1, height, width)
+        assert planned.output_shape == (1, 1, 2 * (3 * height + 5), 4 * width)
+        assert [axis.kept for axis in planned.input[2:]] == [height - 12, width - 12]
+    write_packages(fixed, tmp_path)
+    findings(tmp_path / "tiny test model.bioimageio.zip")
+    findings(tmp_path / "tiny test model.deepimagej.zip")
 
 
 def nulls(value: object, place: str = "") -> list[str]:
