@@ -9,9 +9,7 @@ from rich.table import Table
 
 from w2s_export.cli.console import IMAGES, NETWORK, RESULT, Flag, announce, console, styled
 from w2s_export.cli.verify import print_findings
-from w2s_export.data.normalise import parse_normalisation
 from w2s_export.errors import ConfigError
-from w2s_export.io.yaml_files import read_yaml
 from w2s_export.resources import model_folder, models
 
 if TYPE_CHECKING:
@@ -97,6 +95,8 @@ def export_command(
         weights = folder / "weights.npz"
         sample = sample or folder / "sample_input.tif"
         metadata = metadata or folder / "metadata.yaml"
+    from w2s_export.data.normalise import parse_normalisation
+
     request_normalisation = parse_normalisation(normalisation) if normalisation else None
     with console.status("Starting") as status:
         from w2s_export.export import ExportRequest, export
@@ -128,6 +128,8 @@ def export_command(
 
 def print_models() -> None:
     """A row per model that comes with the tool."""
+    from w2s_export.io.yaml_files import read_yaml
+
     table = Table("model", "what it restores", "weights")
     for name, folder in models().items():
         values = read_yaml(folder / "config.yaml")
