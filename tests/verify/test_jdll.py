@@ -390,3 +390,16 @@ def test_of_several_gains_the_first_counts_and_the_unknown_throws() -> None:
     rdf["inputs"][0]["preprocessing"] = [{"name": "magic"}]
     with pytest.raises(JdllError, match="no step 'magic'"):
         normalise_as_jdll(image, rdf)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf"), 1e308, 0.0])
+@pytest.mark.parametrize("field", ["in", "out", "offset"])
+def test_a_scale_that_is_no_number_is_cast_as_java_does(field: str, number: float) -> None:
+    """`(int) NaN` is 0 there and infinity the largest int; nothing is thrown by the cast itself."""
+    rdf = dynamic_05(**{field: number})
+    try:
+        sizes = [axis.size for output in plan(rdf, (1, 1, 64, 64)).outputs for axis in output]
+    except JdllError as error:
+        assert isinstance(error.failure, Failure)
+    else:
+        assert all(isinstance(size, int) for size in sizes)

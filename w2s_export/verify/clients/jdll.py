@@ -26,6 +26,7 @@ from w2s_export.verify.clients.jdll_axes import (
     JdllModel,
     JdllTensor,
     check_fields,
+    java_cast,
     java_int,
     read_model,
 )
@@ -263,7 +264,8 @@ def _check_sizes(model: JdllModel, tile: Mapping[str, int]) -> None:
         sizes = []
         for axis in tensor.axes:
             if axis.tensor is not None:
-                sizes.append(int(_reference(model, axis, tile) * axis.scale + 2 * axis.offset))
+                size = _reference(model, axis, tile) * axis.scale + 2 * axis.offset
+                sizes.append(java_cast(size))
             elif axis.minimum or axis.letter in tile:
                 sizes.append(axis.minimum or tile[axis.letter])
             else:
@@ -332,13 +334,15 @@ def _output_sizes(
                 raise _throws(f"a tile has no size along {letter}")
             if (axis.minimum * ratio) % 1:
                 raise _throws(f"{axis.minimum} output pixels a tile are no whole number an image")
-            whole[letter], part[letter] = int(axis.minimum * ratio), axis.minimum
+            whole[letter], part[letter] = java_cast(axis.minimum * ratio), axis.minimum
         elif axis.tensor is None:
             raise _throws(f"the output has no size along {letter}")
         else:
             own = tuple(_reference(model, axis, sizes) for sizes in (image, tile))
             own = (own[0], own[0]) if own[1] == -1 else own
-            whole[letter], part[letter] = (int(size * axis.scale + 2 * axis.offset) for size in own)
+            whole[letter], part[letter] = (
+                java_cast(size * axis.scale + 2 * axis.offset) for size in own
+            )
     return whole, part
 
 

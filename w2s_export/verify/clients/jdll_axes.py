@@ -307,7 +307,7 @@ def _with_halo(source: JdllTensor, outputs: list[JdllTensor]) -> JdllTensor:
         wanted = _divide(axis.halo + axis.offset, axis.scale)
         if axis.axis not in halos or halos[axis.axis] > wanted:
             break
-        halos[axis.axis] = _java_cast(wanted)
+        halos[axis.axis] = java_cast(wanted)
     return replace(
         source, axes=tuple(replace(axis, halo=halos[axis.letter]) for axis in source.axes)
     )
@@ -320,7 +320,7 @@ def _divide(dividend: float, divisor: float) -> float:
     return float("nan") if not dividend else float("inf") * dividend
 
 
-def _java_cast(value: float) -> int:
+def java_cast(value: float) -> int:
     """Java's `(int) value`."""
     if value != value:
         return 0
@@ -343,7 +343,7 @@ def _number_or_none(value: Any) -> Any:
 
 def _whole(value: Any, default: int) -> int:
     """Java's `((Number) value).intValue()`."""
-    return _java_cast(_real(value, default))
+    return java_cast(_real(value, default))
 
 
 def _real(value: Any, default: float) -> float:
