@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,21 @@ def test_a_folder_and_a_missing_file_are_no_files(tmp_path: Path) -> None:
         regular_size(tmp_path / "x", ImageError)
     (tmp_path / "x").write_bytes(b"123")
     assert regular_size(tmp_path / "x", ImageError) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has names of characters, not of bytes")
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "latin-1"])
+def test_a_name_is_the_same_text_in_every_locale(encoding: str) -> None:
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom w2s_export.io.files import name_of\n"
+        "print(ascii(name_of(Path(os.fsdecode(b'/a/caf\\xc3\\xa9\\xff.tif')))))\n"
+    )
+    locales = {"utf-8": "C.UTF-8", "ascii": "C", "latin-1": "de_DE.ISO-8859-1"}
+    strict = {"LC_ALL": locales[encoding], "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **strict},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.strip() == rb"'caf\xe9\\xff.tif'"

@@ -43,8 +43,8 @@ def _kind(mode: int) -> str:
 
 
 def name_of(path: Path) -> str:
-    """Name of a file as text for a file: read as UTF-8, whatever encoding the locale states."""
-    return os.fsencode(path.name).decode("utf-8", "surrogateescape")
+    r"""Name of a file as text that may be written: UTF-8 whatever the locale states, else `\xff`."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 
 def hidden(path: Path, ending: str) -> Path:
