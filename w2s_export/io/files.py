@@ -43,7 +43,7 @@ def _kind(mode: int) -> str:
 
 
 def name_of(path: Path) -> str:
-    r"""Name of a file as text to write down: UTF-8 whatever the locale states, other bytes `\xff`."""
+    r"""Name of a file as text to write: UTF-8 whatever the locale states, other bytes `\xff`."""
     return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 
