@@ -6,12 +6,11 @@ python examples/01_export.py WEIGHTS SAMPLE.tif OUTPUT
 import sys
 from pathlib import Path
 
-from w2s_export.export import ExportRequest, export
+import w2s_export as w2s
 
 
 def main(weights: Path, sample: Path, output: Path) -> int:
-    request = ExportRequest(output=output, weights=weights, sample=sample)
-    result = export(request, stage=print)
+    result = w2s.export(weights, sample=sample, output=output, progress=print)
     for row in result.report.parity:
         print(f"{row.subject:40} {row.case:30} {row.max_relative:.1e} of the range")
     print("all holds" if result.report.passed else f"faults: {result.report.findings}")

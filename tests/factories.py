@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from w2s_export.network import HaloMeasurement, Network
 from w2s_export.networks.layout import tensor_shapes
 from w2s_export.rdf.description import Description, Sample
 from w2s_export.rdf.metadata import default_metadata
+from w2s_export.restore.network import Model, ReadyNetwork
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.rrdbnet import rrdbnet_network
 
@@ -40,6 +42,14 @@ def network(
     """An RRDBNet with lively weights."""
     filled = lively_weights(config) if weights is None else weights
     return rrdbnet_network(Checkpoint(config, filled, how, provenance or Provenance()))
+
+
+@dataclass
+class Opener:
+    """A network that is opened by any function."""
+
+    model: Model
+    open: Callable[[Path], ReadyNetwork]
 
 
 def any_artifacts(path: Path) -> tuple[Artifact, ...]:

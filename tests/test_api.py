@@ -46,7 +46,7 @@ def test_a_cell_of_three_lines(tmp_path: Path) -> None:
     assert "accepts" in done.stdout
 
 
-@pytest.mark.parametrize("name", ["load", *w2s.__all__[1:7]])
+@pytest.mark.parametrize("name", ["load", *w2s.__all__[1:8]])
 def test_functions_stay_callable_beside_rooms_of_their_name(name: str) -> None:
 
     function = getattr(w2s, name)
@@ -71,19 +71,33 @@ def test_every_public_name_is_there() -> None:
         assert getattr(w2s, name).__doc__
 
 
-@pytest.mark.parametrize(
-    ("function", "command"),
-    [("export", "export"), ("verify", "verify"), ("train", "train"), ("evaluate", "evaluate")],
-)
-def test_keywords_are_those_of_the_command_line(function: str, command: str) -> None:
-    from importlib import import_module
-
+@pytest.mark.parametrize("name", w2s.__all__[1:8])
+def test_the_help_of_a_command_and_of_its_function_are_one(name: str) -> None:
     from w2s_export import api
+    from w2s_export.cli.app import app
 
-    offered = inspect.signature(getattr(api, function)).parameters
-    module = import_module(f"w2s_export.cli.{command}")
-    typed = inspect.signature(getattr(module, f"{command}_command")).parameters
-    assert set(offered) - {"progress"} <= set(typed)
+    command = app if name == "export" else app[name]
+    typed = {
+        argument.name.removeprefix("--").replace("-", "_"): argument.parameter.help
+        for argument in command.assemble_argument_collection()
+    }
+    function = getattr(api, name)
+    keywords = [
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in ("progress", "axes")
+    ]
+    assert len(keywords) > 1
+    for keyword in keywords:
+        assert len(typed[keyword]) > 10
+        assert f"{keyword}: {typed[keyword]}" in inspect.getdoc(function)
+
+
+def test_a_wrong_keyword_is_named() -> None:
+    with pytest.raises(TypeError, match="wieghts"):
+        w2s.export(wieghts="generator.pth")
+    with pytest.raises(TypeError, match="axes"):
+        w2s.restore("cell.tif", output="restored", axes="HW")
 
 
 def test_importing_loads_nothing_heavy() -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tifffile
 
-from w2s_export.export import ExportRequest, default_weights, export
+from w2s_export.export import default_weights, export
 from w2s_export.networks.layout import parameter_count
 from w2s_export.networks.rrdbnet import build_generator, set_weights
+from w2s_export.options import ExportOptions
 from w2s_export.sources.npz_checkpoint import load_own
 from w2s_export.training.config import read_training_config
 from w2s_export.training.evaluate import mean_scores, score_fields
@@ -38,7 +39,7 @@ def test_it_is_small_and_says_where_it_comes_from() -> None:
 @pytest.mark.slow
 def test_its_packages_have_no_finding_for_their_clients(tmp_path: Path) -> None:
     """As the README's first command exports it, each weights format run by `verify`."""
-    exported = export(ExportRequest(tmp_path))
+    exported = export(ExportOptions(output=tmp_path))
     assert exported.report.passed
     assert exported.report.findings == ()
     for path in (exported.packages.bioimageio, exported.packages.deepimagej):

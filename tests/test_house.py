@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +159,56 @@ def zipped(folder: Path) -> Path:
     )
     artifact = known.write(net, folder / known.FILE)
     return write_packages(factories.description(net, (artifact,), sample), folder).bioimageio
+
+
+LINES, PARAMETERS, NESTING = 60, 7, 4
+_BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
+
+
+@cache
+def _functions() -> list[tuple[str, ast.FunctionDef]]:
+    found = []
+    for path in sorted((ROOT / "w2s_export").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                name = f"{path.relative_to(ROOT / 'w2s_export').as_posix()}: {node.name}"
+                found.append((name, node))
+    return found
+
+
+def _parameters(function: ast.FunctionDef) -> int:
+    named = function.args
+    every = [*named.posonlyargs, *named.args, *named.kwonlyargs]
+    return len([one for one in every if one.arg not in ("self", "cls")])
+
+
+def _nesting(node: ast.AST, within: int = 0) -> int:
+    """How deep blocks lie; `elif` is no deeper than its `if`, a function inside is apart."""
+    deepest = within
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.ClassDef, ast.Lambda)):
+            continue
+        chained = isinstance(node, ast.If) and isinstance(child, ast.If) and node.orelse == [child]
+        deeper = isinstance(child, _BLOCKS) and not chained
+        deepest = max(deepest, _nesting(child, within + deeper))
+    return deepest
+
+
+def test_functions_stay_short() -> None:
+    found = _functions()
+    assert len(found) > 1000
+    long = {
+        name: lines
+        for name, function in found
+        if (lines := function.end_lineno - function.lineno + 1) > LINES
+    }
+    assert long == {}
+
+
+def test_functions_take_few_parameters() -> None:
+    many = {name: count for name, f in _functions() if (count := _parameters(f)) > PARAMETERS}
+    assert {name: count for name, count in many.items() if not name.startswith("cli/")} == {}
+
+
+def test_functions_are_not_nested_deeply() -> None:
+    assert {name: deep for name, f in _functions() if (deep := _nesting(f)) > NESTING} == {}

@@ -14,10 +14,11 @@ import numpy as np
 
 from w2s_export.clock import StageClock
 from w2s_export.config import Normalisation
-from w2s_export.data.normalise import normalise
+from w2s_export.data.normalise import as_normalisation, normalise
 from w2s_export.errors import ConfigError, ImageError, UnsupportedOperationError
 from w2s_export.formats.registry import ATTACHMENTS, WEIGHTS, format_of
 from w2s_export.io.files import name_of
+from w2s_export.options import ExportOptions
 from w2s_export.package.archive import Packages, package_paths, write_packages
 from w2s_export.package.others import differs_from_test, read_others
 from w2s_export.package.recorded import Recorded, read_recorded
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
     from w2s_export.formats.artifact import Artifact
     from w2s_export.network import HaloMeasurement, Network
+    from w2s_export.runtime.precision import PrecisionError
     from w2s_export.runtime.protocol import Runtime
     from w2s_export.verify.clients.core_tests import CoreProgram
     from w2s_export.verify.report import Report
@@ -60,33 +62,6 @@ _LARGE = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class ExportRequest:
-    """What the user asked for. Paths that are None mean the default model's own."""
-
-    output: Path
-    weights: Path | None = None
-    scale: int | None = None
-    sample: Path | None = None
-    plane: int | None = None
-    channel: int | None = None
-    repeat_channels: bool = False
-    metadata: Path | None = None
-    name: str | None = None
-    normalisation: Normalisation | None = None
-    output_normalisation: str | None = None
-    """What the results are scaled to: `back`, `range:LOW:HIGH` or `mean-std:MEAN:STD`."""
-    fold_channels: bool = False
-    """Turn a colour network into one for grey images."""
-    dynamic: bool = False
-    """Let go of a height and width that a file fixes."""
-    signature: str | None = None
-    """Of a SavedModel that has several."""
-    cpu_fast: bool = False
-    """Add the fast CPU graph to the packages."""
-    overwrite: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class ExportResult:
     """Where everything is, and what was proven."""
 
@@ -97,37 +72,38 @@ class ExportResult:
     seconds: dict[str, float]
 
 
-def export(request: ExportRequest, stage: Callable[[str], None] = lambda _: None) -> ExportResult:
+def export(options: ExportOptions, stage: Callable[[str], None] = lambda _: None) -> ExportResult:
     """Run every stage; nothing appears in the output folder before all of them are through.
 
     Args:
-        request: what to export.
+        options: what to export.
         stage: called with a short text when a stage begins.
 
     Raises:
         W2SExportError: bad input; the output folder is left as it was.
     """
-    clock = StageClock(stage)
+    clock, output = StageClock(stage), Path(options.output)
+    options = replace(options, normalisation=as_normalisation(options.normalisation))
     # With it the same convolution differs in its last bit from one run to the next: of ten exports
     # in one process four gave other bytes.
     with onednn(False):
         clock("Loading weights")
-        subject = _read(request)
+        subject = _read(options)
         from w2s_export.verify.clients.core_tests import core_program
 
-        targets = package_paths(subject.name, request.output)
+        targets = package_paths(subject.name, output)
         files = (targets.bioimageio.name, targets.deepimagej.name, PAGE_NAME, REPORT_NAME)
         apart = subject.network.facts.multiplications > _LARGE
         with (
-            staging(request.output, files, overwrite=request.overwrite) as folder,
+            staging(output, files, overwrite=options.overwrite) as folder,
             core_program([folder], apart=apart) as core,
         ):
-            report = _write_and_verify(subject, request, folder, core, clock)
-            publish(folder, request.output, files)
+            report = _write_and_verify(subject, options, folder, core, clock)
+            publish(folder, output, files)
     return ExportResult(
         packages=targets,
-        report_path=request.output / REPORT_NAME,
-        page_path=request.output / PAGE_NAME,
+        report_path=output / REPORT_NAME,
+        page_path=output / PAGE_NAME,
         report=report,
         seconds=clock.finish(),
     )
@@ -143,27 +119,27 @@ class _Subject:
     sample: RawSample
 
 
-def _read(request: ExportRequest) -> _Subject:
+def _read(options: ExportOptions) -> _Subject:
     """Everything that the user gave, read and checked."""
     network = load_network(
-        request.weights or default_weights(),
-        scale=request.scale,
-        dynamic=request.dynamic,
-        signature=request.signature,
+        Path(options.weights or default_weights()),
+        scale=options.scale,
+        dynamic=options.dynamic,
+        signature=options.signature,
     )
     if doubt := doubts(network):
-        logger.warning("%s: %s", request.weights, doubt)
-    recorded = _recorded(request, network)
-    if request.weights is not None and network.source_format == FOREIGN_PACKAGE:
-        _check_their_test(request.weights, network)
-    metadata, name = _identity(request, network, recorded)
-    network = _adapted(request, network)
-    whole = _sample(request, network, recorded)
+        logger.warning("%s: %s", options.weights, doubt)
+    recorded = _recorded(options, network)
+    if options.weights is not None and network.source_format == FOREIGN_PACKAGE:
+        _check_their_test(Path(options.weights), network)
+    metadata, name = _identity(options, network, recorded)
+    network = _adapted(options, network)
+    whole = _sample(options, network, recorded)
     try:
         normalise(whole.cut(network).pixels, network.normalisation)
     except ImageError as error:
         raise type(error)(f"sample '{whole.name}': {error}") from None
-    if request.weights and not request.sample and not recorded:
+    if options.weights and not options.sample and not recorded:
         logger.warning(
             "no --sample: the packages carry a simulated image of microtubules; give an image of "
             "the kind the network restores before you share them"
@@ -183,19 +159,19 @@ def _check_their_test(package: Path, network: Network) -> None:
         )
 
 
-def _adapted(request: ExportRequest, network: Network) -> Network:
+def _adapted(options: ExportOptions, network: Network) -> Network:
     """The network with its normalisation, as the user asked to have it changed."""
-    how = _normalisation(request, network)
+    how = _normalisation(options, network)
     network = replace(network, normalisation=how)
-    if request.output_normalisation is not None:
-        network = in_counts(network, *parse_output_normalisation(request.output_normalisation, how))
+    if options.output_normalisation is not None:
+        network = in_counts(network, *parse_output_normalisation(options.output_normalisation, how))
     network = of_counts(network)
-    return in_grey(network) if request.fold_channels else network
+    return in_grey(network) if options.fold_channels else network
 
 
 def _write_and_verify(
     subject: _Subject,
-    request: ExportRequest,
+    options: ExportOptions,
     folder: Path,
     core: CoreProgram,
     clock: StageClock,
@@ -209,7 +185,7 @@ def _write_and_verify(
     network = subject.network
     work = folder / "work"
     work.mkdir()
-    artifacts = _convert(network, request.cpu_fast, work, core, clock)
+    artifacts = _convert(network, options.cpu_fast, work, core, clock)
     clock("Opening the source")
     source = network.reference()
     clock("Measuring the halo")
@@ -223,9 +199,7 @@ def _write_and_verify(
     for doubt in sanity_warnings(batch[0], expected[0]):
         logger.warning("on the sample %s", doubt)
     parity = [compare(run.name, "sample", expected, run(batch)) for run in loaded.values()]
-    half = error_in_half(artifacts[0].path, batch, expected)
-    if isinstance(half, str):
-        logger.debug("16 bits not measured: %s", half)
+    half = _error_in_half(artifacts[0].path, batch, expected)
     clock("Writing the packages")
     description = Description(
         name=subject.name,
@@ -235,7 +209,7 @@ def _write_and_verify(
         sample=Sample(sample.pixels, expected[0], sample.pixel_size_um, sample.name),
         halo=halo,
         parity=tuple(parity),
-        half=None if isinstance(half, str) else half,
+        half=half,
     )
     onnx = loaded[description.artifact("onnx").sha256]
     expected_there = difference_in_deepimagej_3(description, onnx)
@@ -254,6 +228,17 @@ def _write_and_verify(
     write_page(report, folder / PAGE_NAME, subject.name, spent)
     shutil.rmtree(work)
     return report
+
+
+def _error_in_half(
+    onnx: Path, batch: NDArray[np.float32], expected: NDArray[np.float32]
+) -> PrecisionError | None:
+    """Of 16-bit arithmetic, where this machine has it."""
+    half = error_in_half(onnx, batch, expected)
+    if isinstance(half, str):
+        logger.debug("16 bits not measured: %s", half)
+        return None
+    return half
 
 
 def _convert(
@@ -315,46 +300,47 @@ def default_weights() -> Path:
     return asset(f"models/{DEFAULT_MODEL}/weights.npz")
 
 
-def _recorded(request: ExportRequest, network: Network) -> Recorded | None:
+def _recorded(options: ExportOptions, network: Network) -> Recorded | None:
     """Metadata and sample of the package the weights lie in, if both are not given anew."""
-    if request.weights is None or network.source_format not in ("package", FOREIGN_PACKAGE):
+    if options.weights is None or network.source_format not in ("package", FOREIGN_PACKAGE):
         return None
-    if request.metadata and request.sample:
+    package = Path(options.weights)
+    if options.metadata and options.sample:
         return None
     if network.source_format == FOREIGN_PACKAGE:
-        return read_others(request.weights, network.channels_in)
-    return read_recorded(request.weights, network.channels_in)
+        return read_others(package, network.channels_in)
+    return read_recorded(package, network.channels_in)
 
 
-def _sample(request: ExportRequest, network: Network, recorded: Recorded | None) -> RawSample:
+def _sample(options: ExportOptions, network: Network, recorded: Recorded | None) -> RawSample:
     channels = network.channels_in
-    if request.sample is None and recorded is not None:
+    if options.sample is None and recorded is not None:
         return recorded.sample
-    if request.sample is None and (channels > 1 or network.fixed):
+    if options.sample is None and (channels > 1 or network.fixed):
         return simulated_sample(channels, max(network.fixed or (0,)))
     sample = read_sample(
-        request.sample or asset(f"models/{DEFAULT_MODEL}/sample_input.tif"),
+        Path(options.sample or asset(f"models/{DEFAULT_MODEL}/sample_input.tif")),
         channels,
-        plane=request.plane,
-        channel=request.channel,
-        repeat_channels=request.repeat_channels,
+        plane=options.plane,
+        channel=options.channel,
+        repeat_channels=options.repeat_channels,
     )
-    if request.sample is None:
+    if options.sample is None:
         return replace(sample, name=SIMULATED)
     return sample
 
 
 def _identity(
-    request: ExportRequest, network: Network, recorded: Recorded | None
+    options: ExportOptions, network: Network, recorded: Recorded | None
 ) -> tuple[Metadata, str]:
     """Metadata complete with defaults, and the name of the files."""
-    file = request.metadata
-    if file is None and request.weights is None:
+    file = options.metadata
+    if file is None and options.weights is None:
         file = asset(f"models/{DEFAULT_MODEL}/metadata.yaml")
-    given = read_metadata(file) if file else recorded.metadata if recorded else Metadata()
-    stem = Path(name_of(request.weights)).stem if request.weights else DEFAULT_MODEL
+    given = read_metadata(Path(file)) if file else recorded.metadata if recorded else Metadata()
+    stem = Path(name_of(Path(options.weights))).stem if options.weights else DEFAULT_MODEL
     name = (
-        request.name
+        options.name
         or given.name
         or network.provenance.name
         or re.sub(r"[^A-Za-z0-9_+\-() ]", "-", stem)
@@ -369,9 +355,9 @@ def _identity(
     return default_metadata(network, given.model_copy(update={"name": name})), name
 
 
-def _normalisation(request: ExportRequest, network: Network) -> Normalisation:
-    chosen = request.normalisation or network.normalisation
+def _normalisation(options: ExportOptions, network: Network) -> Normalisation:
+    chosen = as_normalisation(options.normalisation) or network.normalisation
     recorded = network.normalisation
     if recorded is not None and chosen != recorded:
         logger.warning("the weights record %s; --normalisation overrides it", recorded)
-    return normalisation_of(request.weights, chosen)
+    return normalisation_of(Path(options.weights) if options.weights else None, chosen)

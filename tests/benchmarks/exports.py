@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.benchmarks.topic import Topic, measured, peak_bytes
-from w2s_export.export import ExportRequest, default_weights, export
+from w2s_export.export import default_weights, export
+from w2s_export.options import ExportOptions
 from w2s_export.resources import model_folder
 
 
@@ -62,7 +63,7 @@ def _summed_memory() -> Iterator[list[int]]:
 
 def main(weights: Path) -> None:
     with tempfile.TemporaryDirectory() as temporary, _summed_memory() as seen:
-        result = export(ExportRequest(Path(temporary), weights=weights))
+        result = export(ExportOptions(weights, output=temporary))
     assert result.report.passed
     print(json.dumps({"seconds": result.seconds, "peak": peak_bytes(), "sum": max(seen)}))
 

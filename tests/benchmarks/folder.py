@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.benchmarks.topic import Topic, measured
+from tests.factories import Opener
 from w2s_export.restore import engines
 from w2s_export.runtime.protocol import Runtime
 
@@ -38,10 +39,10 @@ def main(size: int, count: int) -> None:
     """Restore noise, the time inside the engine taken."""
     import tifffile
 
+    from w2s_export.options import ImageOptions
     from w2s_export.package.network import read_weights
     from w2s_export.resources import DEFAULT_MODEL, asset
     from w2s_export.restore.batch import restore_files
-    from w2s_export.restore.image import Options
     from w2s_export.restore.inputs import find
 
     spent: list[tuple[float, float]] = []
@@ -70,7 +71,10 @@ def main(size: int, count: int) -> None:
         found = find([str(folder)], output)
         begun = time.perf_counter()
         restore_files(
-            found.images, output, bare.model, lambda _: ready, Options(engine="cpu", memory=2**31)
+            found.images,
+            output,
+            Opener(bare.model, lambda _: ready),
+            ImageOptions(engine="cpu", memory=2**31),
         )
         end = time.perf_counter()
     kernels = sum(stop - start for start, stop in spent)

@@ -64,10 +64,11 @@ def _restore_with(workers: int) -> dict[str, Any]:
     """One image by real workers of one thread."""
     import tifffile
 
+    from tests.factories import Opener
+    from w2s_export.options import Distribution, ImageOptions
     from w2s_export.package.network import read_weights
     from w2s_export.resources import DEFAULT_MODEL, asset
-    from w2s_export.restore.batch import Distribution, Status, restore_files
-    from w2s_export.restore.image import Options
+    from w2s_export.restore.batch import Status, restore_files
     from w2s_export.restore.inputs import find
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -76,10 +77,11 @@ def _restore_with(workers: int) -> dict[str, Any]:
         tifffile.imwrite(image, pixels, tile=(256, 256))
         bare = read_weights(asset(f"models/{DEFAULT_MODEL}/weights.npz"))
         ready = bare.open(Path(temporary))
-        options = Options(engine="cpu", threads=1, memory=600 << 20, format="ome-zarr")
+        options = ImageOptions(engine="cpu", threads=1, memory=600 << 20, format="ome-zarr")
         begun = time.perf_counter()
         (outcome,) = restore_files(
-            find([str(image)], output).images, output, bare.model, lambda _: ready, options,
+            find([str(image)], output).images, output, Opener(bare.model, lambda _: ready),
+            options,
             distribution=Distribution(workers=workers),
         )  # fmt: skip
         seconds = time.perf_counter() - begun

@@ -174,12 +174,10 @@ def packages(folder: Path, slow: bool = True) -> list[Original]:
 
 def _exported(folder: Path) -> tuple[Path, Path]:
     """Both packages of a tiny network, with its fast CPU graph."""
-    from w2s_export.export import ExportRequest, export
+    import w2s_export as w2s
 
-    request = ExportRequest(
-        output=folder / "exported", weights=checkpoint(folder / "w.npz"), cpu_fast=True
-    )
-    made = export(request).packages
+    weights = checkpoint(folder / "w.npz")
+    made = w2s.export(weights, output=folder / "exported", cpu_fast=True).packages
     return made.bioimageio, made.deepimagej
 
 

@@ -13,6 +13,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from tests.data.test_normalise import run_in_core
 from tests.imagej import JAR, imagej, needs_imagej
 from w2s_export.config import (
     FixedMeanNormalisation,
@@ -22,6 +23,7 @@ from w2s_export.config import (
     PercentileNormalisation,
     ZeroMeanNormalisation,
 )
+from w2s_export.data.normalise import processing_05
 from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
 
 pytestmark = needs_imagej
@@ -193,6 +195,28 @@ def test_fixed_mean_and_bare_cut(tmp_path: Path) -> None:
             expected = expect(images[name].astype(np.float64))
             assert np.abs(outcome.pixels - expected).max() <= 1e-6 * np.abs(expected).max(), name
     assert preprocessing_macro(NoNormalisation(), 1) is None
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        PercentileNormalisation(low=1, high=99.8),
+        PercentileNormalisation(low=2, high=99, clip=(0, 1)),
+        FixedRangeNormalisation(low=100.5, high=4195),
+        FixedMeanNormalisation(mean=310.5, std=97),
+        ZeroMeanNormalisation(clip=(-1.25, 1.5)),
+    ],
+    ids=str,
+)
+def test_imagej_and_core_make_the_same_of_an_image(tmp_path: Path, how: Normalisation) -> None:
+    """The macro in ImageJ against the steps of the rdf in bioimageio.core: two foreign programs."""
+    images = {name: IMAGES[name] for name in ("uint8", "uint16", "float32")}
+    for name, outcome in run_all(tmp_path, preprocessing_macro(how, 1), images).items():
+        expected = run_in_core(processing_05(how), images[name][np.newaxis])[0]
+        assert np.ptp(expected) > 0.5
+        # Both in float32: 3e-7 of the largest value measured.
+        allowed = 2e-6 * max(1.0, float(np.abs(expected).max()))
+        assert np.abs(outcome.pixels - expected).max() <= allowed, name
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.factories import Opener
 from tests.restore.conftest import MakeNetwork, box_of
 from w2s_export.errors import ImageError
 from w2s_export.restore.arrays import restore_array
@@ -29,7 +30,7 @@ def test_axes_stay_where_they_are(
 ) -> None:
     network = box_network(channels=channels)
     image = rng.integers(0, 50, shape).astype(np.uint16)
-    result = restore_array(image, network.model, lambda _: network, axes)
+    result = restore_array(image, Opener(network.model, lambda _: network), axes)
     named = axes or {2: "HW", 3: "CHW", 4: "NCHW"}[image.ndim]
     at = {letter: named.index(letter) for letter in named}
     assert result.dtype == np.float32
@@ -57,4 +58,4 @@ def test_axes_that_do_not_fit_are_named(
 ) -> None:
     network = box_network()
     with pytest.raises(ImageError, match="axes"):
-        restore_array(np.zeros(shape), network.model, lambda _: network, axes)
+        restore_array(np.zeros(shape), Opener(network.model, lambda _: network), axes)

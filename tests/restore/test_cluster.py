@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -14,19 +15,21 @@ import psutil
 import pytest
 import tifffile
 
+from tests.factories import Opener
+from tests.inputs import checkpoint
 from tests.restore.conftest import MakeNetwork
 from tests.restore.test_zarr_output import contents
 from w2s_export.config import PercentileNormalisation
 from w2s_export.errors import ConfigError, MissingExtraError
+from w2s_export.options import Distribution, ImageOptions
 from w2s_export.restore import memory
-from w2s_export.restore.batch import Distribution, Progress, Status, restore_files
-from w2s_export.restore.image import Options
+from w2s_export.restore.batch import Progress, Status, restore_files
 from w2s_export.restore.inputs import find
 
 pytest.importorskip("zarr", reason="zarr is not installed")
 distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
 
-OPTIONS = Options(engine="cpu", format="ome-zarr")
+OPTIONS = ImageOptions(engine="cpu", format="ome-zarr")
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ def test_a_worker_killed_in_mid_run_changes_nothing(
     network = box_network(PercentileNormalisation())
     found = find([str(tmp_path / "a.tif")], tmp_path / "o").images
     opened = lambda _: network  # noqa: E731
-    (alone,) = restore_files(found, tmp_path / "alone", network.model, opened, OPTIONS)
+    (alone,) = restore_files(found, tmp_path / "alone", Opener(network.model, opened), OPTIONS)
     assert alone.status is Status.restored
 
     workers = [worker(scheduler) for _ in range(2)]
@@ -82,8 +85,7 @@ def test_a_worker_killed_in_mid_run_changes_nothing(
         (outcome,) = restore_files(
             found,
             tmp_path / "o",
-            network.model,
-            opened,
+            Opener(network.model, opened),
             OPTIONS,
             distribution=Distribution(scheduler=scheduler),
             progress=kill,
@@ -96,7 +98,7 @@ def test_a_worker_killed_in_mid_run_changes_nothing(
         bad[5, 5] = np.inf
         tifffile.imwrite(tmp_path / "a.tif", bad)
         (outcome,) = restore_files(
-            found, tmp_path / "p", network.model, opened, OPTIONS,
+            found, tmp_path / "p", Opener(network.model, opened), OPTIONS,
             distribution=Distribution(scheduler=scheduler),
         )  # fmt: skip
         assert outcome.status is Status.failed
@@ -119,7 +121,7 @@ def test_nobody_answers(
     for address in ("tcp://127.0.0.1:9", "no address at all"):
         with pytest.raises(ConfigError, match="does not answer"):
             restore_files(
-                found, tmp_path / "o", network.model, lambda _: network, OPTIONS,
+                found, tmp_path / "o", Opener(network.model, lambda _: network), OPTIONS,
                 distribution=Distribution(scheduler=address),
             )  # fmt: skip
 
@@ -148,7 +150,7 @@ def test_own_workers_give_the_same_and_listen_nowhere(
     network = box_network(PercentileNormalisation())
     found = find([str(tmp_path / "a.tif")], tmp_path / "o").images
     opened = lambda _: network  # noqa: E731
-    restore_files(found, tmp_path / "alone", network.model, opened, OPTIONS)
+    restore_files(found, tmp_path / "alone", Opener(network.model, opened), OPTIONS)
     seen: list[int] = []
     doors: list[object] = []
 
@@ -162,10 +164,33 @@ def test_own_workers_give_the_same_and_listen_nowhere(
             workers[-1].kill()
 
     (outcome,) = restore_files(
-        found, tmp_path / "o", network.model, opened, OPTIONS,
+        found, tmp_path / "o", Opener(network.model, opened), OPTIONS,
         distribution=Distribution(workers=2), progress=look,
     )  # fmt: skip
     assert outcome.status is Status.restored
     assert contents(tmp_path / "o") == contents(tmp_path / "alone")
     assert seen
     assert doors == []
+
+
+def test_a_script_without_a_main_guard_restores_with_workers(tmp_path: Path) -> None:
+    weights = checkpoint(tmp_path / "net.npz", strength=0.05)
+    rng = np.random.default_rng(0)
+    tifffile.imwrite(tmp_path / "a.tif", rng.integers(0, 4000, (96, 80)).astype(np.uint16))
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import w2s_export as w2s\n"
+        'print("begun")\n'
+        f"(made,) = w2s.restore({str(tmp_path / 'a.tif')!r}, weights={str(weights)!r},\n"
+        f"    output={str(tmp_path / 'o')!r}, workers=2, format='ome-zarr', engine='cpu')\n"
+        "print(made.status.value, made.reason)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.stdout.split() == ["begun", "restored"], done.stderr

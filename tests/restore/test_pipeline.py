@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.factories import Opener
 from tests.restore.conftest import MakeNetwork, box_of
+from w2s_export.options import ImageOptions
 from w2s_export.restore.batch import Outcome, Progress, Status, restore_files
-from w2s_export.restore.image import Options
 from w2s_export.restore.inputs import find
 from w2s_export.restore.pipeline import AHEAD, SerialRuntime, in_order
 from w2s_export.runtime.onnx_runtime import OnnxRuntime
@@ -112,12 +113,11 @@ def run(
     progress: Callable[[Progress], None] = lambda _: None,
 ) -> list[Outcome]:
     network, output = make(), folder / "out"
-    options = Options(engine="cpu", threads=1)
+    options = ImageOptions(engine="cpu", threads=1)
     return restore_files(
         find([str(folder / "in")], output).images,
         output,
-        network.model,
-        lambda _: network,
+        Opener(network.model, lambda _: network),
         options,
         finished=finished,
         progress=progress,

@@ -11,18 +11,19 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.factories import Opener
 from tests.restore.conftest import MakeNetwork, box_of
 from w2s_export.config import FixedRangeNormalisation, PercentileNormalisation
 from w2s_export.errors import ConfigError
-from w2s_export.restore.batch import Distribution, Outcome, Status, restore_files
-from w2s_export.restore.image import Options
+from w2s_export.options import Distribution, ImageOptions
+from w2s_export.restore.batch import Outcome, Status, restore_files
 from w2s_export.restore.inputs import find
 from w2s_export.restore.network import ReadyNetwork
 
 PERCENTILES = PercentileNormalisation(low=1, high=99.8)
 RNG = np.random.default_rng(0)
 STACK = RNG.integers(0, 4000, (2, 3, 2, 150, 201)).astype(np.uint16)
-SMALL = Options(memory=1, engine="cpu", threads=1)
+SMALL = ImageOptions(memory=1, engine="cpu", threads=1)
 
 
 @pytest.fixture(autouse=True)
@@ -38,9 +39,9 @@ def restore(
     network: ReadyNetwork, inputs: list[Path] | Path, output: Path, **options: object
 ) -> list[Outcome]:
     given = [str(path) for path in (inputs if isinstance(inputs, list) else [inputs])]
-    chosen = Options(**{"engine": "cpu", "threads": 1, **options})  # type: ignore[arg-type]
+    chosen = ImageOptions(**{"engine": "cpu", "threads": 1, **options})  # type: ignore[arg-type]
     found = find(given, output)
-    return restore_files(found.images, output, network.model, lambda _: network, chosen)
+    return restore_files(found.images, output, Opener(network.model, lambda _: network), chosen)
 
 
 def normalised(image: np.ndarray, over: np.ndarray | None = None) -> np.ndarray:
@@ -201,7 +202,7 @@ def test_nothing_is_opened_when_all_is_finished(box_network: MakeNetwork, tmp_pa
         raise AssertionError
 
     found = find([str(tmp_path / "a.tif")], output)
-    (outcome,) = restore_files(found.images, output, network.model, never, SMALL)
+    (outcome,) = restore_files(found.images, output, Opener(network.model, never), SMALL)
     assert outcome.status is Status.skipped
 
 
@@ -373,6 +374,6 @@ def test_workers_write_zarr_alone(box_network: MakeNetwork, tmp_path: Path) -> N
     opened: Callable[[Path], ReadyNetwork] = lambda _: network  # noqa: E731
     with pytest.raises(ConfigError, match="--format ome-zarr"):
         restore_files(
-            found.images, tmp_path / "o", network.model, opened, SMALL,
+            found.images, tmp_path / "o", Opener(network.model, opened), SMALL,
             distribution=Distribution(workers=2),
         )  # fmt: skip

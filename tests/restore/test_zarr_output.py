@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.factories import Opener
 from tests.restore.conftest import MakeNetwork, box_of
 from tests.restore.test_sources import ome_zarr
 from w2s_export.config import PercentileNormalisation
 from w2s_export.errors import ImageError
+from w2s_export.options import ImageOptions
 from w2s_export.restore import zarr_job, zarr_output
 from w2s_export.restore.batch import Outcome, Status, restore_files
-from w2s_export.restore.image import Options
 from w2s_export.restore.inputs import find
 from w2s_export.restore.network import ReadyNetwork
 from w2s_export.restore.tiles import Tile
@@ -43,9 +44,11 @@ def source(tmp_path: Path) -> Path:
 
 
 def restore(network: ReadyNetwork, path: Path, output: Path, **options: object) -> Outcome:
-    chosen = Options(**{"engine": "cpu", "threads": 1, **options})  # type: ignore[arg-type]
+    chosen = ImageOptions(**{"engine": "cpu", "threads": 1, **options})  # type: ignore[arg-type]
     found = find([str(path)], output)
-    (outcome,) = restore_files(found.images, output, network.model, lambda _: network, chosen)
+    (outcome,) = restore_files(
+        found.images, output, Opener(network.model, lambda _: network), chosen
+    )
     return outcome
 
 

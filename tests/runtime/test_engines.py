@@ -14,7 +14,8 @@ import pytest
 from scipy.ndimage import correlate
 
 from w2s_export.errors import ConfigError, MissingExtraError, PackageError
-from w2s_export.runtime.choose import Engine, candidates, open_engine
+from w2s_export.options import Engine
+from w2s_export.runtime.choose import candidates, open_engine
 from w2s_export.runtime.keras import KerasRuntime
 from w2s_export.runtime.protocol import EngineError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import random
 from pathlib import Path
 
 import numpy as np
@@ -343,15 +344,18 @@ def test_a_diverging_training_stops(pairs: list[Pair], tmp_path: Path) -> None:
 def test_training_leaves_no_switch_behind() -> None:
     import keras
     import tensorflow as tf
+    from tensorflow.python.eager import context
     from tensorflow.python.framework import config as switches
 
-    def standing() -> tuple[bool, bool, float]:
+    def standing() -> tuple[object, ...]:
         options = tf.config.optimizer.get_experimental_options()
         arithmetic = options.get("arithmetic_optimization", True)
-        return switches.is_op_determinism_enabled(), arithmetic, np.random.get_state()[1].sum()
+        drawn = np.random.get_state()[1].sum(), random.getstate()
+        seeds = context.global_seed(), keras.config.dtype_policy().name
+        return switches.is_op_determinism_enabled(), arithmetic, *seeds, *drawn
 
     before = standing()
     with reproducible():
-        keras.utils.set_random_seed(7)
+        Learner(CONFIG, phases(CONFIG)[0], None, tf.distribute.get_strategy())
         assert standing()[:2] == (True, False)
     assert standing() == before

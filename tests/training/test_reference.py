@@ -12,7 +12,7 @@ from w2s_export.cli import run
 from w2s_export.config import parse_config
 from w2s_export.errors import ConfigError
 from w2s_export.training.config import TrainingConfig, read_training_config
-from w2s_export.training.reference import configuration_reference
+from w2s_export.training.config_reference import configuration_reference
 from w2s_export.training.run import read_split
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "configuration.md"

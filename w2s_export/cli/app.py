@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from w2s_export import __version__
 from w2s_export.cli.console import LogFormatter, console, degrade, errors, styled
@@ -22,6 +22,7 @@ from w2s_export.errors import W2SExportError
 app = App(
     suppress_keyboard_interrupt=False,  # what was kept is said below
     help_format="plaintext",  # Markdown would double the time to show help
+    default_parameter=Parameter(negative="", consume_multiple=True),
     name="w2s-export",
     version=__version__,
     console=console,

@@ -10,24 +10,39 @@ import codecs
 import logging
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 from cyclopts import Group, Parameter
 from rich.console import Console
 from rich.text import Text
 
+from w2s_export.errors import W2SExportError
+from w2s_export.options import IMAGES, NETWORK, RESULT, SPEED
 from w2s_export.shown import LONGEST_MESSAGE, shown
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
     from rich.status import Status
 
-Flag = Parameter(negative="")
-NETWORK, IMAGES, RESULT, SPEED = (
-    Parameter(group=Group.create_ordered(name))
-    for name in ("Network", "Images", "Result", "Speed and memory")
-)
-"""What an option is about; help shows options by these."""
-Several = Parameter(consume_multiple=True, negative="")
+_GROUPS = {topic: Group.create_ordered(topic) for topic in (NETWORK, IMAGES, RESULT, SPEED)}
+
+
+def about(topic: str) -> Parameter:
+    """An option that help shows under a topic."""
+    return Parameter(group=_GROUPS[topic])
+
+
+@cache
+def each(options: type) -> Parameter:
+    """Every field of an options class as an option of its own, shown under its topic."""
+    for name, hint in get_type_hints(options, include_extras=True).items():
+        for topic in getattr(hint, "__metadata__", ()):
+            options.__annotations__[name] = Annotated[hint, about(topic)]
+    return Parameter(name="*")
+
 
 _LONGEST = 1 << 16
 _ASCII = {"…": "...", "×": "x", "µ": "u", "μ": "u", "–": "-", "−": "-", "→": "->", "²": "2"}
@@ -52,6 +67,21 @@ def styled(*parts: str | tuple[str, str]) -> Text:
     """Texts, or (text, style), in a row."""
     plain = [(part, "") if isinstance(part, str) else part for part in parts]
     return Text.assemble(*((shown(text, _LONGEST, lines=True), style) for text, style in plain))
+
+
+@contextmanager
+def progress_bar(*columns: ProgressColumn) -> Iterator[Progress]:
+    """A bar of one task; it vanishes where an error comes before anything is done."""
+    from rich.progress import Progress
+
+    with Progress(*columns, console=console) as bar:
+        try:
+            yield bar
+        except W2SExportError:
+            for task in bar.tasks:
+                if not task.completed:
+                    bar.remove_task(task.id)
+            raise
 
 
 def announce(stage: str, status: Status) -> None:

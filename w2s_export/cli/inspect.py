@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 
-from w2s_export.cli.console import Flag, console
+from w2s_export.cli.console import console, each
+from w2s_export.options import ReadingOptions
 
 if TYPE_CHECKING:
     from w2s_export.sources.inspect import Inspection
+
+DEFAULTS = ReadingOptions()
 
 
 def inspect_command(
@@ -18,8 +21,7 @@ def inspect_command(
     /,
     *,
     scale: int | None = None,
-    dynamic: Annotated[bool, Flag] = False,
-    signature: str | None = None,
+    options: Annotated[ReadingOptions, each(ReadingOptions)] = DEFAULTS,
 ) -> int:
     """Show what a checkpoint is, and whether it can be exported.
 
@@ -29,14 +31,10 @@ def inspect_command(
         Any file or SavedModel folder.
     scale
         1, 2 or 4, where the weights do not record by how much the network enlarges.
-    dynamic
-        Let the network take images of other sizes than its file fixes.
-    signature
-        Signature of a SavedModel that has several.
     """
     from w2s_export.sources.inspect import inspect_checkpoint
 
-    inspection = inspect_checkpoint(weights, scale=scale, dynamic=dynamic, signature=signature)
+    inspection = inspect_checkpoint(weights, scale=scale, **vars(options))
     print_inspection(inspection)
     return 0 if inspection.exportable else 2
 

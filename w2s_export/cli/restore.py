@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.progress import (
     BarColumn,
@@ -18,45 +18,22 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from w2s_export.cli.console import IMAGES, NETWORK, RESULT, SPEED, Flag, console, errors, styled
-from w2s_export.errors import ConfigError
+from w2s_export.cli.console import about, console, each, errors, styled
+from w2s_export.options import RESULT, ImageOptions, RestoreOptions
 from w2s_export.shown import shown
 
 if TYPE_CHECKING:
     from w2s_export.restore import batch
-    from w2s_export.restore.image import Options
     from w2s_export.restore.inputs import Found
     from w2s_export.runtime.trial import Choice
 
 
 def restore_command(
-    inputs: Annotated[list[str], Flag],
+    inputs: list[str],
     /,
     *,
-    output: Annotated[Path, RESULT],
-    package: Annotated[Path | None, NETWORK] = None,
-    weights: Annotated[Path | None, NETWORK] = None,
-    scale: Annotated[int | None, NETWORK] = None,
-    normalisation: Annotated[str | None, NETWORK] = None,
-    dynamic: Annotated[bool, Flag, NETWORK] = False,
-    signature: Annotated[str | None, NETWORK] = None,
-    percentiles_over: Annotated[Literal["plane", "stack"], IMAGES] = "plane",
-    format: Annotated[Literal["tiff", "ome-tiff", "ome-zarr"] | None, RESULT] = None,
-    dtype: Annotated[Literal["float32", "uint16"], RESULT] = "float32",
-    memory: Annotated[str | None, SPEED] = None,
-    engine: Annotated[
-        Literal["auto", "cpu", "openvino", "cuda", "tensorrt", "coreml", "directml"], SPEED
-    ] = "auto",
-    precision: Annotated[Literal[32, 16], SPEED] = 32,
-    threads: Annotated[int | None, SPEED] = None,
-    cpu_fast: Annotated[bool, Flag, SPEED] = False,
-    workers: Annotated[int | None, SPEED] = None,
-    scheduler: Annotated[str | None, SPEED] = None,
-    missing_chunks: Annotated[bool, Flag, IMAGES] = False,
-    keep_intensity: Annotated[bool, Flag, IMAGES] = False,
-    per_colour: Annotated[bool, Flag, IMAGES] = False,
-    overwrite: Annotated[bool, Flag, RESULT] = False,
-    json: Annotated[bool, Flag, RESULT] = False,
+    options: Annotated[RestoreOptions, each(RestoreOptions)],
+    json: Annotated[bool, about(RESULT)] = False,
 ) -> int:
     """Restore images of any size.
 
@@ -68,104 +45,14 @@ def restore_command(
     ----------
     inputs
         TIFF, PNG, OME-Zarr; folders, with all below them; globs in quotes.
-    output
-        Folder for the results.
-    package
-        Package of this tool. Default: the embedded model.
-    weights
-        Weights instead of a package; converted anew for every run.
-    scale
-        1, 2 or 4, where the weights do not record by how much the network enlarges.
-    normalisation
-        percentile:LOW:HIGH or range:LOW:HIGH, where the weights do not record it.
-    dynamic
-        Let weights of another network take images of other sizes than their file fixes.
-    signature
-        Signature of a SavedModel that has several.
-    percentiles_over
-        plane: each plane by itself, so bleaching and dark slices vanish. stack: all times and
-        slices of a channel alike, so brightness stays comparable; a flat plane does no harm.
-    format
-        Default: ome-zarr for Zarr; for others tiff, as ImageJ writes it, ome-tiff beyond 4 GB.
-    dtype
-        float32, or uint16 with value = counts / 10000 - 1 (stated in the file).
-    memory
-        What one run may take, e.g. 2GB. Default: half of what is free.
-    engine
-        auto times those that are installed on the first tile, for at most 2 % of the job's time,
-        and takes the fastest that gives the same image as ONNX Runtime on the CPU (cpu).
-    precision
-        16: bfloat16 by OpenVINO on processors with AMX or AVX512-BF16, float16 on a GPU. The error
-        is measured on every image, stated in the output, and refused below 55 dB.
-    threads
-        Of the engine. Default: the cores this process may use.
-    cpu_fast
-        The same network in fewer multiplications, from weights or a package exported with
-        --cpu-fast. Pays from 64 features on (measured 1.4 to 1.5 times as fast, in 1.9 times the
-        memory); the default model, of 32, gains little.
-    workers
-        Restore tiles in as many processes of this machine (OME-Zarr output).
-    scheduler
-        Restore tiles on the workers of the dask scheduler at this address (OME-Zarr output).
-    missing_chunks
-        Take missing chunks of a Zarr as its fill value.
-    keep_intensity
-        Map results back through the percentiles of their input, to its counts. With
-        --percentiles-over plane each plane by its own, so they compare within the network's means.
-    per_colour
-        Restore each colour of an RGB image as a channel, with a network for grey images.
-    overwrite
-        Replace outputs made from other images, weights or options.
     json
         Print what became of every image as JSON.
     """
-    from w2s_export.data.normalise import parse_normalisation
-    from w2s_export.package.network import open_network
-    from w2s_export.restore.batch import Distribution, Status, restore_files
-    from w2s_export.restore.image import Options
-    from w2s_export.restore.inputs import find
-    from w2s_export.sources.load import Reading
+    from w2s_export.api import restore_paths
+    from w2s_export.restore.batch import Status
 
-    distribution = _distribution(Distribution, workers, scheduler, threads)
-    if cpu_fast and (engine not in ("auto", "cpu") or precision == 16):
-        raise ConfigError(
-            "--cpu-fast is ONNX Runtime on a CPU in float32; leave it out, or leave out --engine "
-            "and --precision"
-        )
-    options = Options(
-        format=format,
-        dtype=dtype,
-        percentiles_over=percentiles_over,
-        memory=_budget(memory, workers),
-        engine="cpu" if cpu_fast and engine == "auto" else engine,
-        threads=threads,
-        precision=precision,
-        missing_chunks=missing_chunks,
-        keep_intensity=keep_intensity,
-        per_colour=per_colour,
-        overwrite=overwrite,
-    )
-    found = find(inputs, output)
-    how = parse_normalisation(normalisation) if normalisation else None
-    network = open_network(
-        package,
-        weights,
-        scale=scale,
-        normalisation=how,
-        cpu_fast=cpu_fast,
-        reading=Reading(dynamic, signature),
-    )
     with restoring(quiet=json) as (progress, finished):
-        outcomes = restore_files(
-            found.images,
-            output,
-            network.model,
-            network.open,
-            options,
-            distribution=distribution,
-            progress=progress,
-            finished=finished,
-        )
+        outcomes, found = restore_paths(inputs, options, progress, finished)
         outcomes += _not_found(found, finished)
     if json:
         print_json(outcomes, found)
@@ -185,24 +72,6 @@ def _not_found(found: Found, finished: Callable[[batch.Outcome], None]) -> list[
     for outcome in failed:
         finished(outcome)
     return failed
-
-
-def _distribution(
-    kind: type[batch.Distribution], workers: int | None, scheduler: str | None, threads: int | None
-) -> batch.Distribution:
-    if workers is not None and scheduler is not None:
-        raise ConfigError("--workers and --scheduler exclude each other; give one")
-    for name, number in (("--workers", workers), ("--threads", threads)):
-        if number is not None and number < 1:
-            raise ConfigError(f"{name} {number}: give 1 or more")
-    return kind(workers, scheduler)
-
-
-def _budget(memory: str | None, workers: int | None) -> int:
-    """Bytes for each process."""
-    from w2s_export.restore.memory import free_bytes, parse_bytes
-
-    return (parse_bytes(memory) if memory else free_bytes() // 2) // (workers or 1)
 
 
 @contextmanager
@@ -245,7 +114,7 @@ def _choice(outcomes: list[batch.Outcome]) -> Choice | None:
     return next((o.restored.choice for o in outcomes if o.restored), None)
 
 
-def print_summary(outcomes: list[batch.Outcome], found: Found, options: Options) -> None:
+def print_summary(outcomes: list[batch.Outcome], found: Found, options: ImageOptions) -> None:
     """How many of each, and what deserves a warning."""
     kinds = [outcome.status.value for outcome in outcomes]
     text = (

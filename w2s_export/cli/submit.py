@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from w2s_export.cli.console import Flag, announce, console, styled
+from w2s_export.cli.console import announce, console, each, styled
+from w2s_export.options import SubmitOptions
 
 if TYPE_CHECKING:
     from w2s_export.submit import Submission
 
 
+DEFAULTS = SubmitOptions()
+
+
 def submit_command(
-    package: Path,
-    /,
-    *,
-    yes: Annotated[bool, Flag] = False,
-    hugging_face: str | None = None,
-    output: Path | None = None,
+    package: Path, /, *, options: Annotated[SubmitOptions, each(SubmitOptions)] = DEFAULTS
 ) -> int:
     """Check a package as the zoo does, and send it there with --yes.
 
@@ -25,24 +24,16 @@ def submit_command(
     ----------
     package
         NAME.bioimageio.zip.
-    yes
-        Send it, if nothing is missing. Without it nothing leaves this machine.
-    hugging_face
-        USER or USER/REPOSITORY on Hugging Face, in place of the zoo.
-    output
-        Folder for the files as Hugging Face gets them: model card, pictures, package.
     """
-    from w2s_export.submit import submit
+    from w2s_export.api import submit
 
     with console.status("Starting") as status:
         submission = submit(
             package,
-            yes=yes,
-            hugging_face=hugging_face,
-            output=output,
+            **vars(options),
             progress=lambda stage: announce(stage.capitalize(), status),
         )
-    print_submission(submission, hugging_face)
+    print_submission(submission, options.hugging_face)
     return 0 if submission.ready else 1
 
 

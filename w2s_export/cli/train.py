@@ -11,31 +11,30 @@ from typing import TYPE_CHECKING, Annotated
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
 
-from w2s_export.cli.console import Flag, console
+from w2s_export.cli.console import console, each, progress_bar
 from w2s_export.errors import ConfigError
+from w2s_export.options import TrainOptions
 
 if TYPE_CHECKING:
     from w2s_export.training.fit import Step
     from w2s_export.training.run import Trained
+
+DEFAULTS = TrainOptions()
 
 
 def train_command(
     config: Path | None = None,
     /,
     *,
-    data: Path | None = None,
-    output: Path | None = None,
-    resume: Annotated[bool, Flag] = False,
-    steps: int | None = None,
+    options: Annotated[TrainOptions, each(TrainOptions)] = DEFAULTS,
     init: Path | None = None,
-    explain: Annotated[bool, Flag] = False,
+    explain: bool = False,
 ) -> int:
     """Train a generator on paired images, with the pixel loss and then all losses.
 
@@ -43,43 +42,30 @@ def train_command(
     ----------
     config
         YAML file, e.g. models/wf2sim-microtubules-s/config.yaml.
-    data
-        Folder that holds the folders of inputs and targets.
-    output
-        Folder for the checkpoint, the log and the state that resuming needs.
-    resume
-        Go on with an interrupted training.
-    steps
-        Steps of the last phase, in place of the configuration's; with --resume a finished training
-        goes on to so many.
     init
         Write a commented configuration for the images in --data to this file, and end.
     explain
         Print every key of the configuration with its default and meaning, and end.
     """
-    from w2s_export.training.config import read_training_config
-
     if explain:
-        from w2s_export.training.reference import configuration_reference
+        from w2s_export.training.config_reference import configuration_reference
 
         sys.stdout.write(configuration_reference())
         return 0
-    if data is None:
+    if options.data is None:
         raise ConfigError("give the folder of the images as --data")
     if init is not None:
-        from w2s_export.training.beginning import write_beginning
+        from w2s_export.training.starter import write_starter
 
-        console.print(f"Configuration: {write_beginning(init, data)}", soft_wrap=True)
+        written = write_starter(init, Path(options.data))
+        console.print(f"Configuration: {written}", soft_wrap=True)
         return 0
-    if config is None or output is None:
+    if config is None or options.output is None:
         raise ConfigError("give a configuration and --output; --init writes one to begin with")
-    from w2s_export.training.run import train
+    from w2s_export.api import train
 
-    settings = read_training_config(config)
-    if steps is not None:
-        settings = settings.with_steps(steps)
     with training_progress() as progress:
-        trained = train(settings, data, output, resume=resume, progress=progress)
+        trained = train(config, **vars(options), progress=progress)
     print_training(trained)
     return 0
 
@@ -94,7 +80,7 @@ def training_progress() -> Iterator[Callable[[Step], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bar:
+    with progress_bar(*columns) as bar:
         task = bar.add_task("Training", total=None)
 
         def heard(step: Step) -> None:

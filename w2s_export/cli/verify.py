@@ -11,7 +11,8 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from w2s_export.cli.console import Flag, announce, console, styled
+from w2s_export.cli.console import announce, console, each, styled
+from w2s_export.options import VerifyOptions
 from w2s_export.shown import LONGEST_MESSAGE, shown
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from w2s_export.verify.findings import Finding
     from w2s_export.verify.report import Report
 
+DEFAULTS = VerifyOptions()
 _MOST_OF_A_KIND = 20
 _STYLES = {"error": "red", "warning": "yellow", "note": "dim"}
 _COLOURS = {"accepts": "green", "refuses": "red", "not-meant": "dim"}
@@ -29,11 +31,10 @@ def verify_command(
     package: Path,
     /,
     *,
-    client: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="")] = (),
-    json_output: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    options: Annotated[VerifyOptions, each(VerifyOptions)] = DEFAULTS,
+    json_output: Annotated[bool, Parameter(name="--json")] = False,
     page: Path | None = None,
-    rules_only: Annotated[bool, Flag] = False,
-    unproven_is_fine: Annotated[bool, Flag] = False,
+    unproven_is_fine: bool = False,
 ) -> int:
     """Say in which clients any bioimage.io package will run, and why not.
 
@@ -41,32 +42,25 @@ def verify_command(
     ----------
     package
         A bioimage.io zip of anybody's making. Nothing in it is executed but graphs of numbers.
-    client
-        Whom to ask: deepimagej-2.1, deepimagej-3.0, deepimagej-3.1, core-0.10, core-0.11, zoo, or
-        how several begin (deepimagej). Default: those the package is meant for.
     json_output
         Print the whole report as JSON (docs/report.schema.json).
     page
         Write the report as a page, an HTML file that opens anywhere.
-    rules_only
-        Read, but do not run the weights on the package's test tensors: no numbers are compared.
     unproven_is_fine
         Count a client for which the package is unproven as one that accepts it.
     """
+    from w2s_export.api import verify
     from w2s_export.verify.findings import Code
-    from w2s_export.verify.verdicts import Answer, named_clients
-    from w2s_export.verify.verify import verify
+    from w2s_export.verify.verdicts import Answer
 
-    chosen = named_clients(client)
     if json_output:
-        report = verify(package, rules_only=rules_only, asked=chosen)
+        report = verify(package, **vars(options))
         print(json.dumps(report.as_json(), indent=2, allow_nan=False))
     else:
         with console.status("Starting") as status:
             report = verify(
                 package,
-                rules_only=rules_only,
-                asked=chosen,
+                **vars(options),
                 progress=lambda stage: announce(stage.capitalize(), status),
             )
         print_report(report)

@@ -243,3 +243,8 @@ _KINDS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "zero-mean": (ZeroMeanNormalisation, ()),
     "none": (NoNormalisation, ()),
 }
+
+
+def as_normalisation(given: str | Normalisation | None) -> Normalisation | None:
+    """What `parse_normalisation` makes of a text; a configuration, or nothing, as it is."""
+    return parse_normalisation(given) if isinstance(given, str) else given

@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import Normalisation
-from w2s_export.data.pairs import PairFiles, check_sizes, read_plane
+from w2s_export.data.pairs import PairFiles, check_sizes, match_names, read_plane
+from w2s_export.data.split import assign
 from w2s_export.errors import ConfigError, ImageError
 from w2s_export.evaluate.methods import Bicubic, Method, Network, column_names
 from w2s_export.metrics.registry import Features
 from w2s_export.metrics.scores import Scores, score
+from w2s_export.options import EvaluateOptions
 from w2s_export.sources.load import Reading
+from w2s_export.training.config import read_training_config
 
-TILE = 256
-"""Side of what is restored at once, input pixels; memory grows with its square."""
 _SMALLEST = 11  # side of SSIM's window
 
 
@@ -61,7 +62,7 @@ def evaluate(
     files: Sequence[PairFiles],
     *,
     normalisation: Normalisation | None = None,
-    tile: int = TILE,
+    tile: int = EvaluateOptions.tile,
     features: Features | None = None,
     reading: Reading | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -105,6 +106,30 @@ def evaluate(
             if progress is not None:
                 progress(len(rows), len(files) * len(methods))
     return Evaluation(methods, tuple(files), tuple(rows))
+
+
+def chosen_pairs(
+    folder: Path, low: str, high: str, config: Path | None = None, split: str = "test"
+) -> list[PairFiles]:
+    """The pairs of two folders, or those that a training configuration sets apart.
+
+    Args:
+        folder: holds the folders of inputs and targets.
+        low: folder of inputs, files of the same names as the targets.
+        high: folder of targets.
+        config: a training configuration, in place of `low` and `high`.
+        split: which of its fields.
+
+    Raises:
+        ConfigError: the configuration leaves no field for the split.
+        ImageError: files without a partner.
+    """
+    if config is None:
+        return match_names(folder / low, folder / high)
+    files = assign(read_training_config(config).data, folder)[split]
+    if not files:
+        raise ConfigError(f"{config}: its data leave no field for {split}; choose another --split")
+    return files
 
 
 def read_pair(pair: PairFiles) -> PairImages:

@@ -92,7 +92,7 @@ class _Layers:
         self._kernel_to_frequencies = kernel_matrix()
 
     def seen(self, rows: str, channels: int, where: str) -> _Frequencies:
-        """A feature map as convolutions read it, `where` its windows lie."""
+        """A feature map as convolutions read it; `where` holds the places of its windows."""
         node = self.writer.node
         pixels = node("Gather", node("Reshape", rows, integers(-1, channels)), where)
         flat = node("Reshape", pixels, integers(-1, WINDOW**2, BLOCK * channels))

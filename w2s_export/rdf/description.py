@@ -171,6 +171,6 @@ def attachments(description: Description, hashes: Hashes) -> list[str]:
     return [name for name in names if name in hashes]
 
 
-def without_nothing(values: Mapping[str, Any]) -> dict[str, Any]:
+def without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
     """Drop None and empty lists: JDLL calls methods on whatever a key holds."""
     return {key: value for key, value in values.items() if value is not None and value != []}

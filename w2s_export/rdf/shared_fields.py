@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from w2s_export.config import Frozen
 from w2s_export.formats.registry import format_of
 from w2s_export.rdf import description as files
-from w2s_export.rdf.description import Description, Hashes, without_nothing
+from w2s_export.rdf.description import Description, Hashes, without_empty
 from w2s_export.rdf.metadata import Metadata
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def people_and_words(description: Description) -> dict[str, Any]:
     """
     metadata = description.metadata
     stated = metadata.model_dump(mode="json", exclude_none=True)
-    return without_nothing(
+    return without_empty(
         {
             "name": description.name,
             "description": metadata.description,
@@ -99,7 +99,7 @@ def weights_entries(
     return entries
 
 
-def worth_stating(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def without_identity(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Leave out a linear scaling by 1 and 0, which the specification refuses as redundant."""
     identity = {"gain": 1.0, "offset": 0.0}
     return [

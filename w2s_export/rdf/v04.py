@@ -11,12 +11,12 @@ from typing import Any
 from w2s_export.data.normalise import processing_04
 from w2s_export.graph.model import INPUT_ID, OUTPUT_ID
 from w2s_export.rdf import description as files
-from w2s_export.rdf.description import Description, Hashes, attachments, without_nothing
+from w2s_export.rdf.description import Description, Hashes, attachments, without_empty
 from w2s_export.rdf.shared_fields import (
     own_config,
     people_and_words,
     weights_entries,
-    worth_stating,
+    without_identity,
 )
 
 FORMAT = "0.4.10"
@@ -33,7 +33,7 @@ def rdf_04(description: Description, hashes: Hashes) -> dict[str, Any]:
         hashes: SHA-256 of every other file of the package.
     """
     fields = {"timestamp": UNKNOWN_DATE, "license": "unknown", **people_and_words(description)}
-    return without_nothing(
+    return without_empty(
         {
             "format_version": FORMAT,
             "type": "model",
@@ -66,7 +66,7 @@ def _input(description: Description) -> dict[str, Any]:
         "data_type": "float32",
         "data_range": _ANY_VALUE,
         "shape": shape if fixed is None else [1, channels, *fixed],
-        "preprocessing": worth_stating(steps),
+        "preprocessing": without_identity(steps),
     }
 
 

@@ -11,13 +11,13 @@ from typing import Any
 from w2s_export.data.normalise import processing_05
 from w2s_export.graph.model import INPUT_ID, OUTPUT_ID
 from w2s_export.rdf import description as files
-from w2s_export.rdf.description import Description, Hashes, attachments, without_nothing
+from w2s_export.rdf.description import Description, Hashes, attachments, without_empty
 from w2s_export.rdf.model_card import model_card
 from w2s_export.rdf.shared_fields import (
     own_config,
     people_and_words,
     weights_entries,
-    worth_stating,
+    without_identity,
 )
 
 FORMAT = "0.5.10"
@@ -30,7 +30,7 @@ def rdf_05(description: Description, hashes: Hashes) -> dict[str, Any]:
         description: the model.
         hashes: SHA-256 of every other file of the package.
     """
-    return without_nothing(
+    return without_empty(
         {
             "format_version": FORMAT,
             "type": "model",
@@ -70,7 +70,7 @@ def _input(description: Description, hashes: Hashes) -> dict[str, Any]:
         "data": {"type": "float32"},
         "test_tensor": _file(files.TEST_INPUT, hashes),
         "sample_tensor": _file(files.SAMPLE_INPUT, hashes),
-        "preprocessing": worth_stating(steps),
+        "preprocessing": without_identity(steps),
     }
 
 

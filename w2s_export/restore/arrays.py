@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ from w2s_export.errors import ImageError
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.restore.engines import open_engines
 from w2s_export.restore.memory import free_bytes
-from w2s_export.restore.network import Model, ReadyNetwork
+from w2s_export.restore.network import OpenableNetwork
 from w2s_export.restore.tiling import restore_tiled
 
 _TILE = 512
@@ -24,8 +22,7 @@ _BY_RANK = {2: "HW", 3: "CHW", 4: "NCHW"}
 
 def restore_array(
     images: NDArray[Any],
-    model: Model,
-    open_network: Callable[[Path], ReadyNetwork],
+    network: OpenableNetwork,
     axes: str | None = None,
 ) -> NDArray[np.float32]:
     """Restore an array of counts; each image of it is normalised by itself.
@@ -34,18 +31,17 @@ def restore_array(
 
     Args:
         images: of any numeric type.
-        model: the network.
-        open_network: makes it ready to run, its files in the given folder.
+        network: what restores them.
         axes: a letter for each axis, of N, C, H and W, in the array's order; by default `HW`,
             `CHW` or `NCHW`.
 
     Returns:
-        Float32, of the same axes, height and width `model.scale` times as large.
+        Float32, of the same axes, height and width `scale` times as large.
 
     Raises:
         ImageError: axes that do not fit the array, or channels that the network does not take.
     """
-    array = np.asarray(images)
+    array, model = np.asarray(images), network.model
     named = axes or _BY_RANK.get(array.ndim, "")
     if sorted(named) not in (sorted(known) for known in ("HW", "CHW", "NHW", "NCHW")) or (
         len(named) != array.ndim
@@ -63,7 +59,7 @@ def restore_array(
             "holds them with axes='…C…', or give images one by one"
         )
     with temporary_folder() as folder:
-        ready = open_network(folder)
+        ready = network.open(folder)
         pixels = len(batch) * batch[0, 0].size
         runtime = open_engines(ready, "auto", None, 32, free_bytes() // 2, pixels).runtime
         restored = np.stack(

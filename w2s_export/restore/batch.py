@@ -23,10 +23,19 @@ from w2s_export.errors import (
     W2SExportError,
 )
 from w2s_export.io.temporary import temporary_folder
+from w2s_export.options import Distribution, ImageOptions
 from w2s_export.restore.engines import open_engines
-from w2s_export.restore.image import Options, Plan, Restored, plans, record_of, restore_to_tiff
+from w2s_export.restore.image import (
+    Plan,
+    Restored,
+    Setup,
+    plans,
+    record_of,
+    restore_to_tiff,
+)
 from w2s_export.restore.inputs import Input
-from w2s_export.restore.network import Model, ReadyNetwork
+from w2s_export.restore.memory import memory_budget
+from w2s_export.restore.network import Model, OpenableNetwork, ReadyNetwork
 from w2s_export.restore.output import claimed
 from w2s_export.restore.pipeline import in_order
 from w2s_export.restore.record import identity, recorded
@@ -78,33 +87,18 @@ class Progress:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Distribution:
-    """Where tiles of Zarr outputs are restored; by default in this process."""
-
-    workers: int | None = None
-    """Processes on this machine."""
-    scheduler: str | None = None
-    """Address of a dask scheduler."""
-
-    def __bool__(self) -> bool:
-        return self.workers is not None or self.scheduler is not None
-
+HERE = Distribution()
 
 Conclude = Callable[[Outcome], None]
-
-OpenNetwork = Callable[[Path], ReadyNetwork]
-"""Makes the network ready to run, its files in the given folder."""
 
 
 def restore_files(
     images: Sequence[Input],
     output: Path,
-    model: Model,
-    open_network: OpenNetwork,
-    options: Options,
+    network: OpenableNetwork,
+    options: ImageOptions,
     *,
-    distribution: Distribution = Distribution(),
+    distribution: Distribution = HERE,
     progress: Callable[[Progress], None] = lambda _: None,
     finished: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
@@ -113,8 +107,7 @@ def restore_files(
     Args:
         images: from `inputs.find`.
         output: folder for the results, made if missing.
-        model: the network's description.
-        open_network: called once at most.
+        network: opened once at most.
         options: how to restore.
         distribution: where tiles are restored.
         progress: told of every tile.
@@ -130,6 +123,7 @@ def restore_files(
         W2SExportError: the network cannot be used.
     """
     outcomes: list[Outcome] = []
+    memory = memory_budget(options) // (distribution.workers or 1)
 
     def conclude(outcome: Outcome) -> None:
         outcomes.append(outcome)
@@ -138,30 +132,44 @@ def restore_files(
     identify = cache(identity)
     todo = [
         planned
-        for planned in _apart(_planned(images, output, model, options, conclude), conclude)
-        if not _is_finished(planned, model, options, identify, conclude)
+        for planned in _apart(_planned(images, output, network.model, options, conclude), conclude)
+        if not _is_finished(planned, network.model, options, identify, conclude)
     ]
-    if distribution and any(planned.format != "ome-zarr" for planned in todo):
+    if distribution.elsewhere and any(planned.format != "ome-zarr" for planned in todo):
         raise ConfigError(
             "--workers and --scheduler restore tiles of OME-Zarr outputs; add --format ome-zarr"
         )
     if todo:
-        with temporary_folder() as folder:
-            try:
-                network = open_network(folder)
-            except OSError as error:
-                reason = f"cannot be written: {error.strerror}; set TMPDIR to a folder with space"
-                raise OutputError(f"{folder}: {reason}") from None
-            with _mapper(distribution) as mapper:
-                run = _Run(todo, network, options, mapper, progress, identify)
-                for outcome in run.outcomes():
-                    conclude(outcome)
+        with temporary_folder() as folder, _mapper(distribution) as mapper:
+            pixels = 0 if mapper else sum(planned.pixels for planned in todo)
+            setup = _setup(_opened(network, folder), options, memory, pixels)
+            run = _Run(todo, setup, mapper, progress, identify)
+            for outcome in run.outcomes():
+                conclude(outcome)
     order = {image.path: number for number, image in enumerate(images)}
     return sorted(outcomes, key=lambda o: (order[o.image.path], o.image.series))
 
 
+def _opened(network: OpenableNetwork, folder: Path) -> ReadyNetwork:
+    try:
+        return network.open(folder)
+    except OSError as error:
+        reason = f"cannot be written: {error.strerror}; set TMPDIR to a folder with space"
+        raise OutputError(f"{folder}: {reason}") from None
+
+
+def _setup(network: ReadyNetwork, options: ImageOptions, memory: int, pixels: int) -> Setup:
+    """Engines that restore so many pixels in this process."""
+    if options.engine != "cpu":
+        network = network.for_other_engines(memory)
+    engines = open_engines(
+        network, options.engine, options.threads, options.precision, memory, pixels
+    )
+    return Setup(network, engines, options, memory)
+
+
 def _planned(
-    images: Sequence[Input], output: Path, model: Model, options: Options, conclude: Conclude
+    images: Sequence[Input], output: Path, model: Model, options: ImageOptions, conclude: Conclude
 ) -> list[Plan]:
     """Every image of every file that can be restored, by its header."""
     given = {image.path.absolute() for image in images}
@@ -201,7 +209,7 @@ def _apart(found: list[Plan], conclude: Conclude) -> Iterator[Plan]:
 
 
 def _mapper(distribution: Distribution) -> Any:
-    if not distribution:
+    if not distribution.elsewhere:
         return nullcontext()
     from w2s_export.restore.cluster import mapped_over
 
@@ -214,26 +222,15 @@ class _Run:
     def __init__(
         self,
         todo: list[Plan],
-        network: ReadyNetwork,
-        options: Options,
+        setup: Setup,
         mapper: Mapper | None,
         progress: Callable[[Progress], None],
         identify: Callable[[Path], str],
     ) -> None:
-        if options.engine != "cpu":
-            network = network.for_other_engines(options.memory)
-        self._network, self._options, self._mapper = network, options, mapper
-        self._todo, self._progress, self._identify = todo, progress, identify
+        self._todo, self._setup, self._mapper = todo, setup, mapper
+        self._progress, self._identify = progress, identify
         self._total, self._done = sum(planned.pixels for planned in todo), 0
         self._counting = threading.Lock()
-        self._engines = open_engines(
-            network,
-            options.engine,
-            options.threads,
-            options.precision,
-            options.memory,
-            0 if mapper else self._total,
-        )
 
     def outcomes(self) -> Iterator[Outcome]:
         """What became of each image, in their order."""
@@ -243,7 +240,7 @@ class _Run:
 
         for small, images in groupby(enumerate(self._todo, 1), is_small):
             if small:
-                for _, outcome in in_order(self._outcome, images, self._engines.stop):
+                for _, outcome in in_order(self._outcome, images, self._setup.engines.stop):
                     yield outcome
             else:
                 yield from map(self._outcome, images)
@@ -278,20 +275,18 @@ class _Run:
         return Outcome(image, Status.failed, planned.target, reason)
 
     def _restore(self, planned: Plan, step: Callable[[int], None]) -> Restored:
-        network, engines, options = self._network, self._engines, self._options
-        record = record_of(planned, network.model, options, self._identify)
+        setup = self._setup
+        record = record_of(planned, setup.network.model, setup.options, self._identify)
         with claimed(planned.target) as part:
             if planned.format == "ome-zarr":
-                return restore_to_zarr(
-                    planned, part, network, engines, options, record, step, self._mapper
-                )
-            return restore_to_tiff(planned, part, network, engines, options, record, step)
+                return restore_to_zarr(planned, part, setup, record, step, self._mapper)
+            return restore_to_tiff(planned, part, setup, record, step)
 
 
 def _is_finished(
     planned: Plan,
     model: Model,
-    options: Options,
+    options: ImageOptions,
     identify: Callable[[Path], str],
     conclude: Conclude,
 ) -> bool:

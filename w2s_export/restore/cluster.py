@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -13,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from w2s_export.errors import ConfigError, MissingExtraError, OutputError
@@ -64,14 +66,19 @@ def mapped_over(workers: int | None, scheduler: str | None) -> Iterator[Mapper]:
             "you trust, or dask's tls:// addresses",
             scheduler,
         )
-    logging.getLogger("distributed").setLevel(logging.ERROR)  # a line per handshake
+    log = logging.getLogger("distributed")
+    level = log.level
+    log.setLevel(logging.ERROR)  # a line per handshake
     try:
-        client = distributed.Client(scheduler, timeout=_CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"--scheduler {scheduler}: does not answer ({reason})") from None
-    with client:
-        yield _mapper(client, None)
+        try:
+            client = distributed.Client(scheduler, timeout=_CONNECT_SECONDS)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ConfigError(f"--scheduler {scheduler}: does not answer ({reason})") from None
+        with client:
+            yield _mapper(client, None)
+    finally:
+        log.setLevel(level)
 
 
 def _processes(workers: int) -> Mapper:
@@ -85,7 +92,8 @@ def _processes(workers: int) -> Mapper:
                 workers, get_context("spawn"), initializer=die_with, initargs=(os.getpid(),)
             )
             try:
-                futures = {pool.submit(_in_process, sent, tile, threads): tile for tile in left}
+                with _without_main():
+                    futures = {pool.submit(_in_process, sent, tile, threads): tile for tile in left}
                 for future in as_completed(futures):
                     clipped = future.result()
                     del left[futures[future]]
@@ -101,6 +109,20 @@ def _processes(workers: int) -> Mapper:
         )
 
     return restore
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Start processes that do not run the user's script again: they need nothing of it.
+
+    Otherwise a script without `if __name__ == "__main__"` would restore in each process once more.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _portable(job: TileJob) -> TileJob:
@@ -157,6 +179,6 @@ def _session(job: TileJob, threads: int) -> Runtime:
                 )
             _sessions.clear()
             _sessions[key] = open_engines(
-                network, options.engine, threads, options.precision, options.memory, 0
+                network, options.engine, threads, options.precision, job.memory, 0
             ).runtime
         return _sessions[key]

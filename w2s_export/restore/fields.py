@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,9 @@ from w2s_export.config import Normalisation, PercentileNormalisation, ZeroMeanNo
 from w2s_export.data.normalise import by_range, clipped, depends_on_image, low_and_width, normalise
 from w2s_export.errors import FlatImageError, ImageError, NotFiniteImageError
 from w2s_export.io.source import Source
+from w2s_export.options import PercentilesOver
 from w2s_export.restore.network import Model
 from w2s_export.restore.percentiles import exact_percentiles, mean_and_deviation
-
-PercentilesOver = Literal["plane", "stack"]
 
 Range = tuple[float, float]
 """Low percentile and width of the percentile range, detector counts."""
@@ -32,7 +31,7 @@ class Unusable:
     """In detector counts: the value of a flat image, else NaN."""
 
 
-Counts = Range | Unusable | None
+InputRange = Range | Unusable | None
 """Of one image; None where no percentile is needed."""
 
 _BLOCK_BYTES = 8 << 20
@@ -79,8 +78,8 @@ class Field:
 class NormalisedField:
     """A field as the network wants it: float32, normalised by the whole image's percentiles."""
 
-    def __init__(self, field: Field, how: Normalisation | None, counts: Range | None) -> None:
-        self._field, self._how, self._range = field, how, counts
+    def __init__(self, field: Field, how: Normalisation | None, limits: Range | None) -> None:
+        self._field, self._how, self._range = field, how, limits
         self.shape = field.shape
 
     def __getitem__(self, part: tuple[slice, slice, slice]) -> NDArray[np.float32]:
@@ -117,7 +116,7 @@ def ranges(
     images: Sequence[Place],
     how: Normalisation | None,
     over: PercentilesOver,
-) -> list[Counts]:
+) -> list[InputRange]:
     """The percentile range of each image, of all its pixels; None where no percentile is needed.
 
     Of several images, those that cannot be normalised are left out, unless all are so.
@@ -142,7 +141,7 @@ def ranges(
             bad[place] = unusable
         else:
             groups.setdefault(place.c if over == "stack" else place, []).append(place)
-    found: dict[Place, Counts] = {**bad}
+    found: dict[Place, InputRange] = {**bad}
     for group in groups.values():
         if isinstance(how, PercentileNormalisation | ZeroMeanNormalisation):
             found.update(dict.fromkeys(group, _range_of(source, group, how)))

@@ -14,18 +14,18 @@ from w2s_export.errors import ImageError, OutputError
 from w2s_export.io.files import name_of, unwritable
 from w2s_export.io.images import open_source, opened
 from w2s_export.io.source import ColourPlanes, Layout, Source
+from w2s_export.options import Format, ImageOptions
 from w2s_export.restore.engines import Engines
 from w2s_export.restore.fields import (
-    Counts,
     Field,
+    InputRange,
     NormalisedField,
-    PercentilesOver,
     Place,
     Unusable,
     places,
     ranges,
 )
-from w2s_export.restore.inputs import Format, Input
+from w2s_export.restore.inputs import Input
 from w2s_export.restore.intensities import blank, in_counts, input_range, look_of
 from w2s_export.restore.memory import SMALLEST_TILE
 from w2s_export.restore.network import Model, ReadyNetwork
@@ -44,7 +44,6 @@ from w2s_export.restore.regions import enlarged
 from w2s_export.restore.scaling import scaling_of
 from w2s_export.restore.tiles import Tile, fields_of, tile_of, tiles_of
 from w2s_export.restore.tiling import Span, restore_tile
-from w2s_export.runtime.choose import Engine, Precision
 from w2s_export.runtime.precision import PrecisionError
 from w2s_export.runtime.protocol import Runtime
 from w2s_export.runtime.trial import Choice
@@ -56,25 +55,15 @@ Step = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How to restore, whatever the image."""
+class Setup:
+    """What restores the images of a run."""
 
-    format: Format | None = None
-    """None: OME-Zarr for Zarr, TIFF for the others."""
-    dtype: str = "float32"
-    percentiles_over: PercentilesOver = "plane"
-    memory: int = 1 << 30
+    network: ReadyNetwork
+    """How to feed the engines."""
+    engines: Engines
+    options: ImageOptions
+    memory: int
     """Bytes one process may take."""
-    engine: Engine = "auto"
-    threads: int | None = None
-    precision: Precision = 32
-    """Bits of the arithmetic."""
-    missing_chunks: bool = False
-    keep_intensity: bool = False
-    """Map the answer back through the range of the input: detector counts, not about 0 to 1."""
-    per_colour: bool = False
-    """Restore each colour of an RGB image as a channel, by a network of one channel."""
-    overwrite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +75,7 @@ class Restored:
     """(T, Z, C, H, W) of the output."""
     tile: tuple[int, int]
     """Height and width of a tile, input pixels."""
-    ranges: tuple[Counts, ...]
+    ranges: tuple[InputRange, ...]
     """Low percentile and width of the range that each image was normalised by."""
     clipped: int
     """Values outside the range of 16 bits."""
@@ -115,7 +104,7 @@ class Plan:
 
 
 def plans(
-    image: Input, output: Path, model: Model, options: Options, given: Collection[Path] = ()
+    image: Input, output: Path, model: Model, options: ImageOptions, given: Collection[Path] = ()
 ) -> Iterator[Plan | tuple[Input, ImageError]]:
     """Open a file and say what restoring each image of it will take, or why it cannot be restored.
 
@@ -146,7 +135,7 @@ def _plan(
     source: Source,
     output: Path,
     model: Model,
-    options: Options,
+    options: ImageOptions,
     given: Collection[Path],
 ) -> Plan:
     layout, images = source.layout, places(source, model)
@@ -161,7 +150,7 @@ def _plan(
     return Plan(image, target, kind, pixels)
 
 
-def _chosen(source: Source, options: Options, model: Model) -> Source:
+def _chosen(source: Source, options: ImageOptions, model: Model) -> Source:
     if options.per_colour and source.layout.samples > 1 and model.channels_in == 1:
         return ColourPlanes(source)
     return source
@@ -169,7 +158,7 @@ def _chosen(source: Source, options: Options, model: Model) -> Source:
 
 @contextmanager
 def open_image(
-    image: Input, model: Model, options: Options, *, missing_chunks: bool | None = None
+    image: Input, model: Model, options: ImageOptions, *, missing_chunks: bool | None = None
 ) -> Iterator[Source]:
     """Open the image of a plan. Errors as `open_source`."""
     missing = options.missing_chunks if missing_chunks is None else missing_chunks
@@ -178,7 +167,7 @@ def open_image(
 
 
 def record_of(
-    plan: Plan, model: Model, options: Options, identify: Callable[[Path], str] = identity
+    plan: Plan, model: Model, options: ImageOptions, identify: Callable[[Path], str] = identity
 ) -> Record:
     """What the result will say about its making; reads the whole file for its hash."""
     how = model.normalisation
@@ -199,7 +188,7 @@ def record_of(
 
 
 def output_layout(
-    source: Source, images: list[Place], model: Model, options: Options, record: Record
+    source: Source, images: list[Place], model: Model, options: ImageOptions, record: Record
 ) -> OutputLayout:
     """Shape and calibration of the result: the input's, the pixels smaller by the scale."""
     layout, scale = source.layout, model.scale
@@ -236,9 +225,7 @@ def _origin(layout: Layout, scale: int) -> tuple[float, float, float]:
 def restore_to_tiff(
     plan: Plan,
     part: Path,
-    network: ReadyNetwork,
-    engines: Engines,
-    options: Options,
+    setup: Setup,
     record: Record,
     step: Step,
 ) -> Restored:
@@ -247,9 +234,7 @@ def restore_to_tiff(
     Args:
         plan: the image.
         part: file to write to, moved to the plan's target when it is complete.
-        network: how to feed the runtime.
-        engines: restore tiles.
-        options: of the run.
+        setup: of the run.
         record: what the result says about its making.
         step: told of every tile.
 
@@ -257,6 +242,7 @@ def restore_to_tiff(
         ImageError: the image cannot be restored.
         OutputError: the file cannot be written. Nothing of it is left, in either case.
     """
+    network, engines, options = setup.network, setup.engines, setup.options
     model, target = network.model, plan.target
     with open_image(plan.image, model, options) as opened_source:
         source = SharedSource(opened_source)
@@ -267,19 +253,23 @@ def restore_to_tiff(
                 f"{target}: would hold {layout.nbytes / 1e9:.1f} GB, more than ImageJ's TIFF can; "
                 "write --format ome-tiff or ome-zarr"
             )
-        tile = tile_of(source, network, options.memory, SMALLEST_TILE)
+        tile = tile_of(source, network, setup.memory, SMALLEST_TILE)
         require_space(target, layout.nbytes)
         found = ranges(source, images, model.normalisation, options.percentiles_over)
         error = engines.error_on(fields_of(source, images, found, model), network)
         record = replace(record, error=error)
-        layout = replace(dressed(layout, source, images, found, model, options), record=record)
+        layout = replace(
+            with_appearance(layout, source, images, found, model, options), record=record
+        )
         clipped = 0
         with _tiff(part, target, layout, ome=plan.format == "ome-tiff") as file:
 
             def restore(tile: Tile) -> int:
                 """Clipped values of a tile, once it is written."""
                 place, cut = tile.place, (tile.rows, tile.columns)
-                values = answer(engines.runtime, source, place, tile.counts, cut, network, options)
+                values = restored_tile(
+                    engines.runtime, source, place, tile.counts, cut, network, options
+                )
                 stored, outside = layout.scaling.encode(values)
                 y, x = (span.target(network.scale).start for span in cut)
                 file.write(place.t, place.z, (place.c or 0) * model.channels_out, y, x, stored)
@@ -294,13 +284,13 @@ def restore_to_tiff(
     return Restored(target, layout.shape, tile, tuple(found), clipped, left, choice, error)
 
 
-def dressed(
+def with_appearance(
     layout: OutputLayout,
     source: Source,
     images: list[Place],
-    found: list[Counts],
+    found: list[InputRange],
     model: Model,
-    options: Options,
+    options: ImageOptions,
 ) -> OutputLayout:
     """The layout with what people see of the input."""
     look = look_of(
@@ -315,14 +305,14 @@ def dressed(
     return replace(layout, appearance=enlarged(look, model.scale))
 
 
-def answer(
+def restored_tile(
     runtime: Runtime,
     source: Source,
     place: Place,
-    counts: Counts,
+    counts: InputRange,
     cut: tuple[Span, Span],
     network: ReadyNetwork,
-    options: Options,
+    options: ImageOptions,
 ) -> NDArray[np.float32]:
     """What becomes of one tile: (C', scale·h, scale·w), before it is stored."""
     model, (rows, columns) = network.model, cut

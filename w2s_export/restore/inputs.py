@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from w2s_export.errors import ConfigError
 from w2s_export.io import microscopes
@@ -18,7 +17,6 @@ SUFFIXES = (
     *microscopes.SUFFIXES,
     *microscopes.UNREAD,  # named, not passed over
 )
-Format = Literal["tiff", "ome-tiff", "ome-zarr"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +77,15 @@ def find(given: Sequence[str], output: Path) -> Found:
     problems: list[tuple[Path, str]] = []
     for text in given:
         try:
-            for path, below in _expand(text):
-                for file in _images(path, below, output, problems):
-                    if isinstance(file, Input):
-                        images.setdefault(file.path.absolute(), file)
-                    else:
-                        ignored.append(file)
+            places = list(_expand(text))
         except ConfigError as error:
             problems.append((Path(text), str(error)))
+            continue
+        for file in (f for place in places for f in _images(*place, output, problems)):
+            if isinstance(file, Input):
+                images.setdefault(file.path.absolute(), file)
+            else:
+                ignored.append(file)
     if not images:
         empty = f"{', '.join(given)}: holds no image; TIFF, PNG and Zarr are read"
         raise ConfigError("; ".join(reason for _, reason in problems) or empty)

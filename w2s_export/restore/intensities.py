@@ -13,12 +13,12 @@ from w2s_export.config import Normalisation
 from w2s_export.data.normalise import fixed_range
 from w2s_export.io.appearance import Appearance
 from w2s_export.io.source import Layout
-from w2s_export.restore.fields import Counts, Place, Range, Unusable
+from w2s_export.restore.fields import InputRange, Place, Range, Unusable
 from w2s_export.restore.regions import drawn
 from w2s_export.restore.scaling import Scaling
 
 
-def input_range(counts: Counts, how: Normalisation | None) -> Range | None:
+def input_range(counts: InputRange, how: Normalisation | None) -> Range | None:
     """Detector counts that the network saw as 0, and how many more as 1; None: it saw counts."""
     return fixed_range(how) or (None if isinstance(counts, Unusable) else counts)
 
@@ -42,7 +42,7 @@ def look_of(
     layout: Layout,
     channels: int,
     images: Sequence[Place],
-    found: Sequence[Counts],
+    found: Sequence[InputRange],
     how: Normalisation | None,
     scaling: Scaling,
     *,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from w2s_export.errors import ConfigError
 from w2s_export.io.source import Layout
+from w2s_export.options import ImageOptions
 from w2s_export.restore.network import ReadyNetwork
 
 SMALLEST_TILE = 64
@@ -42,6 +43,16 @@ def parse_bytes(text: str) -> int:
     if amount < 1:
         raise ConfigError(f"--memory {text}: write an amount as 2GB, 500MB or 1.5GiB")
     return int(amount)
+
+
+def memory_budget(options: ImageOptions) -> int:
+    """Bytes that a run may take, by the option or half of what is free.
+
+    Raises:
+        ConfigError: an amount that cannot be read.
+    """
+    given = options.memory
+    return parse_bytes(given) if isinstance(given, str) else given or free_bytes() // 2
 
 
 def free_bytes() -> int:

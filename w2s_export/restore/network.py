@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from w2s_export.config import Normalisation
@@ -109,3 +109,16 @@ class ReadyNetwork:
     def bytes_per_pixel(self) -> float:
         """Working memory per input pixel that ONNX Runtime takes, the memory pattern off."""
         return self.model.bytes_per_pixel * self.memory_factor
+
+
+class OpenableNetwork(Protocol):
+    """A network of a package or of weights, read but not yet unpacked or written."""
+
+    @property
+    def model(self) -> Model:
+        """Its description."""
+        ...
+
+    def open(self, folder: Path) -> ReadyNetwork:
+        """Make it ready to run, its files in the folder."""
+        ...

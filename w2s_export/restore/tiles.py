@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from w2s_export.errors import ConfigError, ImageError
 from w2s_export.io.source import Source
-from w2s_export.restore.fields import Counts, Field, NormalisedField, Place, Unusable
+from w2s_export.restore.fields import Field, InputRange, NormalisedField, Place, Unusable
 from w2s_export.restore.memory import even_tiles, largest_tile
 from w2s_export.restore.network import Model, ReadyNetwork
 from w2s_export.restore.tiling import Span, spans
@@ -18,7 +18,7 @@ class Tile:
     """One tile of one plane."""
 
     place: Place
-    counts: Counts
+    counts: InputRange
     rows: Span
     columns: Span
 
@@ -33,7 +33,7 @@ def tiles_of(
     network: ReadyNetwork,
     tile: tuple[int, int],
     images: Sequence[Place],
-    found: Sequence[Counts],
+    found: Sequence[InputRange],
 ) -> Iterator[Tile]:
     """The tiles of every image, row by row."""
     cut = {"halo": network.halo, "step": network.step}
@@ -70,7 +70,7 @@ def tile_of(source: Source, network: ReadyNetwork, budget: int, unit: int) -> tu
 
 
 def fields_of(
-    source: Source, images: Sequence[Place], found: Sequence[Counts], model: Model
+    source: Source, images: Sequence[Place], found: Sequence[InputRange], model: Model
 ) -> list[NormalisedField]:
     """The images that can be restored, as the network wants them."""
     return [

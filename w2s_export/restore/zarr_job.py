@@ -10,18 +10,19 @@ from typing import Any
 
 from w2s_export.errors import OutputError
 from w2s_export.io.files import sha256_of, unwritable
+from w2s_export.options import ImageOptions
 from w2s_export.restore import zarr_output
 from w2s_export.restore.engines import Engines
 from w2s_export.restore.fields import places, ranges
 from w2s_export.restore.image import (
-    Options,
     Plan,
     Restored,
+    Setup,
     Step,
-    answer,
-    dressed,
     open_image,
     output_layout,
+    restored_tile,
+    with_appearance,
 )
 from w2s_export.restore.inputs import Input
 from w2s_export.restore.network import ReadyNetwork
@@ -45,7 +46,9 @@ class TileJob:
     image: Input
     network: ReadyNetwork
     network_sha256: str
-    options: Options
+    options: ImageOptions
+    memory: int
+    """Bytes a process may take."""
     layout: OutputLayout
 
 
@@ -63,7 +66,7 @@ def restore_one(job: TileJob, tile: Tile, runtime: Runtime) -> int:
     cut, options = (tile.rows, tile.columns), job.options
     # Missing chunks were looked for once, at the start.
     with open_image(job.image, model, options, missing_chunks=True) as source:
-        values = answer(runtime, source, place, tile.counts, cut, job.network, options)
+        values = restored_tile(runtime, source, place, tile.counts, cut, job.network, options)
     stored, clipped = job.layout.scaling.encode(values)
     level = zarr_output.array(job.part)
     first = (place.c or 0) * model.channels_out
@@ -79,9 +82,7 @@ def restore_one(job: TileJob, tile: Tile, runtime: Runtime) -> int:
 def restore_to_zarr(
     plan: Plan,
     part: Path,
-    network: ReadyNetwork,
-    engines: Engines,
-    options: Options,
+    setup: Setup,
     record: Record,
     step: Step,
     mapper: Mapper | None = None,
@@ -91,9 +92,7 @@ def restore_to_zarr(
     Args:
         plan: the image.
         part: folder to write to, moved to the plan's target when it is complete.
-        network: how to feed the engines.
-        engines: restore the tiles, unless the mapper does.
-        options: of the run.
+        setup: of the run; its engines restore the tiles, unless the mapper does.
         record: what the result says about its making.
         step: told of every tile.
         mapper: restores the tiles in other processes.
@@ -103,41 +102,11 @@ def restore_to_zarr(
         OutputError: it cannot be written. What is finished stays hidden beside it, for the next
             run.
     """
-    model = network.model
     try:
-        with open_image(plan.image, model, options) as source:
-            images = places(source, model)
-            layout = output_layout(source, images, model, options, record)
-            unit = max(1, zarr_output.CHUNK // network.scale)
-            tile = tile_of(source, network, options.memory, unit)
-            notes: dict[str, Any] = {"record": record.as_dict(), "tile": tile, "halo": network.halo}
-            found = zarr_output.ranges_of(part, notes)
-            new = found is None
-            if found is None:
-                require_space(plan.target, layout.nbytes * 4 // 3)
-                found = ranges(source, images, model.normalisation, options.percentiles_over)
-            layout = dressed(layout, source, images, found, model, options)
-            precision = engines.error_on(fields_of(source, images, found, model), network)
-            if new:
-                if precision is not None:
-                    notes["precision_error"] = precision.as_dict()
-                notes["ranges"] = zarr_output.notes_of(found)
-                zarr_output.prepare(part, layout, notes)
-            everything = list(tiles_of(source, network, tile, images, found))
-        sent = network
-        if mapper is not None:  # the workers see the output, not our temporary folder
-            shutil.copyfile(network.onnx, part / ONNX)
-            sent = replace(network, onnx=part.absolute() / ONNX, fast=None)
-        job = TileJob(
-            part=part.absolute(),
-            image=replace(plan.image, path=plan.image.path.absolute()),
-            network=sent,
-            network_sha256=sha256_of(network.onnx) if mapper else "",
-            options=options,
-            layout=layout,
-        )
-        clipped = _restore_missing(job, everything, step, mapper or _here(engines))
-        for _ in zarr_output.write_pyramid(part, layout):
+        begun = _begin(plan, part, setup, record)
+        job = _job(plan, part, setup, begun.layout, travels=mapper is not None)
+        clipped = _restore_missing(job, begun.tiles, step, mapper or _here(setup.engines))
+        for _ in zarr_output.write_pyramid(part, begun.layout):
             pass
         (part / ONNX).unlink(missing_ok=True)
         zarr_output.tidy(part)
@@ -149,9 +118,64 @@ def restore_to_zarr(
     except Exception:
         discard(part)
         raise
-    left = (*layout.appearance.left, *unwritten(source.layout, "ome-zarr"))
-    choice = None if mapper else engines.choice
-    return Restored(plan.target, layout.shape, tile, tuple(found), clipped, left, choice, precision)
+    choice = None if mapper else setup.engines.choice
+    return replace(begun.restored, clipped=clipped, choice=choice)
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """An output that is prepared, by this run or by one that was interrupted."""
+
+    layout: OutputLayout
+    tiles: list[Tile]
+    """All of the image."""
+    restored: Restored
+    """As far as it is known before the first tile."""
+
+
+def _begin(plan: Plan, part: Path, setup: Setup, record: Record) -> _Begun:
+    """Measure the image and prepare its output, or read what an earlier run measured."""
+    network, options, model = setup.network, setup.options, setup.network.model
+    with open_image(plan.image, model, options) as source:
+        images = places(source, model)
+        layout = output_layout(source, images, model, options, record)
+        unit = max(1, zarr_output.CHUNK // network.scale)
+        tile = tile_of(source, network, setup.memory, unit)
+        notes: dict[str, Any] = {"record": record.as_dict(), "tile": tile, "halo": network.halo}
+        found = zarr_output.ranges_of(part, notes)
+        new = found is None
+        if found is None:
+            require_space(plan.target, layout.nbytes * 4 // 3)
+            found = ranges(source, images, model.normalisation, options.percentiles_over)
+        layout = with_appearance(layout, source, images, found, model, options)
+        precision = setup.engines.error_on(fields_of(source, images, found, model), network)
+        if new:
+            if precision is not None:
+                notes["precision_error"] = precision.as_dict()
+            notes["ranges"] = zarr_output.notes_of(found)
+            zarr_output.prepare(part, layout, notes)
+        left = (*layout.appearance.left, *unwritten(source.layout, "ome-zarr"))
+        restored = Restored(
+            plan.target, layout.shape, tile, tuple(found), clipped=0, left=left, error=precision
+        )
+        return _Begun(layout, list(tiles_of(source, network, tile, images, found)), restored)
+
+
+def _job(plan: Plan, part: Path, setup: Setup, layout: OutputLayout, *, travels: bool) -> TileJob:
+    network, digest = setup.network, ""
+    if travels:  # the workers see the output, not our temporary folder
+        digest = sha256_of(network.onnx)
+        shutil.copyfile(network.onnx, part / ONNX)
+        network = replace(network, onnx=part.absolute() / ONNX, fast=None)
+    return TileJob(
+        part=part.absolute(),
+        image=replace(plan.image, path=plan.image.path.absolute()),
+        network=network,
+        network_sha256=digest,
+        options=setup.options,
+        memory=setup.memory,
+        layout=layout,
+    )
 
 
 def _here(engines: Engines) -> Mapper:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import MissingExtraError
 from w2s_export.io.zarr_source import KEY, TEXT, require_zarr
-from w2s_export.restore.fields import Counts, Unusable
+from w2s_export.restore.fields import InputRange, Unusable
 from w2s_export.restore.output import OutputLayout, discard
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def levels(layout: OutputLayout) -> list[tuple[int, int]]:
     return sizes
 
 
-def ranges_of(part: Path, notes: dict[str, Any]) -> list[Counts] | None:
+def ranges_of(part: Path, notes: dict[str, Any]) -> list[InputRange] | None:
     """The percentile ranges that an interrupted run of the same notes found; None without one."""
     found = _notes(part)
     stored = found.pop("ranges", None) if isinstance(found, dict) else None
@@ -58,7 +58,7 @@ def ranges_of(part: Path, notes: dict[str, Any]) -> list[Counts] | None:
     ]
 
 
-def notes_of(found: list[Counts]) -> list[Any]:
+def notes_of(found: list[InputRange]) -> list[Any]:
     """The percentile ranges as JSON, which has no NaN."""
     return [
         {"reason": c.reason, "fill": str(c.fill)} if isinstance(c, Unusable) else c for c in found

@@ -6,19 +6,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import ConfigError, W2SExportError
+from w2s_export.options import Engine, Precision
 from w2s_export.runtime.onnx_runtime import OnnxOptions, OnnxRuntime
 from w2s_export.runtime.openvino import OpenVinoRuntime
 from w2s_export.runtime.precision import PrecisionError, precision_error
 from w2s_export.runtime.protocol import Runtime
-
-Engine = Literal["auto", "cpu", "openvino", "cuda", "tensorrt", "coreml", "directml"]
-Precision = Literal[32, 16]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from w2s_export.config import Frozen
+from w2s_export.config import Frozen, parse_config
 from w2s_export.errors import OutputError
 from w2s_export.io.images import write_imagej_tiff
-from w2s_export.io.yaml_files import write_yaml
+from w2s_export.io.yaml_files import read_yaml, write_yaml
+from w2s_export.options import SimulateOptions
 from w2s_export.simulation.fields import (
     SCALE,
     SimulationConfig,
@@ -27,6 +28,8 @@ from w2s_export.simulation.fields import (
 )
 
 RECORD = "simulation.yaml"
+_OF_OPTICS = ("pixel_size_um", "numerical_aperture", "emission_um", "photons", "read_noise")
+"""Options that are fields of `SimulationConfig`."""
 
 
 class SimulatedSet(Frozen):
@@ -51,6 +54,25 @@ class SimulatedSet(Frozen):
         """File name and structure of every field."""
         turns = [self.structures[n % len(self.structures)] for n in range(self.fields)]
         return [(f"{structure}_{n:04}.tif", structure) for n, structure in enumerate(turns)]
+
+
+def planned_set(options: SimulateOptions) -> SimulatedSet:
+    """The set that a user asks for; their options win over the file of `config`.
+
+    Raises:
+        ConfigError: a setting out of range, or a file that cannot be read.
+    """
+    optics: dict[str, Any] = {}
+    if options.config is not None:
+        stored = read_yaml(Path(options.config))
+        optics = parse_config(SimulationConfig, stored, str(options.config)).model_dump()
+    given = {name: getattr(options, name) for name in _OF_OPTICS}
+    given |= {"height": options.size, "width": options.size}
+    optics |= {name: value for name, value in given.items() if value is not None}
+    plan = {"fields": options.fields, "seed": options.seed, "optics": optics}
+    plan |= {"structures": options.structure} if options.structure else {}
+    plan |= {"frames": options.frames} if options.frames else {}
+    return parse_config(SimulatedSet, plan, "simulate")
 
 
 def write_simulated_set(

@@ -1,6 +1,6 @@
 """Tensors on their way from a worker that reads a foreign file to the process that asked for them.
 
-Imports nothing of ours: a worker starts in the time of its own library.
+Imports no other module of this package: a worker starts in the time of its own library.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,23 +61,29 @@ def run(
         facts, tensors = read()
         found = list(tensors)
         claimed = sum(4 * int(np.prod(tensor.shape, dtype=object)) for tensor in found)
-        written: list[dict[str, Any]] = []
         with (folder / DATA).open("wb") as stream:
-            for tensor in found:
-                record: dict[str, Any] = {
-                    "key": tensor.key,
-                    "shape": tensor.shape,
-                    "dtype": tensor.dtype,
-                }
-                # What is too large together, or no network's, is judged by its claims alone.
-                if claimed <= most and tensor.dtype in _FLOATS:
-                    record["offset"] = stream.tell()
-                    values = np.ascontiguousarray(tensor.read())
-                    record["held"] = values.shape
-                    with np.errstate(over="ignore"):
-                        stream.write(values.astype(np.float32, copy=False).data)
-                written.append({**record, "note": tensor.note})
+            # What is too large together, or no network's, is judged by its claims alone.
+            written = [
+                _record(tensor, stream if claimed <= most and tensor.dtype in _FLOATS else None)
+                for tensor in found
+            ]
         result: dict[str, Any] = {"facts": facts, "tensors": written}
     except RefusedError as error:
         result = {"refused": str(error)}
     (folder / RESULT).write_text(json.dumps(result), encoding="ascii")
+
+
+def _record(tensor: Found, stream: BinaryIO | None) -> dict[str, Any]:
+    """What is told of a tensor; its values go to the stream, if there is one."""
+    record: dict[str, Any] = {
+        "key": tensor.key,
+        "shape": tensor.shape,
+        "dtype": tensor.dtype,
+        "note": tensor.note,
+    }
+    if stream is not None:
+        values = np.ascontiguousarray(tensor.read())
+        record |= {"offset": stream.tell(), "held": values.shape}
+        with np.errstate(over="ignore"):
+            stream.write(values.astype(np.float32, copy=False).data)
+    return record

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from w2s_export.errors import CheckpointError, W2SExportError
 from w2s_export.graph.layout import NCHW_TO_NHWC, NHWC_TO_NCHW
 from w2s_export.graph.lower import Lowered, lower
+from w2s_export.runtime.onnx_runtime import OnnxRuntime
 from w2s_export.shown import shown
 from w2s_export.sources.original import Original
 
@@ -42,7 +43,7 @@ def main(arguments: list[str]) -> None:
         opener = import_module(f"{__package__}.{kind}")
         original: Original = opener.open_original(Path(file), chosen)
         lowered = _lowered(original, bool(chosen.get("dynamic")))
-        witness, again = _witness(original, lowered), _session(lowered)
+        witness, again = _witness(original, lowered), _runtime(lowered)
         measured = _measured(witness, again, lowered, original.step)
         (folder / "network.onnx").write_bytes(lowered.graph.SerializeToString())
         result: dict[str, Any] = {
@@ -89,7 +90,7 @@ def _lowered(original: Original, dynamic: bool) -> Lowered:
         except CheckpointError as error:
             reason = reason or error
             continue
-        if _batches_agree(_session(lowered), lowered):
+        if _batches_agree(_runtime(lowered), lowered):
             return lowered
         reason = CheckpointError(
             "mixes the images of a batch, or takes one at a time; export it with a dynamic batch"
@@ -119,21 +120,9 @@ def _image(lowered: Lowered, count: int, height: int, width: int) -> NDArray[np.
     return generator.random(shape, dtype=np.float32)
 
 
-def _session(lowered: Lowered) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.enable_mem_pattern = False
-    session = onnxruntime.InferenceSession(
-        lowered.graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-
-    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        output: NDArray[np.float32] = session.run(None, {"input": batch})[0]
-        return output
-
-    return run
+def _runtime(lowered: Lowered) -> Run:
+    """What restoration will run."""
+    return OnnxRuntime(lowered.graph.SerializeToString())
 
 
 def _witness(original: Original, lowered: Lowered) -> Run:

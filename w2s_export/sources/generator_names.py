@@ -1,6 +1,6 @@
 """Names that trainings give the generator, and what they save beside it.
 
-Imports nothing of ours: a worker starts in the time of its own library.
+Imports no other module of this package: a worker starts in the time of its own library.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from w2s_export.config import GeneratorConfig, Normalisation, Provenance
@@ -21,25 +21,28 @@ class Inspection:
     path: Path
     format: str
     """Name of the format, e.g. `keras-h5` or `pytorch`; `unknown` for anything else."""
-    architecture: GeneratorConfig | None
+    reason: str = ""
+    """Why it is not exportable; empty where it is."""
+    architecture: GeneratorConfig | None = None
     """None where the file holds no generator of the family."""
-    parameters: int | None
+    parameters: int | None = None
     """Number of trainable parameters."""
-    normalisation: Normalisation | None
+    normalisation: Normalisation | None = None
     """None where the format does not record it."""
-    provenance: Provenance
-    chosen: str
+    provenance: Provenance = field(default_factory=Provenance)
+    chosen: str = ""
     """What was taken of a file that holds more than the generator, and what was left aside."""
-    dtypes: tuple[str, ...]
+    dtypes: tuple[str, ...] = ()
     """Element types of the stored tensors."""
-    assumed: tuple[str, ...]
+    assumed: tuple[str, ...] = ()
     """Fields of `architecture` that the file does not show."""
-    details: tuple[tuple[str, str], ...]
+    details: tuple[tuple[str, str], ...] = ()
     """What is known of a network of another family: channels, scale, sizes, how far it looks."""
-    exportable: bool
-    """Whether `load_checkpoint` takes it."""
-    reason: str
-    """Why it is not exportable; else empty."""
+
+    @property
+    def exportable(self) -> bool:
+        """Whether `load_network` takes it."""
+        return not self.reason
 
 
 def inspect_checkpoint(
@@ -69,21 +72,7 @@ def inspect_checkpoint(
             source_format == PACKAGE or may_be_foreign(path, source_format, error)
         ):
             return _foreign(path, source_format, scale, Reading(dynamic, signature))
-        reason = str(error).removeprefix(f"{path}: ")
-        return Inspection(
-            path=path,
-            format=source_format,
-            architecture=None,
-            parameters=None,
-            normalisation=None,
-            provenance=Provenance(),
-            chosen="",
-            dtypes=(),
-            assumed=(),
-            details=(),
-            exportable=False,
-            reason=reason,
-        )
+        return _refused(path, source_format, error)
     return Inspection(
         path=path,
         format=checkpoint.source_format,
@@ -94,10 +83,11 @@ def inspect_checkpoint(
         chosen=checkpoint.chosen,
         dtypes=checkpoint.dtypes,
         assumed=checkpoint.assumed,
-        details=(),
-        exportable=True,
-        reason="",
     )
+
+
+def _refused(path: Path, source_format: str, error: Exception) -> Inspection:
+    return Inspection(path, source_format, reason=str(error).removeprefix(f"{path}: "))
 
 
 def _sizes(network: Network) -> str:
@@ -109,26 +99,12 @@ def _sizes(network: Network) -> str:
 
 def _foreign(path: Path, source_format: str, scale: int | None, reading: Reading) -> Inspection:
     """Look at a network of another family, in its own framework."""
-    found = Inspection(
-        path=path,
-        format=source_format,
-        architecture=None,
-        parameters=None,
-        normalisation=None,
-        provenance=Provenance(),
-        chosen="",
-        dtypes=(),
-        assumed=(),
-        details=(),
-        exportable=False,
-        reason="",
-    )
     try:
         network = load_network(
             path, scale=scale, dynamic=reading.dynamic, signature=reading.signature
         )
     except (W2SExportError, OSError) as error:
-        return replace(found, reason=str(error).removeprefix(f"{path}: "))
+        return _refused(path, source_format, error)
     facts = network.facts
     radius = "the whole image" if facts.receptive_radius is None else str(facts.receptive_radius)
     details = (
@@ -139,12 +115,11 @@ def _foreign(path: Path, source_format: str, scale: int | None, reading: Reading
         ("looks as far as", f"{radius} input pixels" if radius.isdigit() else radius),
         ("multiplications per pixel", f"{facts.multiplications:,.0f}"),
     )
-    return replace(
-        found,
+    return Inspection(
+        path=path,
         format=network.source_format,
         normalisation=network.normalisation,
         provenance=network.provenance,
         chosen=network.chosen,
         details=details,
-        exportable=True,
     )

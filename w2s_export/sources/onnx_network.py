@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from w2s_export.errors import CheckpointError
+from w2s_export.errors import CheckpointError, PackageError
 from w2s_export.graph.guard import check_closed, parse_bounded
 from w2s_export.graph.lower import inlined, to_float32
 from w2s_export.graph.refusals import check_operators
+from w2s_export.runtime.onnx_runtime import OnnxSession
 from w2s_export.shown import shown
 from w2s_export.sources.original import Options, Original
 from w2s_export.sources.stored import check_size
 
 if TYPE_CHECKING:
     import onnx
-
-_TYPES: dict[str, type] = {"tensor(float16)": np.float16, "tensor(double)": np.float64}
 
 
 def open_original(path: Path, options: Options) -> Original:
@@ -39,10 +37,14 @@ def open_original(path: Path, options: Options) -> Original:
     if half := _in_half_precision(model):
         to_float32(model)  # its own rounding, 5e-4, is no witness for what float32 computes
     producer = f" by {shown(model.producer_name)}" if model.producer_name else ""
-    name, run = run_onnx(_of_any_size(model) if options.get("dynamic") else model)
+    opened = _of_any_size(model) if options.get("dynamic") else model
+    try:
+        session = OnnxSession(opened.SerializeToString())
+    except PackageError as error:
+        raise CheckpointError(str(error)) from None
     count = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
     kind = f"ONNX network{producer}, {count:,} numbers{' of half precision' if half else ''}"
-    return Original(model, name, run, kind)
+    return Original(model, session.name, lambda batch: session.run([batch])[0], kind)
 
 
 def _of_any_size(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -74,33 +76,6 @@ def _without_unused_domains(model: onnx.ModelProto) -> onnx.ModelProto:
     del model.opset_import[:]
     model.opset_import.extend(kept)
     return model
-
-
-def run_onnx(model: onnx.ModelProto) -> tuple[str, Any]:
-    """ONNX Runtime on a model as it is: its name, and what runs a batch.
-
-    Raises:
-        CheckpointError: ONNX Runtime refuses it.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    name = f"ONNX Runtime {onnxruntime.__version__}"
-    try:
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # ONNX Runtime's errors share no other class
-        raise CheckpointError(f"{name} refuses it: {shown(error)}") from None
-    inputs = session.get_inputs()
-    kind = _TYPES.get(inputs[0].type, np.float32) if inputs else np.float32
-
-    def run(batch: NDArray[np.float32]) -> NDArray[Any]:
-        result: NDArray[Any] = session.run(None, {inputs[0].name: batch.astype(kind)})[0]
-        return result
-
-    return name, run
 
 
 def _bring_in(model: onnx.ModelProto, folder: Path) -> None:

@@ -76,8 +76,9 @@ def _unpack(path: Path, folder: Path) -> None:
             parent = indices[0].removesuffix("variables.index")
             for name in archive.namelist():
                 base = name.removeprefix(parent)
-                if name.startswith(parent) and re.fullmatch("variables" + _PART, base):
-                    with archive.open(name) as source, (folder / base).open("wb") as target:
-                        shutil.copyfileobj(source, target)
+                if not (name.startswith(parent) and re.fullmatch("variables" + _PART, base)):
+                    continue
+                with archive.open(name) as source, (folder / base).open("wb") as target:
+                    shutil.copyfileobj(source, target)
     except ZIP_DAMAGE as error:
         raise CheckpointError(f"is a damaged zip ({error}); fetch or write it again") from None

@@ -90,7 +90,6 @@ class Learner:
         import keras
         import tensorflow as tf
 
-        keras.utils.set_random_seed(config.seed)
         self._config, self._phase, self._strategy = config, phase, strategy
         self._judge: Judge | None = None
         self._critic: _Trainee | None = None

@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from w2s_export.package.opening import OpeningFault
 from w2s_export.shown import LONGEST_MESSAGE, shown
 
 
@@ -39,26 +40,26 @@ class Client(str, Enum):
 class Code(str, Enum):
     """Every kind of finding."""
 
-    # the zip: the reasons of `package.opening.OpeningFault`, one to one
-    package_absent = "package-absent"
-    package_unreadable = "package-unreadable"
-    zip_truncated = "zip-truncated"
-    zip_crowded = "zip-crowded"
-    zip_bomb = "zip-bomb"
-    zip_escapes = "zip-escapes"
-    zip_link = "zip-link"
-    zip_encrypted = "zip-encrypted"
-    zip_compression = "zip-compression"
-    zip_duplicate = "zip-duplicate"
-    zip_nested = "zip-nested"
-    rdf_missing = "rdf-missing"
-    rdf_damaged = "rdf-damaged"
-    rdf_too_large = "rdf-too-large"
-    rdf_aliases = "rdf-aliases"
-    rdf_too_deep = "rdf-too-deep"
-    rdf_not_yaml = "rdf-not-yaml"
-    rdf_not_a_mapping = "rdf-not-a-mapping"
-    rdf_long_number = "rdf-long-number"
+    # the zip: why it cannot be opened
+    package_absent = OpeningFault.absent.value
+    package_unreadable = OpeningFault.not_a_zip.value
+    zip_truncated = OpeningFault.truncated.value
+    zip_crowded = OpeningFault.crowded.value
+    zip_bomb = OpeningFault.bomb.value
+    zip_escapes = OpeningFault.escapes.value
+    zip_link = OpeningFault.link.value
+    zip_encrypted = OpeningFault.encrypted.value
+    zip_compression = OpeningFault.compression.value
+    zip_duplicate = OpeningFault.duplicate.value
+    zip_nested = OpeningFault.nested.value
+    rdf_missing = OpeningFault.rdf_missing.value
+    rdf_damaged = OpeningFault.rdf_damaged.value
+    rdf_too_large = OpeningFault.rdf_too_large.value
+    rdf_aliases = OpeningFault.rdf_aliases.value
+    rdf_too_deep = OpeningFault.rdf_too_deep.value
+    rdf_not_yaml = OpeningFault.rdf_not_yaml.value
+    rdf_not_a_mapping = OpeningFault.rdf_not_a_mapping.value
+    rdf_long_number = OpeningFault.rdf_long_number.value
     # its files
     file_missing = "file-missing"
     file_damaged = "file-damaged"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -277,40 +277,14 @@ def _judge(
     gathered: Gathered,
 ) -> None:
     """Compare the outputs of one case."""
-    clients = RUNNERS[weights_format]
-
-    def fault(code: Code, message: str, severity: Severity = Severity.error, *why: str) -> None:
-        remedy, because = why or ("", "")
-        finding = Finding(
-            code,
-            f"weights.{weights_format}",
-            message,
-            severity,
-            clients,
-            remedy,
-            because,
-            package=contents.name,
-            format=weights_format,
-            case=case.name,
-        )
-        gathered.findings.append(finding)
-
     if case.expected is None:
-        for array, planned in zip(arrays, case.shapes, strict=False):
-            if len(array.shape) != len(planned) or any(
-                p not in (None, size) for p, size in zip(planned, array.shape, strict=True)
-            ):
-                fault(
-                    Code.output_off_plan,
-                    f"{case.name}: gives {array.shape}, described is {_shape_text(planned)}",
-                    Severity.error,
-                    "describe the size that the network returns",
-                    '"output shape differs from the model\'s (plugin#52)"',
-                )
+        gathered.findings += _off_plan(contents, weights_format, case, arrays)
         return
     if len(arrays) != len(case.expected):
         message = f"gives {len(arrays)} outputs, the description has {len(case.expected)}"
-        fault(Code.onnx_not_one_tensor, message)
+        certain = replace(case, severity=Severity.error)
+        finding = _fault(contents, weights_format, certain, Code.onnx_not_one_tensor, message)
+        gathered.findings.append(finding)
         return
     for index, (array, expected) in enumerate(zip(arrays, case.expected, strict=True)):
         try:
@@ -320,25 +294,70 @@ def _judge(
             note = _note(contents, Code.not_compared, what, str(error), weights_format)
             gathered.findings.append(note)
             continue
+        named = f"{case.name}, {_shape_text(expected.shape)}"
         row = gathered.compared(
-            compare(
-                outputs.runtime, f"{case.name}, {_shape_text(expected.shape)}", expected, actual
-            ),
+            compare(outputs.runtime, named, expected, actual),
             Kind.sample if case.code is Code.sample_differs else Kind.output,
             f"the package's {case.name}",
             package=contents.name,
             weights_format=weights_format,
-            clients=clients,
+            clients=RUNNERS[weights_format],
         )
         if _differs(expected, actual):
-            fault(
-                case.code,
+            message = (
                 f"{case.name}, output {index}: differs by {row.max_abs:.2g}, "
-                f"{row.max_relative:.2g} of the range",
-                case.severity,
-                "write the output of these weights on this input, or describe the processing",
-                '"|d| > atol + rtol·|expected|, defaults 1e-3, 1e-3, 100 ppm"',
+                f"{row.max_relative:.2g} of the range"
             )
+            remedy = "write the output of these weights on this input, or describe the processing"
+            because = '"|d| > atol + rtol·|expected|, defaults 1e-3, 1e-3, 100 ppm"'
+            finding = _fault(contents, weights_format, case, case.code, message, remedy, because)
+            gathered.findings.append(finding)
+
+
+def _off_plan(
+    contents: Contents, weights_format: str, case: _Case, arrays: Sequence[NDArray[np.float32]]
+) -> list[Finding]:
+    """Outputs of another size than the description plans; of each axis only what is known."""
+    remedy = "describe the size that the network returns"
+    because = '"output shape differs from the model\'s (plugin#52)"'
+    return [
+        _fault(
+            contents,
+            weights_format,
+            case,
+            Code.output_off_plan,
+            f"{case.name}: gives {array.shape}, described is {_shape_text(planned)}",
+            remedy,
+            because,
+        )
+        for array, planned in zip(arrays, case.shapes, strict=False)
+        if len(array.shape) != len(planned)
+        or any(p not in (None, size) for p, size in zip(planned, array.shape, strict=True))
+    ]
+
+
+def _fault(
+    contents: Contents,
+    weights_format: str,
+    case: _Case,
+    code: Code,
+    message: str,
+    remedy: str = "",
+    because: str = "",
+) -> Finding:
+    """A difference between a case and what came of it, as severe as the case."""
+    return Finding(
+        code,
+        f"weights.{weights_format}",
+        message,
+        case.severity,
+        RUNNERS[weights_format],
+        remedy,
+        because,
+        package=contents.name,
+        format=weights_format,
+        case=case.name,
+    )
 
 
 def _differs(expected: NDArray[Any], actual: NDArray[Any]) -> bool:

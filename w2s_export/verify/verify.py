@@ -77,46 +77,24 @@ def verify(
     clock("reading the packages")
     opened = [p for path in paths if (p := _open(path, source, gathered)) is not None]
     clock("client rules")
-    for package in opened:
-        meant = intended_clients(package.rdf)
-        gathered.findings += check_rules(package, tuple(Client) if source is None else meant)
-        if source is None:
-            gathered.findings += check_specification(package)
+    gathered.findings += [f for p in opened for f in _by_rules(p, own=source is not None)]
     tests: tuple[CoreTest, ...] = ()
     hashes: dict[str, dict[str, str]] = {}
-    if rules_only:
-        for package in opened:
-            gathered.findings += check_files(package)
-    else:
-        try:
+    try:
+        if rules_only:
+            gathered.findings += [fault for p in opened for fault in check_files(p)]
+        else:
             tests, hashes = _run(paths, opened, source, gathered, clock, core)
-        except OutputError as error:  # the disk of temporary files is full
-            if source is not None:
-                raise
-            gathered.findings += [_disk_full(package.path.name, str(error)) for package in opened]
+    except OutputError as error:  # the disk of temporary files is full
+        if source is not None:
+            raise
+        gathered.findings += [_disk_full(package.path.name, str(error)) for package in opened]
     settle(gathered, tests)
     facts = [_facts(path, opened, hashes) for path in paths]
     if source is None:
         for path, fact in zip(paths, facts, strict=True):
             gathered.findings += check_reports(path, fact.sha256)
-    verdicts = [
-        verdict
-        for fact in facts
-        for verdict in _verdicts(fact, opened, gathered, tests, rules_only, asked)
-    ]
-    about_source: dict[str, Any] = {"tolerance": CORE_TOLERANCE}
-    if source is not None:
-        from w2s_export.rdf.whole_image import whole_image_memory
-        from w2s_export.verify.exported import sample_runs
-        from w2s_export.verify.numbers import SEAM_LIMIT, TOLERANCE
-
-        about_source = {
-            "tolerance": TOLERANCE,
-            "seam_limit": SEAM_LIMIT,
-            "halo": source.description.halo,
-            "whole_image": whole_image_memory(source.description.network),
-            "sample": sample_runs(source, gathered),
-        }
+    verdicts = [v for f in facts for v in _verdicts(f, opened, gathered, tests, rules_only, asked)]
     return Report(
         packages=tuple(facts),
         verdicts=tuple(verdicts),
@@ -127,8 +105,32 @@ def verify(
         rules_only=rules_only,
         asked=tuple(asked),
         environment=_environment(tests),
-        **about_source,
+        **_measures(source, gathered),
     )
+
+
+def _by_rules(package: OpenedPackage, *, own: bool) -> list[Finding]:
+    """What the rules find; of anybody's package those of every client, and the specification's."""
+    if own:
+        return check_rules(package, intended_clients(package.rdf))
+    return [*check_rules(package, tuple(Client)), *check_specification(package)]
+
+
+def _measures(source: Source | None, gathered: Gathered) -> dict[str, Any]:
+    """What the numbers were judged by, and what the source makes of the sample."""
+    if source is None:
+        return {"tolerance": CORE_TOLERANCE}
+    from w2s_export.rdf.whole_image import whole_image_memory
+    from w2s_export.verify.exported import sample_runs
+    from w2s_export.verify.numbers import SEAM_LIMIT, TOLERANCE
+
+    return {
+        "tolerance": TOLERANCE,
+        "seam_limit": SEAM_LIMIT,
+        "halo": source.description.halo,
+        "whole_image": whole_image_memory(source.description.network),
+        "sample": sample_runs(source, gathered),
+    }
 
 
 def _open(path: Path, source: Source | None, gathered: Gathered) -> OpenedPackage | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,25 +77,40 @@ def restore_layer(
         cut = {"halo": ready.halo, "tile": _TILE, "step": ready.step}
         tiles = [(y, x) for y in spans(height, **cut) for x in spans(width, **cut)]
         total, done = int(np.prod(lead)) * each * len(tiles), 0
-        for place in np.ndindex(*lead):
-            plane = np.asarray(array[place])
-            image = np.moveaxis(plane[..., :colours], -1, 0) if rgb else plane[np.newaxis]
-            for number, part in enumerate(np.split(image, each)):
-                try:
-                    values = normalise(part, model.normalisation)
-                except (FlatImageError, NotFiniteImageError) as error:
-                    done += len(tiles)
-                    yield done / total, f"plane {place}: {error}"
-                    continue
-                channels = slice(number * model.channels_out, (number + 1) * model.channels_out)
-                for y, x in tiles:
-                    target = (*place, channels, y.target(model.scale), x.target(model.scale))
-                    result[target] = restore_tile(
-                        runtime, values, y, x, scale=model.scale, fixed=model.fixed
-                    )
-                    done += 1
-                    yield done / total, ""
+        for place, number, part in _images(array, lead, colours if rgb else 0, each):
+            try:
+                values = normalise(part, model.normalisation)
+            except (FlatImageError, NotFiniteImageError) as error:
+                done += len(tiles)
+                yield done / total, f"plane {place}: {error}"
+                continue
+            channels = slice(number * model.channels_out, (number + 1) * model.channels_out)
+            for y, x in tiles:
+                target = (channels, y.target(model.scale), x.target(model.scale))
+                result[place][target] = restore_tile(
+                    runtime, values, y, x, scale=model.scale, fixed=model.fixed
+                )
+                done += 1
+                yield done / total, ""
     return result if out > 1 else result[..., 0, :, :]
+
+
+def _images(
+    array: Any, lead: Sequence[int], colours: int, each: int
+) -> Iterator[tuple[tuple[int, ...], int, NDArray[Any]]]:
+    """What the network takes at once, (C, H, W): its plane's index, and which of the plane it is.
+
+    Args:
+        array: of the layer.
+        lead: its axes before the planes.
+        colours: how many of the last axis; 0 where that is no colours.
+        each: images of a plane.
+    """
+    for place in np.ndindex(*lead):
+        plane = np.asarray(array[place])
+        image = np.moveaxis(plane[..., :colours], -1, 0) if colours else plane[np.newaxis]
+        for number, part in enumerate(np.split(image, each)):
+            yield place, number, part
 
 
 def placed(

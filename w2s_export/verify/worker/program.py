@@ -22,22 +22,11 @@ from numpy.typing import NDArray
 from w2s_export.errors import OutputError, PackageError, WithheldError
 from w2s_export.io.files import write_atomically
 from w2s_export.rdf.stated import ONNX, SAVED_MODEL
+from w2s_export.runtime.onnx_runtime import OnnxSession
 from w2s_export.verify.worker.guard import checked_onnx, output_values
 
 MOST_OUTPUT = 1 << 30
 """Bytes of all outputs of a job."""
-_ONNX_TYPES = {
-    "tensor(float)": np.float32,
-    "tensor(float16)": np.float16,
-    "tensor(double)": np.float64,
-    "tensor(uint8)": np.uint8,
-    "tensor(int8)": np.int8,
-    "tensor(uint16)": np.uint16,
-    "tensor(int16)": np.int16,
-    "tensor(int32)": np.int32,
-    "tensor(int64)": np.int64,
-    "tensor(bool)": np.bool_,
-}
 
 Run = Callable[[list[NDArray[Any]]], list[NDArray[Any]]]
 Job = dict[str, Any]
@@ -120,32 +109,14 @@ def _run(job: Job, folder: Path) -> dict[str, Any]:
 
 
 def _onnx(path: Path, cases: list[list[NDArray[Any]]]) -> tuple[str, Run]:
-    import onnxruntime
-
     model = checked_onnx(path)
     for inputs in cases:
         values = output_values(model, [array.shape for array in inputs])
         if values * 4 > MOST_OUTPUT:
             raise WithheldError(f"would give {values} values; at most {MOST_OUTPUT} bytes are kept")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
     # What was checked is what is run: the bytes are written anew.
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    inputs = session.get_inputs()
-
-    def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        if len(inputs) != len(arrays):
-            raise PackageError(f"has {len(inputs)} inputs, the description {len(arrays)}")
-        feeds: dict[str, NDArray[Any]] = {
-            tensor.name: array.astype(_ONNX_TYPES.get(tensor.type, np.float32))
-            for tensor, array in zip(inputs, arrays, strict=True)
-        }
-        outputs: list[NDArray[Any]] = session.run(None, feeds)
-        return outputs
-
-    return f"ONNX Runtime {onnxruntime.__version__}", run
+    session = OnnxSession(model.SerializeToString())
+    return session.name, session.run
 
 
 def _line(error: Exception) -> str:

@@ -14,7 +14,7 @@ _PAIRS = (("lr", "hr"), ("low", "high"), ("input", "target"), ("widefield", "sim
 _TOGETHER = 3  # fields below which nothing can be held out
 
 
-def write_beginning(path: Path, folder: Path) -> Path:
+def write_starter(path: Path, folder: Path) -> Path:
     """Look at the pairs under `folder` and write a commented configuration for them.
 
     Raises:

@@ -1,0 +1,418 @@
+"""Every option once: its name, type, default and help.
+
+The public functions take these as keywords (`w2s_export.api`), the command line is made from them
+(`w2s_export.cli`), and what does the work takes the object. Help stands below each field; it is
+what `--help` prints and what `help(w2s_export.export)` shows.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from w2s_export.config import Normalisation
+    from w2s_export.training.fit import Step
+
+    PathLike: TypeAlias = str | Path
+    Normalised: TypeAlias = str | Normalisation
+    Names: TypeAlias = str | Sequence[str]
+    Amount: TypeAlias = str | int
+else:  # what the command line makes of a word
+    PathLike = Path
+    Normalised = str
+    Names = tuple[str, ...]
+    Amount = str
+
+NETWORK, IMAGES, RESULT, SPEED = "Network", "Images", "Result", "Speed and memory"
+"""What an option is about; help shows options by these."""
+
+Format: TypeAlias = Literal["tiff", "ome-tiff", "ome-zarr"]
+Engine: TypeAlias = Literal["auto", "cpu", "openvino", "cuda", "tensorrt", "coreml", "directml"]
+Precision: TypeAlias = Literal[32, 16]
+PercentilesOver: TypeAlias = Literal["plane", "stack"]
+
+P = ParamSpec("P")
+Options = TypeVar("Options")
+Result = TypeVar("Result")
+Called = TypeVar("Called", bound=Callable[..., Any])
+
+
+def _nothing(stage: str) -> None:
+    """Hear nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What a program adds to the options of a person."""
+
+    progress: Callable[[str], None] = _nothing
+    """Called with a short text when a stage begins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """How a network of another family is read."""
+
+    dynamic: Annotated[bool, NETWORK] = False
+    """Let the network take images of other sizes than its file fixes."""
+    signature: Annotated[str | None, NETWORK] = None
+    """Signature of a SavedModel that has several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportBase:
+    """All but how the network is read."""
+
+    weights: Annotated[PathLike | None, NETWORK] = field(default=None, kw_only=False)
+    """An RRDBNet (this tool's .npz, PyTorch, Keras, SavedModel, ONNX), or any image-to-image
+    network of Keras, TensorFlow, ONNX or spandrel. Default: the embedded wf2sim-microtubules-s."""
+    sample: Annotated[PathLike | None, IMAGES] = None
+    """Image of the kind the network restores (TIFF or PNG); of a large one the busiest part, at
+    most 256 × 256 pixels and fewer for a large network, travels in the packages. Default: a
+    simulated one."""
+    output: Annotated[PathLike, RESULT] = "w2s-export-output"
+    """Folder for the two zips and report.json."""
+    name: Annotated[str | None, RESULT] = None
+    """Name of the model; 5 to 128 letters, digits, spaces and _ + - ( )."""
+    metadata: Annotated[PathLike | None, RESULT] = None
+    """YAML file with authors, maintainers, cite, license, tags."""
+    normalisation: Annotated[Normalised | None, NETWORK] = None
+    """percentile:LOW:HIGH, range:LOW:HIGH, zero-mean, mean-std:MEAN:STD or none, where the weights
+    do not record it (or to override what they record); :clip or :clip:LOW:HIGH behind it."""
+    scale: Annotated[int | None, NETWORK] = None
+    """1, 2 or 4, where the weights do not record by how much the network enlarges."""
+    plane: Annotated[int | None, IMAGES] = None
+    """Plane of the sample, if it is a stack; counted from 0."""
+    channel: Annotated[int | None, IMAGES] = None
+    """Channel or colour of the sample, if it has several; counted from 0."""
+    repeat_channels: Annotated[bool, IMAGES] = False
+    """Give a grey sample to every channel of a colour network."""
+    output_normalisation: Annotated[str | None, NETWORK] = None
+    """What the result is scaled to, in every client: back (undoes a fixed normalisation),
+    range:LOW:HIGH or mean-std:MEAN:STD."""
+    fold_channels: Annotated[bool, NETWORK] = False
+    """Turn a network of colour images into the same one for grey images."""
+    cpu_fast: Annotated[bool, RESULT] = False
+    """Add a second ONNX file of the same network, which restore --cpu-fast runs in fewer
+    multiplications; worth it from 64 features on."""
+    overwrite: Annotated[bool, RESULT] = False
+    """Replace the files of an earlier export."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(ReadingOptions, ExportBase):
+    """Weights in, two verified packages out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCall(Told, ExportOptions):
+    """What `w2s_export.export` takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyOptions:
+    """How a package is verified."""
+
+    client: Names | None = None
+    """Whom to ask: deepimagej-2.1, deepimagej-3.0, deepimagej-3.1, core-0.10, core-0.11, zoo, or
+    how several begin (deepimagej). Default: those the package is meant for."""
+    rules_only: bool = False
+    """Read, but do not run the weights on the package's test tensors: no numbers are compared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyCall(Told, VerifyOptions):
+    """What `w2s_export.verify` takes."""
+
+    package: PathLike | Sequence[PathLike] = field(kw_only=False)
+    """The zip, of anybody's making, or the zips of one model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Into:
+    """Where results go."""
+
+    output: Annotated[PathLike, RESULT]
+    """Folder for the results."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkBase:
+    """All but how the network is read."""
+
+    package: Annotated[PathLike | None, NETWORK] = None
+    """Package of this tool. Default: the embedded model."""
+    weights: Annotated[PathLike | None, NETWORK] = None
+    """Weights instead of a package; converted anew for every run."""
+    scale: Annotated[int | None, NETWORK] = None
+    """1, 2 or 4, where the weights do not record by how much the network enlarges."""
+    normalisation: Annotated[Normalised | None, NETWORK] = None
+    """percentile:LOW:HIGH or range:LOW:HIGH, where the weights do not record it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(ReadingOptions, NetworkBase):
+    """What restores."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayOptions(NetworkOptions):
+    """How an array is restored."""
+
+    axes: str | None = None
+    """Of the array: `HW`, `CHW`, `NCHW`, or any order of these letters, e.g. `HWC`. Default: `HW`,
+    `CHW` or `NCHW` by its number of axes. Each image is normalised by itself."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageOptions:
+    """How images are restored, whatever the network."""
+
+    percentiles_over: Annotated[PercentilesOver, IMAGES] = "plane"
+    """plane: each plane by itself, so bleaching and dark slices vanish. stack: all times and
+    slices of a channel alike, so brightness stays comparable; a flat plane does no harm."""
+    format: Annotated[Format | None, RESULT] = None
+    """Default: ome-zarr for Zarr; for others tiff, as ImageJ writes it, ome-tiff beyond 4 GB."""
+    dtype: Annotated[Literal["float32", "uint16"], RESULT] = "float32"
+    """float32, or uint16 with value = counts / 10000 - 1 (stated in the file)."""
+    memory: Annotated[Amount | None, SPEED] = None
+    """What one run may take, e.g. 2GB. Default: half of what is free."""
+    engine: Annotated[Engine, SPEED] = "auto"
+    """auto times those that are installed on the first tile, for at most 2 % of the job's time,
+    and takes the fastest that gives the same image as ONNX Runtime on the CPU (cpu)."""
+    precision: Annotated[Precision, SPEED] = 32
+    """16: bfloat16 by OpenVINO on processors with AMX or AVX512-BF16, float16 on a GPU. The error
+    is measured on every image, stated in the output, and refused below 55 dB."""
+    threads: Annotated[int | None, SPEED] = None
+    """Of the engine. Default: the cores this process may use."""
+    missing_chunks: Annotated[bool, IMAGES] = False
+    """Take missing chunks of a Zarr as its fill value."""
+    keep_intensity: Annotated[bool, IMAGES] = False
+    """Map results back through the percentiles of their input, to its counts. With
+    --percentiles-over plane each plane by its own, so they compare within the network's means."""
+    per_colour: Annotated[bool, IMAGES] = False
+    """Restore each colour of an RGB image as a channel, with a network for grey images."""
+    overwrite: Annotated[bool, RESULT] = False
+    """Replace outputs made from other images, weights or options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """Where tiles of Zarr outputs are restored; by default in this process."""
+
+    workers: Annotated[int | None, SPEED] = None
+    """Restore tiles in as many processes of this machine (OME-Zarr output)."""
+    scheduler: Annotated[str | None, SPEED] = None
+    """Restore tiles on the workers of the dask scheduler at this address (OME-Zarr output)."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether other processes restore."""
+        return self.workers is not None or self.scheduler is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RestoreOptions(Distribution, ImageOptions, NetworkOptions, Into):
+    """How files are restored."""
+
+    cpu_fast: Annotated[bool, SPEED] = False
+    """The same network in fewer multiplications, from weights or a package exported with
+    --cpu-fast. Pays from 64 features on (measured 1.4 to 1.5 times as fast, in 1.9 times the
+    memory); the default model, of 32, gains little."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Where a training reads and writes."""
+
+    data: PathLike | None = None
+    """Folder that holds the folders of inputs and targets."""
+    output: PathLike | None = None
+    """Folder for the checkpoint, the log and the state that resuming needs."""
+    resume: bool = False
+    """Go on with an interrupted training."""
+    steps: int | None = None
+    """Steps of the last phase, in place of the configuration's; with --resume a finished training
+    goes on to so many."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCall(TrainOptions):
+    """What `w2s_export.train` takes."""
+
+    config: PathLike = field(kw_only=False)
+    """YAML file; `w2s-export train --explain` documents its keys."""
+    data: PathLike = field()
+    output: PathLike = field()
+    progress: Callable[[Step], None] | None = None
+    """Called after each step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateBase:
+    """All but how the network is read."""
+
+    data: PathLike
+    """Folder that holds the folders of inputs and targets."""
+    output: PathLike | None = None
+    """Folder for images.csv, summary.csv, summary.md and comparison.png. Default: write none."""
+    low: str = "lr"
+    """Folder of inputs in the data folder."""
+    high: str = "hr"
+    """Folder of targets in the data folder."""
+    config: PathLike | None = None
+    """Training configuration: its `data` says where the pairs lie (W2S, noise levels …) and which
+    are held out. Takes the place of --low and --high."""
+    split: Literal["training", "validation", "test"] = "test"
+    """Which of the configuration's fields to evaluate."""
+    normalisation: Normalised | None = None
+    """percentile:LOW:HIGH or range:LOW:HIGH, for checkpoints that do not record it."""
+    show: Names | None = None
+    """Images to draw. Default: the worst, the median and the best of the last checkpoint."""
+    feature_weights: PathLike | None = None
+    """Weights of VGG19 or VGG16 (.npz, .h5): adds the distance of features."""
+    tile: int = 256
+    """Side of what is restored at once, input pixels; smaller takes less memory."""
+    overwrite: bool = False
+    """Replace the files of an earlier comparison."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(ReadingOptions, EvaluateBase):
+    """What is compared on which images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateCall(EvaluateOptions):
+    """What `w2s_export.evaluate` takes."""
+
+    checkpoints: Sequence[PathLike] = field(kw_only=False)
+    """Files of any format that `w2s-export inspect` knows; none for bicubic alone."""
+    progress: Callable[[int, int], None] | None = None
+    """Called with how many images have been restored, and how many there are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateOptions:
+    """What is simulated."""
+
+    output: PathLike = field(kw_only=False)
+    """Folder to make: avgN/ for every noise level, sim/ and simulation.yaml."""
+    fields: int = 24
+    """How many fields."""
+    structure: tuple[Literal["filaments", "vesicles", "mitochondria"], ...] | None = None
+    """One or more of filaments, vesicles, mitochondria, taking turns. Default: filaments."""
+    frames: tuple[int, ...] | None = None
+    """One or more noise levels: frames averaged. Default: 1 4 16."""
+    seed: int = 0
+    """Decides samples and noise; the same seed gives the same files."""
+    size: int | None = None
+    """Height and width of the widefield images, pixels. Default: 128."""
+    pixel_size_um: float | None = None
+    """Pixel of the widefield images, micrometres. Default: 0.0626."""
+    numerical_aperture: float | None = None
+    """Of the objective. Default: 1.41."""
+    emission_um: float | None = None
+    """Wavelength, micrometres. Default: 0.525."""
+    photons: float | None = None
+    """Photoelectrons a frame in the brightest pixel. Default: 160."""
+    read_noise: float | None = None
+    """Of the camera, electrons a frame. Default: 1.6."""
+    config: PathLike | None = None
+    """YAML file for all else of sample, microscope and camera: density, haze, background, gain …
+    The options above win over it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateCall(SimulateOptions):
+    """What `w2s_export.simulate` takes."""
+
+    progress: Callable[[int, int], None] | None = None
+    """Called with how many fields are written, and how many there will be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitOptions:
+    """What becomes of a package."""
+
+    yes: bool = False
+    """Send it, if nothing is missing. Without it nothing leaves this machine."""
+    hugging_face: str | None = None
+    """USER or USER/REPOSITORY on Hugging Face, in place of the zoo."""
+    output: PathLike | None = None
+    """Folder for the files as Hugging Face gets them: model card, pictures, package."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitCall(Told, SubmitOptions):
+    """What `w2s_export.submit` takes."""
+
+    package: PathLike = field(kw_only=False)
+    """NAME.bioimageio.zip."""
+
+
+def takes(
+    options: Callable[P, Options],
+) -> Callable[[Callable[[Options], Result]], Callable[P, Result]]:
+    """Let a function of an options object take its fields as keywords."""
+
+    def decorate(function: Callable[[Options], Result]) -> Callable[P, Result]:
+        returned = inspect.signature(function).return_annotation
+        signature = inspect.signature(options).replace(return_annotation=returned)
+
+        @wraps(function)
+        def called(*values: P.args, **keywords: P.kwargs) -> Result:
+            signature.bind(*values, **keywords)  # its error names the function's keyword alone
+            return function(options(*values, **keywords))
+
+        return documented(called, signature, help_of(options))
+
+    return decorate
+
+
+def documented(function: Called, signature: inspect.Signature, texts: dict[str, str]) -> Called:
+    """The function with a signature, and the help of each parameter in its documentation."""
+    summary, _, rest = (inspect.getdoc(function) or "").partition("\n\n")
+    told = "".join(f"\n    {name}: {texts[name]}" for name in signature.parameters)
+    function.__doc__ = f"{summary}\n\nArgs:{told}\n\n{rest}".rstrip()
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    return function
+
+
+def help_of(kind: Any) -> dict[str, str]:
+    """The help of each option of a class, by its name, in their order."""
+    return {one.name: one.metadata["help"] for one in fields(kind)}
+
+
+def _explain(kinds: Sequence[Any]) -> None:
+    """Put the text below each field into it, where the command line and `help_of` find it."""
+    for node in ast.parse(inspect.getsource(sys.modules[__name__])).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for option, text in zip(node.body, node.body[1:], strict=False):
+            match option, text:
+                case (
+                    ast.AnnAssign(target=ast.Name(id=name)),
+                    ast.Expr(value=ast.Constant(value=str(said))),
+                ):
+                    _HELP[node.name, name] = " ".join(said.split())
+    for kind in kinds:
+        for one in fields(kind):
+            said = next(
+                _HELP[parent.__name__, one.name]
+                for parent in kind.__mro__
+                if (parent.__name__, one.name) in _HELP
+            )
+            one.metadata = MappingProxyType({"help": said})
+
+
+_HELP: dict[tuple[str, str], str] = {}
+_explain([each for each in vars().values() if isinstance(each, type) and is_dataclass(each)])
