@@ -161,6 +161,36 @@ def plain_file(draw: st.DrawFn, path: Path) -> list[Expected]:
 
 
 @st.composite
+def colour_file(draw: st.DrawFn, path: Path) -> list[Expected]:
+    """RGB, its colours side by side or in planes of their own; pages of a stack, or one."""
+    pages, height, width = draw(st.integers(1, 3)), draw(SIDE), draw(SIDE)
+    planar = draw(st.sampled_from(["contig", "separate"]))
+    shape = (pages, height, width, 3) if planar == "contig" else (pages, 3, height, width)
+    pixels = pixels_of(shape, draw(st.sampled_from(["uint8", "uint16", "float32"])))
+    options = draw(storage(height, width)) | {"photometric": "rgb", "planarconfig": planar}
+    tifffile.imwrite(path, pixels, byteorder=draw(st.sampled_from("<>")), metadata=None, **options)
+    colours = np.moveaxis(pixels, -1, 1) if planar == "contig" else pixels
+    return [Expected(colours[None])]
+
+
+@st.composite
+def lossless_file(draw: st.DrawFn, path: Path) -> list[Expected]:
+    """JPEG 2000 and JPEG XL without loss."""
+    height, width = draw(st.integers(16, 40)), draw(st.integers(16, 40))
+    pixels = pixels_of(
+        (draw(st.integers(1, 2)), height, width), draw(st.sampled_from(["uint8", "uint16"]))
+    )
+    kind, how = draw(
+        st.sampled_from([("jpeg2000", {"reversible": True}), ("jpegxl", {"lossless": True})])
+    )
+    tifffile.imwrite(
+        path, pixels, compression=kind, compressionargs=how, photometric="minisblack",
+        metadata=None, tile=draw(st.sampled_from([None, (16, 16)])),
+    )  # fmt: skip
+    return [Expected(pixels[None, :, None])]
+
+
+@st.composite
 def zarr_folder(draw: st.DrawFn, path: Path) -> list[Expected]:
     zarr = pytest.importorskip("zarr", reason="zarr is not installed")
     version = draw(st.sampled_from(["0.1", "0.3", "0.4", "0.5"]))
@@ -218,8 +248,10 @@ def read(path: Path) -> Iterator[Expected]:
             source = one.open()
             layout = source.layout
             whole = slice(0, layout.height), slice(0, layout.width)
-            planes = [source.read(*place, *whole)[0] for place in np.ndindex(layout.planes)]
-            pixels = np.reshape(planes, (*layout.planes, layout.height, layout.width))
+            planes = [source.read(*place, *whole) for place in np.ndindex(layout.planes)]
+            times, slices, channels = layout.planes
+            colours = channels * layout.samples
+            pixels = np.reshape(planes, (times, slices, colours, layout.height, layout.width))
             yield Expected(pixels, layout.pixel_size_um, layout.z_step_um, layout.interval_s)
 
 
@@ -234,7 +266,10 @@ def check(path: Path, expected: list[Expected]) -> None:
             assert step == (None if wanted is None else pytest.approx(wanted, rel=2e-6))
 
 
-KINDS = {"ome": ome_file, "imagej": imagej_file, "plain": plain_file}
+KINDS = {
+    "ome": ome_file, "imagej": imagej_file, "plain": plain_file, "colour": colour_file,
+    "lossless": lossless_file,
+}  # fmt: skip
 EACH = settings(
     deadline=None,
     database=None,

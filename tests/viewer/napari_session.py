@@ -55,12 +55,34 @@ def main(picture: str, manifest: str) -> None:
     assert result.units == layer.units
     assert result.colormap.name == "magenta"
     assert widget.progress.value() == 100
+    widget.adjustSize()
     widget.grab().save(picture)
+    colours = viewer.add_image(
+        np.random.default_rng(1).integers(0, 255, (64, 80, 3)).astype(np.uint8), name="rgb",
+        scale=(0.2, 0.4),
+    )  # fmt: skip
+    assert colours.rgb
+    widget.restore()
+    wait(widget)
+    result = viewer.layers[-1]
+    assert result.name == "rgb restored", widget.message.text()
+    assert result.data.shape == (3, 128, 160)
+    np.testing.assert_allclose(result.scale, (1, 0.1, 0.2))
+    hyperstack = np.random.default_rng(2).integers(0, 4000, (2, 1, 2, 64, 80)).astype(np.uint16)
+    hyperstack[1, 0, 0] = 7
+    viewer.add_image(hyperstack, name="many axes", scale=(5, 1, 0.5, 0.2, 0.2))
+    widget.restore()
+    wait(widget)
+    result = viewer.layers[-1]
+    assert result.data.shape == (2, 1, 2, 128, 160), widget.message.text()
+    np.testing.assert_allclose(result.scale, (5, 1, 0.5, 0.1, 0.1))
+    assert "1 planes were left black: plane (1, 0, 0)" in widget.message.text()
+    count = len(viewer.layers)
     viewer.layers.selection.active = viewer.add_image(np.tile(pixels, (8, 4, 4)), name="many")
     widget.restore()
     widget.stop()
     wait(widget)
-    assert len(viewer.layers) == 3
+    assert len(viewer.layers) == count + 1
     assert "Stopped" in widget.message.text()
     widget.path.setText("/none.zip")
     widget.restore()
