@@ -45,6 +45,13 @@ def test_nothing_heavy_is_imported_before_it_is_needed(code: str) -> None:
     assert not _imported_by(code) & set(HEAVY)
 
 
+def test_help_needs_no_arrays_and_no_models() -> None:
+    """With numpy and pydantic it took twice the time."""
+    loaded = _imported_by("from w2s_export.cli import run; assert run(['--help']) == 0")
+    assert "cyclopts" in loaded
+    assert not loaded & {"numpy", "pydantic", "yaml"}
+
+
 def test_no_python_lies_under_bioimageio() -> None:
     # It is also the namespace of bioimageio.core, which a module there would hide.
     assert not list((ROOT / "bioimageio").rglob("*.py*"))
