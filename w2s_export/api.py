@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 
 from w2s_export.errors import ConfigError
 from w2s_export.options import (
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from w2s_export.verify.report import Report
 
 P, Q = ParamSpec("P"), ParamSpec("Q")
-One = TypeVar("One", str, PathLike)
 
 
 def load(
@@ -118,6 +117,9 @@ class _Restore(Protocol[P, Q]):
 def _restoring(
     array: Callable[P, ArrayOptions], files: Callable[Q, RestoreOptions]
 ) -> _Restore[P, Q]:
+    """The function; its keywords are those of the two classes, for type checkers too."""
+    of_array: Any = array
+    of_files: Any = files
     parameters = {
         parameter.name: parameter
         for options in (files, array)
@@ -141,19 +143,17 @@ def _restoring(
         if hasattr(images, "__array__"):
             from w2s_export.restore.arrays import restore_array
 
-            options: Any = array(**keywords)
+            options = of_array(**keywords)
             return restore_array(images, _network(options), options.axes)
-        outcomes, _ = restore_paths([str(path) for path in _several(images)], files(**keywords))
+        outcomes, _ = restore_paths([str(path) for path in _several(images)], of_files(**keywords))
         return outcomes
 
     texts = {"images": "an array of counts, or paths of images, folders and globs."}
-    return documented(
-        restore,
-        inspect.Signature(
-            [first, *parameters.values()], return_annotation="NDArray | list[Outcome]"
-        ),
-        texts | help_of(files) | help_of(array),
+    signature = inspect.Signature(
+        [first, *parameters.values()], return_annotation="NDArray | list[Outcome]"
     )
+    documented(restore, signature, texts | help_of(files) | help_of(array))
+    return cast("_Restore[P, Q]", restore)
 
 
 restore = _restoring(ArrayOptions, RestoreOptions)
@@ -238,7 +238,7 @@ def evaluate(options: EvaluateCall) -> Evaluation:
     weights = options.feature_weights
     features = load_features(Path(weights)).stages if weights else None
     folder, config = Path(options.data), options.config
-    files = chosen_pairs(folder, options.low, options.high, config and Path(config), options.split)
+    files = chosen_pairs(folder, options.low, options.high, _path(config), options.split)
     shown, output = _several(options.show or ()), options.output
     if output is not None:
         check_request(Path(output), options.overwrite, files, shown)
@@ -308,6 +308,6 @@ def _path(path: PathLike | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _several(given: One | Sequence[One]) -> Sequence[One]:
-    """One name or path, or several, as several."""
-    return [given] if isinstance(given, str | Path) else given
+def _several(given: Any) -> list[Any]:
+    """One name or path, or several, as a list."""
+    return [given] if isinstance(given, str | Path) else list(given)
