@@ -20,6 +20,7 @@ from w2s_export.io.appearance import Appearance, Channel, ramp
 from w2s_export.io.pixel_size import both
 from w2s_export.io.source import Layout, Series, usable
 from w2s_export.io.units import exact, micrometres, seconds
+from w2s_export.io.unpacked import unpacks_to
 
 if TYPE_CHECKING:
     import zarr
@@ -29,6 +30,8 @@ KEY = "w2s_export"
 TEXT = "text"
 """and in it, what the user wrote about the image."""
 MARKERS = ("zarr.json", ".zgroup", ".zarray")
+_LARGEST_CHUNK = 1 << 30
+"""Bytes. Chunks are made to be read one at a time: a few megabytes are usual."""
 _DEFAULT_AXES = {2: "yx", 3: "zyx", 4: "tzyx", 5: "tczyx"}
 
 
@@ -137,7 +140,7 @@ def zarr_images(path: Path, *, missing_chunks: bool) -> list[Series]:
 
 
 def _regular_files(path: Path) -> Any:
-    """The folder as a store that reads nothing but files: a pipe or a device never ends."""
+    """The folder as a store of bounded files: pipes never end, and a small chunk can be huge."""
     from zarr.storage import LocalStore
 
     class RegularFiles(LocalStore):
@@ -145,7 +148,10 @@ def _regular_files(path: Path) -> Any:
             file = self.root / key
             if file.exists() and not (file.is_file() or file.is_dir()):
                 raise ValueError(f"{key} is no file")
-            return await super().get(key, *arguments, **options)
+            found = await super().get(key, *arguments, **options)
+            if found is not None and unpacks_to(found.to_bytes(), _LARGEST_CHUNK) > _LARGEST_CHUNK:
+                raise ValueError(f"{key} unpacks to more than {_LARGEST_CHUNK >> 30} GiB")
+            return found
 
     return RegularFiles(path, read_only=True)
 
