@@ -38,8 +38,9 @@ def measure(quick: bool) -> list[Topic]:
             "tiles": int(count) * EACH,
             "time, s": round(seconds, 2),
             "efficiency": f"{EACH * TILE_SECONDS / seconds:.1%}",
+            "CPU per tile, ms": round(1e3 * busy / int(count) / EACH, 1),
         }
-        for count, seconds in waiting.items()
+        for count, (seconds, busy) in waiting.items()
     ]
     return [
         Topic(
@@ -51,7 +52,8 @@ def measure(quick: bool) -> list[Topic]:
         Topic(
             "Workers that wait: what the scheduler costs",
             rows,
-            f"`--scheduler` on loopback, each tile {TILE_SECONDS} s, {EACH} tiles per worker.",
+            f"`--scheduler` on loopback, each tile {TILE_SECONDS} s, {EACH} tiles per worker. "
+            "CPU: of scheduler, client and all workers, which are threads of one process here.",
         ),
     ]
 
@@ -95,14 +97,14 @@ def _wait(_job: object, _tile: object, _threads: object) -> int:
 
 
 def _waiting(most: int) -> dict[str, Any]:
-    """Seconds by the number of workers, each with as many tiles."""
+    """Seconds, and those computed, by the number of workers, each with as many tiles."""
     import distributed
 
     from w2s_export.restore import cluster
 
     room: Any = cluster
     room._on_worker = _wait  # instead of restoring
-    seconds: dict[int, float] = {}
+    seconds: dict[int, tuple[float, float]] = {}
     count = 1
     while count <= most:
         local = distributed.LocalCluster(
@@ -112,9 +114,9 @@ def _waiting(most: int) -> dict[str, Any]:
         with local, distributed.Client(local) as client:
             restore = room._mapper(client, 1)
             list(restore(None, range(count)))  # connections are made
-            begun = time.perf_counter()
+            begun, busy = time.perf_counter(), time.process_time()
             done = list(restore(None, range(count * EACH)))
-            seconds[count] = time.perf_counter() - begun
+            seconds[count] = time.perf_counter() - begun, time.process_time() - busy
             assert len(done) == count * EACH
         count *= 2
     return {"seconds": seconds}
