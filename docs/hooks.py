@@ -29,6 +29,37 @@ def command_line() -> str:
     return "\n".join(texts)
 
 
+def functions() -> str:
+    """Signature and documentation of every public function, as Python shows them."""
+    import inspect
+
+    import w2s_export
+    from w2s_export import api
+
+    texts = []
+    for name in w2s_export.__all__:
+        function = getattr(api, name, None)
+        if not inspect.isfunction(function):
+            continue
+        signature = inspect.signature(function)
+        parameters = list(signature.parameters.values())
+        lines = [_parameter(one) for one in parameters]
+        lines.insert(sum(one.kind is not one.KEYWORD_ONLY for one in parameters), "*")
+        shown = ",\n    ".join(lines)
+        head = f"{name}(\n    {shown},\n) -> {signature.return_annotation}"
+        summary, _, rest = inspect.getdoc(function).partition("\n\n")
+        texts.append(f"## {name}\n\n{summary}\n\n```python\n{head}\n```\n\n```text\n{rest}\n```\n")
+    return "\n".join(texts)
+
+
+def _parameter(parameter: Any) -> str:
+    default = parameter.default
+    if default is parameter.empty:
+        return f"{parameter.name}: {parameter.annotation}"
+    value = "nothing" if callable(default) else repr(default)
+    return f"{parameter.name}: {parameter.annotation} = {value}"
+
+
 def findings() -> str:
     """A row for each code: severity, whom it concerns, what to do, and the demand behind it."""
     from importlib import import_module
@@ -50,7 +81,11 @@ def findings() -> str:
     return "\n".join(rows)
 
 
-GENERATED: dict[str, Callable[[], str]] = {"cli": command_line, "findings": findings}
+GENERATED: dict[str, Callable[[], str]] = {
+    "cli": command_line,
+    "findings": findings,
+    "functions": functions,
+}
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -90,7 +90,7 @@ def test_the_help_of_a_command_and_of_its_function_are_one(name: str) -> None:
     assert len(keywords) > 1
     for keyword in keywords:
         assert len(typed[keyword]) > 10
-        assert f"{keyword}: {typed[keyword]}" in inspect.getdoc(function)
+        assert f" {keyword}: {typed[keyword]} " in " ".join(inspect.getdoc(function).split()) + " "
 
 
 def test_a_wrong_keyword_is_named() -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
+from textwrap import fill
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeAlias, TypeVar
 
@@ -381,9 +383,16 @@ def takes(
 def documented(function: Called, signature: inspect.Signature, texts: dict[str, str]) -> Called:
     """The function with a signature, and the help of each parameter in its documentation."""
     summary, _, rest = (inspect.getdoc(function) or "").partition("\n\n")
-    told = "".join(f"\n    {name}: {texts[name]}" for name in signature.parameters)
-    function.__doc__ = f"{summary}\n\nArgs:{told}\n\n{rest}".rstrip()
-    function.__signature__ = signature  # type: ignore[attr-defined]
+    told = "\n".join(
+        fill(f"{name}: {texts[name]}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8)
+        for name in signature.parameters
+    )
+    plain = [
+        one.replace(annotation=re.sub(r"^Annotated\[(.*), [A-Z]+\]$", r"\1", one.annotation))
+        for one in signature.parameters.values()
+    ]
+    function.__doc__ = f"{summary}\n\nArgs:\n{told}\n\n{rest}".rstrip()
+    function.__signature__ = signature.replace(parameters=plain)  # type: ignore[attr-defined]
     return function
 
 
