@@ -26,6 +26,13 @@ def clients(session: nox.Session) -> None:
 
 
 @nox.session
+def matrix(session: nox.Session) -> None:
+    """Export, verify and restore networks of many makes; print what runs where."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.matrix")
+
+
+@nox.session
 def napari(session: nox.Session) -> None:
     """Open the plugin's widget in Qt without a screen: restore, cancel, take a picture of it."""
     session.install("-e", ".[napari]", "PyQt6")

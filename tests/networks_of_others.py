@@ -103,6 +103,7 @@ SPANDREL = {
                 "upscale": 2}),
     "rcan": ("RCAN", "RCAN", {"n_feats": 16, "n_resgroups": 2, "n_resblocks": 1, "scale": 2,
              "reduction": 4}),
+    "safmn": ("SAFMN.__arch.safmn", "SAFMN", {"dim": 16, "n_blocks": 1, "upscaling_factor": 2}),
     "kair-dncnn": ("DnCNN", "DnCNN", {"in_nc": 1, "out_nc": 1, "nc": 8, "nb": 4}),
     "swinir": ("SwinIR", "SwinIR", {"embed_dim": 12, "depths": [2], "num_heads": [2],
                "window_size": 8, "upscale": 2, "upsampler": "pixelshuffle", "img_size": 64,
