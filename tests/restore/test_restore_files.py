@@ -14,7 +14,7 @@ import tifffile
 from tests.factories import Opener
 from tests.restore.conftest import MakeNetwork, box_of
 from w2s_export.config import FixedRangeNormalisation, PercentileNormalisation
-from w2s_export.errors import ConfigError
+from w2s_export.errors import ConfigError, DiskError
 from w2s_export.options import Distribution, ImageOptions
 from w2s_export.restore.batch import Outcome, Status, restore_files
 from w2s_export.restore.inputs import find
@@ -284,9 +284,8 @@ def test_a_disk_that_fills_leaves_nothing_half_written(
     tifffile.imwrite(tmp_path / "a.tif", STACK[0, 0, 0])
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        (outcome,) = restore(box_network(), tmp_path / "a.tif", tmp_path / "o")
-    assert outcome.status is Status.failed
-    assert os.strerror(number) in outcome.reason
+        with pytest.raises(DiskError, match=os.strerror(number)):
+            restore(box_network(), tmp_path / "a.tif", tmp_path / "o")
     assert list((tmp_path / "o").iterdir()) == []
     (outcome,) = restore(box_network(), tmp_path / "a.tif", tmp_path / "o")
     assert outcome.status is Status.restored
@@ -347,6 +346,7 @@ def test_folders_and_globs_keep_their_tree(tmp_path: Path, monkeypatch: pytest.M
     [
         (["none.tif"], "is not there"),
         (["*.tif"], "matches no file"),
+        ([""], "an input is empty"),
         (["empty"], "holds no image"),
     ],
 )

@@ -13,7 +13,7 @@ from tests.factories import Opener
 from tests.restore.conftest import MakeNetwork, box_of
 from tests.restore.test_sources import ome_zarr
 from w2s_export.config import PercentileNormalisation
-from w2s_export.errors import ImageError
+from w2s_export.errors import DiskError, ImageError
 from w2s_export.options import ImageOptions
 from w2s_export.restore import zarr_job, zarr_output
 from w2s_export.restore.batch import Outcome, Status, restore_files
@@ -214,9 +214,8 @@ def test_a_full_disk_keeps_what_is_finished_for_the_next_run(
 
     with monkeypatch.context() as patched:
         patched.setattr(zarr_output, "array", filling)
-        outcome = restore(network, source, tmp_path / "o")
-    assert outcome.status is Status.failed
-    assert "No space left" in outcome.reason
+        with pytest.raises(DiskError, match="No space left"):
+            restore(network, source, tmp_path / "o")
     assert [path.name for path in (tmp_path / "o").iterdir()] == [".s.ome.zarr.part"]
     assert restore(network, source, tmp_path / "o").status is Status.restored
     assert contents(tmp_path / "o") == contents(tmp_path / "undisturbed")

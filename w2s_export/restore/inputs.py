@@ -93,6 +93,8 @@ def find(given: Sequence[str], output: Path) -> Found:
 
 
 def _expand(text: str) -> Iterator[tuple[Path, Path]]:
+    if not text:  # an empty variable of a shell; as a path it would be the current folder
+        raise ConfigError("an input is empty; give files or folders, . for this one")
     path = Path(text)
     there = os.path.lexists(path)
     if there or not glob.has_magic(text):
