@@ -144,7 +144,8 @@ def _restoring(
             from w2s_export.restore.arrays import restore_array
 
             options = of_array(**keywords)
-            return restore_array(images, _network(options), options.axes)
+            network = _network(options)
+            return restore_array(images, network, options.axes, uncertainty=options.uncertainty)
         outcomes, _ = restore_paths([str(path) for path in _several(images)], of_files(**keywords))
         return outcomes
 

@@ -172,6 +172,9 @@ class ArrayOptions(NetworkOptions):
     axes: str | None = None
     """Of the array: `HW`, `CHW`, `NCHW`, or any order of these letters, e.g. `HWC`. Default: `HW`,
     `CHW` or `NCHW` by its number of axes. Each image is normalised by itself."""
+    uncertainty: bool = False
+    """Restore eight orientations, in eight times the time: the result has an axis more in front,
+    their mean, and their standard deviation, which shows where the network guesses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +205,10 @@ class ImageOptions:
     --percentiles-over plane each plane by its own, so they compare within the network's means."""
     per_colour: Annotated[bool, IMAGES] = False
     """Restore each colour of an RGB image as a channel, with a network for grey images."""
+    uncertainty: Annotated[bool, RESULT] = False
+    """Restore eight orientations of every tile, in eight times the time: the result is their mean.
+    Their standard deviation becomes a second image, NAME_spread, 32-bit: it shows where the
+    network guesses."""
     overwrite: Annotated[bool, RESULT] = False
     """Replace outputs made from other images, weights or options."""
 
@@ -308,14 +315,14 @@ class SimulateOptions:
 
     output: PathLike = field(kw_only=False)
     """Folder to make: avgN/ for every noise level, sim/ and simulation.yaml."""
-    fields: int = 24
-    """How many fields."""
+    fields: int | None = None
+    """How many fields. Default: 24."""
     structure: tuple[Literal["filaments", "vesicles", "mitochondria"], ...] | None = None
     """One or more of filaments, vesicles, mitochondria, taking turns. Default: filaments."""
     frames: tuple[int, ...] | None = None
     """One or more noise levels: frames averaged. Default: 1 4 16."""
-    seed: int = 0
-    """Decides samples and noise; the same seed gives the same files."""
+    seed: int | None = None
+    """Decides samples and noise; the same seed gives the same files. Default: 0."""
     size: int | None = None
     """Height and width of the widefield images, pixels. Default: 128."""
     pixel_size_um: float | None = None
@@ -329,8 +336,9 @@ class SimulateOptions:
     read_noise: float | None = None
     """Of the camera, electrons a frame. Default: 1.6."""
     config: PathLike | None = None
-    """YAML file for all else of sample, microscope and camera: density, haze, background, gain …
-    The options above win over it."""
+    """YAML file with any of these settings, and all else of sample, microscope and camera
+    (`optics:` density, haze, background, gain …); simulation.yaml of a set makes it again. The
+    options above win over it. Its keys: w2s-export train --explain."""
 
 
 @dataclass(frozen=True, kw_only=True)

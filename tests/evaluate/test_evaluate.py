@@ -12,14 +12,18 @@ import tifffile
 
 from tests.inputs import checkpoint
 from w2s_export.cli import run
-from w2s_export.data.pairs import match_names
+from w2s_export.data.pairs import match_names, read_files
 from w2s_export.evaluate import compare
 from w2s_export.evaluate.compare import evaluate, read_pair
 from w2s_export.evaluate.methods import Network, column_names
 from w2s_export.evaluate.report import extremes
 from w2s_export.evaluate.tables import summarise, summary_markdown
 from w2s_export.io.images import read_image
+from w2s_export.metrics.registry import metrics
 from w2s_export.metrics.scores import bicubic, score
+from w2s_export.networks.rrdbnet import build_generator, set_weights
+from w2s_export.sources.npz_checkpoint import load_own
+from w2s_export.training.evaluate import mean_scores, score_fields
 
 NAMES = ("a.tif", "b.tif", "c.tif")
 
@@ -116,6 +120,28 @@ def test_tiles_change_nothing(data: Path) -> None:
     tiled = Network(path, "tiled", None, 20)(image)
     assert whole.shape == tiled.shape == (1, 96, 112)
     assert np.abs(whole - tiled).max() < 2e-4 * (whole.max() - whole.min())
+
+
+def test_training_and_evaluate_say_the_same(data: Path) -> None:
+    path = checkpoint(data.parent / "one.npz")
+    stored = load_own(path)
+    model = build_generator(stored.config)
+    set_weights(model, stored.config, stored.weights)
+    files = match_names(data / "lr", data / "hr")
+    pairs = read_files(files, 2, stored.normalisation, None)
+    fields = score_fields(lambda low: model(low).numpy(), pairs)
+    found = evaluate([path], files).of("one")
+    for field, row in zip(fields, found, strict=True):
+        assert field.restored.keys() == row.scores.keys()
+        for key, value in row.scores.items():
+            # Rounding of float32 leaves 1e-7; another margin would leave 1e-5.
+            assert field.restored[key] == pytest.approx(value, rel=1e-6), key
+    means = mean_scores(fields)
+    for row in summarise(evaluate([path], files))[1:]:
+        for key, one in metrics().items():
+            if not one.needs_features:
+                assert means[key] == round(row.means[key], one.digits)
+                assert one.bicubic_key in means
 
 
 def test_columns_are_told_apart() -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from w2s_export.metrics.sanity import correlation_with_input, sanity_warnings
+from w2s_export.config import GeneratorConfig, PercentileNormalisation
+from w2s_export.data.normalise import normalise
+from w2s_export.metrics.sanity import contrast, correlation_with_input, details, sanity_warnings
 from w2s_export.metrics.scores import bicubic
+from w2s_export.networks.rrdbnet import build_generator, set_weights
 from w2s_export.simulation.fields import SimulationConfig, simulate_pair
+from w2s_export.sources.npz_checkpoint import load_own
+
+MODELS = Path(__file__).resolve().parents[2] / "models"
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +51,41 @@ def test_outputs_that_do_not_follow_the_input(
     }[made]
     (warning,) = sanity_warnings(low, output)
     assert "does not follow its input" in warning
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_weights_are_found_out(seed: int) -> None:
+    """Seeds 1 and 3 blur: their correlation is high. Nothing of their details is the input's."""
+    config = GeneratorConfig(nf=8, gc=4, nb=1)
+    image, _ = simulate_pair(SimulationConfig(height=64, width=64), 7)
+    low = normalise(image[None], PercentileNormalisation())
+    output = np.moveaxis(np.asarray(build_generator(config, seed)(low[..., None]))[0], -1, 0)
+    (warning,) = sanity_warnings(low, output)
+    assert "does not follow its input" in warning
+
+
+@pytest.mark.parametrize("photons", [160, 20])
+@pytest.mark.parametrize("name", ["wf2sim-microtubules-s", "wf2sim-microtubules-s-gan"])
+def test_trained_weights_raise_no_doubt(name: str, photons: float) -> None:
+    stored = load_own(MODELS / name / "weights.npz")
+    optics = SimulationConfig(height=64, width=64, photons=photons, frames=9 if photons > 20 else 1)
+    image, target = simulate_pair(optics, 7)
+    low = normalise(image[None], stored.normalisation)
+    model = build_generator(stored.config)
+    set_weights(model, stored.config, stored.weights)
+    output = np.moveaxis(np.asarray(model(low[..., None]))[0], -1, 0)
+    assert sanity_warnings(low, output, target[None]) == []
+    assert sanity_warnings(low, 255 * output + 7) == []  # other units
+
+
+def test_details_and_contrast_by_hand() -> None:
+    """A wave of 6 pixels is a detail, one of 20 is none."""
+    y, x = np.mgrid[:60, :60]
+    coarse, fine = np.cos(2 * np.pi * x / 20), np.cos(2 * np.pi * y / 6)
+    assert details((coarse + fine)[None], (coarse - fine)[None]) == pytest.approx(-1, abs=0.01)
+    assert details((coarse + fine)[None], (fine - coarse)[None]) == pytest.approx(1, abs=0.01)
+    assert contrast((coarse + fine)[None], 3 - 0.2 * (coarse + fine)[None]) == pytest.approx(-0.2)
+    assert details(np.ones((1, 3, 3)), np.ones((1, 3, 3))) == 1
 
 
 def test_one_that_is_no_better_than_bicubic(pair: tuple[np.ndarray, np.ndarray]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ from w2s_export.cli import run
 from w2s_export.config import FixedRangeNormalisation, parse_config
 from w2s_export.data.layouts import PairedFolders
 from w2s_export.data.split import read_split
-from w2s_export.errors import OutputError
+from w2s_export.errors import ConfigError, OutputError
 from w2s_export.io.images import read_image
 from w2s_export.io.yaml_files import read_yaml
 from w2s_export.simulation.fields import SimulationConfig
-from w2s_export.simulation.sets import SimulatedSet, write_simulated_set
+from w2s_export.simulation.sets import SimulatedSet, read_simulated_set, write_simulated_set
 
 PLAN = SimulatedSet(
     fields=6,
@@ -118,6 +119,55 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
         "filaments_0001.tif",
         "vesicles_0002.tif",
     }
+
+
+def test_a_set_is_made_again_from_its_record(folder: Path, tmp_path: Path) -> None:
+    record = folder / "simulation.yaml"
+    assert run(["simulate", "--output", str(tmp_path / "again"), "--config", str(record)]) == 0
+    files = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    assert len(files) == 6 * 3 + 1
+    assert all(
+        (tmp_path / "again" / file).read_bytes() == (folder / file).read_bytes() for file in files
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{fields: 2, seed: 5}", {"fields": 2, "seed": 5}),
+        (
+            "{structures: [vesicles], frames: [2, 4]}",
+            {"structures": ("vesicles",), "frames": (2, 4)},
+        ),
+        ("{structure: vesicles, frames: 3}", {"structures": ("vesicles",), "frames": (3,)}),
+        ("{density: 2, seed: 7, frames: [5]}", {"seed": 7, "frames": (5,)}),
+        ("{optics: {density: 2}, fields: 3}", {"fields": 3}),
+    ],
+)
+def test_all_settings_can_be_in_the_file(
+    tmp_path: Path, text: str, expected: dict[str, object]
+) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    plan = read_simulated_set(tmp_path / "c.yaml")
+    assert {key: getattr(plan, key) for key in expected} == expected
+    assert plan.optics.density == (2 if "density" in text else 1)
+    untouched = SimulatedSet.model_fields.keys() - {*expected, "optics"}
+    assert all(getattr(plan, key) == getattr(SimulatedSet(), key) for key in untouched)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{optics: {dens: 2}}", "unknown key 'optics.dens'"),
+        ("{haze: 0.1, field: 2}", "unknown key 'field'"),
+        ("{fields: 2, sed: 2}", "unknown key 'sed'"),
+        ("[1]", "the whole file"),
+    ],
+)
+def test_faults_in_the_file_are_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        read_simulated_set(tmp_path / "c.yaml")
 
 
 @pytest.mark.parametrize(

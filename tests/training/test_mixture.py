@@ -10,12 +10,16 @@ import pytest
 import tifffile
 
 from w2s_export.data.pairs import Pair
+from w2s_export.data.patches import Batch
 from w2s_export.errors import ConfigError, ImageError
+from w2s_export.training import fit
 from w2s_export.training.config import TrainingConfig, read_training_config
 from w2s_export.training.fit import STATE, Step
+from w2s_export.training.learner import Learner
 from w2s_export.training.mixture import make_sampler
 from w2s_export.training.run import train
 
+LARGE = Path(__file__).resolve().parents[2] / "models" / "wf2sim-structures-l"
 SIMULATED = {
     "kind": "simulated",
     "share": 0.5,
@@ -85,6 +89,49 @@ def test_a_training_on_a_mixture_resumes_to_the_same_bits(data: Path, tmp_path: 
     first, second = (np.load(tmp_path / name / STATE) for name in ("whole", "part"))
     for name in first.files:
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def test_the_recipe_of_the_large_model_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four steps of its configuration, the network and the pool small: mix, schedule, precision."""
+    stored = read_training_config(LARGE / "config.yaml")
+    rng = np.random.default_rng(0)
+    names = [f"{letter}.tif" for letter in "abcd"]
+    for folder, side in (("lr", 70), ("hr", 140)):
+        (tmp_path / folder).mkdir()
+        for name in names:  # two values: patches of these pairs are told from simulated ones
+            pixels = 1000 * rng.integers(0, 2, (side, side), np.uint16)
+            tifffile.imwrite(tmp_path / folder / name, pixels)
+    config = stored.model_copy(
+        update={
+            "data": stored.data.model_copy(update={"validation": ("c.tif",), "test": ("d.tif",)}),
+            "mix": tuple(one.model_copy(update={"pool": 8}) for one in stored.mix),
+            "generator": stored.generator.model_copy(update={"nf": 4, "gc": 2, "nb": 1}),
+            "steps": 4,
+            "validate_every": 4,
+        }
+    )
+    seen: list[tuple[int, float]] = []
+    computed: set[str] = set()
+
+    class Watched(Learner):
+        def learn(self, batch: Batch, rate: float) -> dict[str, float]:
+            assert batch.low.shape == (stored.batch, stored.patch, stored.patch, 1)
+            seen.append((sum(len(np.unique(patch)) == 2 for patch in batch.low), rate))
+            computed.update(layer.compute_dtype for layer in self._generator.model.layers)
+            return super().learn(batch, rate)
+
+    monkeypatch.setattr(fit, "Learner", Watched)
+    trained = train(config, tmp_path, tmp_path / "out")
+    assert trained.scores["fields"] == 1
+    # 60 % of 16 patches are real, in the last quarter 80 %.
+    assert [count in (9, 10) for count, _ in seen[:3]] == [True] * 3
+    assert seen[3][0] in (12, 13)
+    cosine = [2e-6 + (4e-4 - 2e-6) * 0.5 * (1 + np.cos(np.pi * step / 4)) for step in range(4)]
+    warm_up = [(step + 1) / 200 for step in range(4)]
+    np.testing.assert_allclose([rate for _, rate in seen], np.multiply(cosine, warm_up))
+    assert computed == {"bfloat16"}
 
 
 def test_a_held_out_field_may_not_come_back_as_a_further_one(data: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def network(box_network: Any) -> Any:
     return SimpleNamespace(model=ready.model, open=lambda _: ready)
 
 
-def run(steps: Any) -> tuple[np.ndarray, list[float], list[str]]:
+def run(steps: Any) -> tuple[list[np.ndarray], list[float], list[str]]:
     done: list[float] = []
     bad: list[str] = []
     while True:
@@ -46,7 +46,7 @@ def expected(plane: np.ndarray) -> np.ndarray:
 def test_every_plane_of_a_layer(network: Any) -> None:
     stack = RNG.integers(0, 4000, (2, 3, 40, 300)).astype(np.uint16)
     stack[1, 0] = 7
-    result, done, bad = run(restore_layer([stack, stack[..., ::2, ::2]], network))
+    (result,), done, bad = run(restore_layer([stack, stack[..., ::2, ::2]], network))
     assert result.shape == (2, 3, 80, 600)
     for place in np.ndindex(2, 3):
         wanted = expected(stack[place]) if place != (1, 0) else np.zeros((80, 600))
@@ -57,9 +57,20 @@ def test_every_plane_of_a_layer(network: Any) -> None:
     assert "plane (1, 0): the image is flat" in reason
 
 
+def test_the_spread_of_eight_orientations_is_a_second_layer(network: Any) -> None:
+    stack = RNG.integers(0, 4000, (2, 40, 300)).astype(np.uint16)
+    stack[1] = 7
+    (mean, spread), _, _ = run(restore_layer(stack, network, uncertainty=True))
+    np.testing.assert_allclose(mean[0], expected(stack[0]), atol=3e-6)
+    # The box is the same in every orientation: only rounding is left.
+    assert spread.shape == mean.shape
+    assert spread[0].max() < 3e-6
+    assert np.isnan(spread[1]).all()
+
+
 def test_colours_become_channels_and_small_images_are_refused(network: Any) -> None:
     colours = RNG.integers(0, 255, (40, 50, 4)).astype(np.uint8)
-    result, _, _ = run(restore_layer(colours, network, rgb=True))
+    (result,), _, _ = run(restore_layer(colours, network, rgb=True))
     assert result.shape == (3, 80, 100)
     for c in range(3):
         np.testing.assert_allclose(result[c], expected(colours[..., c]), atol=3e-6)

@@ -175,6 +175,8 @@ def print_json(outcomes: list[batch.Outcome], found: Found) -> None:
             image.update(series=outcome.image.series + 1, of=outcome.image.of)
         if outcome.target is not None:
             image["output"] = str(outcome.target)
+        if outcome.restored is not None and outcome.restored.spread is not None:
+            image["spread"] = str(outcome.restored.spread)
         if outcome.reason:
             image["reason"] = outcome.reason
         if outcome.restored is not None:

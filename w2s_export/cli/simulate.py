@@ -19,8 +19,11 @@ def simulate_command(*, options: Annotated[SimulateOptions, each(SimulateOptions
     from w2s_export.api import simulate
 
     with progress_bar(*Progress.get_default_columns()) as bar:
-        task = bar.add_task("Simulating", total=options.fields)
-        plan = simulate(**vars(options), progress=lambda done, _: bar.update(task, completed=done))
+        task = bar.add_task("Simulating", total=None)
+        plan = simulate(
+            **vars(options),
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )
     print_simulated(plan, Path(options.output))
     return 0
 

@@ -17,6 +17,7 @@ from w2s_export.metrics.scores import bicubic
 from w2s_export.restore.halo import measure_halo
 from w2s_export.restore.tiling import restore_tiled
 from w2s_export.sources.load import Reading, doubts, load_network, normalisation_of
+from w2s_export.training.evaluate import MARGIN
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,9 @@ class Network:
         x = normalise(image, self._how)
         if self._halo is None:
             part = x[:, :_MEASURED, :_MEASURED]
-            self._halo = measure_halo(self._runtime, part, self.network).halo
+            measured = measure_halo(self._runtime, part, self.network).halo
+            # At least the margin that training scores with: the same fields, the same scores.
+            self._halo = measured if self.network.fixed else max(measured, MARGIN)
         return restore_tiled(
             self._runtime,
             x,

@@ -13,7 +13,9 @@ from w2s_export.io.temporary import temporary_folder
 from w2s_export.restore.engines import open_engines
 from w2s_export.restore.memory import free_bytes
 from w2s_export.restore.network import OpenableNetwork
+from w2s_export.restore.orientations import ORIENTATIONS, OrientationsRuntime
 from w2s_export.restore.tiling import restore_tiled
+from w2s_export.runtime.protocol import Runtime
 
 _TILE = 512
 """Side of a tile, input pixels: the halo's share is small, and memory stays below a gigabyte."""
@@ -24,6 +26,8 @@ def restore_array(
     images: NDArray[Any],
     network: OpenableNetwork,
     axes: str | None = None,
+    *,
+    uncertainty: bool = False,
 ) -> NDArray[np.float32]:
     """Restore an array of counts; each image of it is normalised by itself.
 
@@ -34,9 +38,11 @@ def restore_array(
         network: what restores them.
         axes: a letter for each axis, of N, C, H and W, in the array's order; by default `HW`,
             `CHW` or `NCHW`.
+        uncertainty: restore eight orientations.
 
     Returns:
-        Float32, of the same axes, height and width `scale` times as large.
+        Float32, of the same axes, height and width `scale` times as large. With `uncertainty` an
+        axis comes before them: the mean of eight, and their standard deviation.
 
     Raises:
         ImageError: axes that do not fit the array, or channels that the network does not take.
@@ -60,8 +66,10 @@ def restore_array(
         )
     with temporary_folder() as folder:
         ready = network.open(folder)
-        pixels = len(batch) * batch[0, 0].size
-        runtime = open_engines(ready, "auto", None, 32, free_bytes() // 2, pixels).runtime
+        pixels = len(batch) * batch[0, 0].size * (ORIENTATIONS if uncertainty else 1)
+        runtime: Runtime = open_engines(ready, "auto", None, 32, free_bytes() // 2, pixels).runtime
+        if uncertainty:
+            runtime = OrientationsRuntime(runtime, ready.fixed)
         restored = np.stack(
             [
                 restore_tiled(
@@ -76,7 +84,9 @@ def restore_array(
                 for image in batch
             ]
         )
-    back = restored.transpose(["NCHW".index(one) for one in full])
-    kept = [length for one, length in zip(full, back.shape, strict=True) if one in named]
-    result: NDArray[np.float32] = back.reshape(kept)
-    return result
+    made = []
+    for part in np.split(restored, 2, axis=1) if uncertainty else [restored]:
+        back = part.transpose(["NCHW".index(one) for one in full])
+        kept = [length for one, length in zip(full, back.shape, strict=True) if one in named]
+        made.append(back.reshape(kept))
+    return np.stack(made) if uncertainty else made[0]

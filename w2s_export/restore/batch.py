@@ -36,9 +36,10 @@ from w2s_export.restore.image import (
 from w2s_export.restore.inputs import Input
 from w2s_export.restore.memory import memory_budget
 from w2s_export.restore.network import Model, OpenableNetwork, ReadyNetwork
+from w2s_export.restore.orientations import ORIENTATIONS, of_spread, with_room
 from w2s_export.restore.output import claimed
 from w2s_export.restore.pipeline import in_order
-from w2s_export.restore.record import identity, recorded
+from w2s_export.restore.record import Record, identity, recorded
 from w2s_export.restore.zarr_job import Mapper, restore_to_zarr
 
 _SMALL = 1 << 22
@@ -162,6 +163,8 @@ def _setup(network: ReadyNetwork, options: ImageOptions, memory: int, pixels: in
     """Engines that restore so many pixels in this process."""
     if options.engine != "cpu":
         network = network.for_other_engines(memory)
+    if options.uncertainty:
+        network, pixels = with_room(network), ORIENTATIONS * pixels
     engines = open_engines(
         network, options.engine, options.threads, options.precision, memory, pixels
     )
@@ -195,14 +198,17 @@ def _apart(found: list[Plan], conclude: Conclude) -> Iterator[Plan]:
     """The plans whose results have names of their own."""
     same: dict[str, list[Plan]] = {}
     for planned in found:
-        same.setdefault(os.path.normcase(planned.target), []).append(planned)
-    for group in same.values():
-        if len(group) == 1:
-            yield group[0]
-            continue
-        for planned in group:
-            others = ", ".join(other.image.label for other in group if other is not planned)
-            reason = f"would become {planned.target}, as {others} would; use different --output"
+        for path in planned.targets:
+            same.setdefault(os.path.normcase(path), []).append(planned)
+    shared = {path: group for path, group in same.items() if len(group) > 1}
+    for planned in found:
+        mine = [path for path in planned.targets if os.path.normcase(path) in shared]
+        if not mine:
+            yield planned
+        else:
+            with_it = shared[os.path.normcase(mine[0])]
+            others = ", ".join(other.image.label for other in with_it if other is not planned)
+            reason = f"would become {mine[0]}, as {others} would; use different --output"
             conclude(
                 Outcome(planned.image, Status.failed, None, f"{planned.image.label}: {reason}")
             )
@@ -292,29 +298,39 @@ def _is_finished(
 ) -> bool:
     """Whether there is nothing to do: made from this image in this way, or something in the way."""
     try:
-        there = os.path.lexists(planned.target)
+        there = [path for path in planned.targets if os.path.lexists(path)]
         if not there or options.overwrite:
             return False
-        found = recorded(planned.target)
-        expected = record_of(planned, model, options, identify).as_dict()
+        record = record_of(planned, model, options, identify)
+        records = dict(zip(planned.targets, (record, of_spread(record)), strict=False))
+        differs = {path: _difference(path, records[path]) for path in there}
     except OSError as error:
         reason = f"{planned.image.label}: cannot be read: {error.strerror or error}"
         conclude(Outcome(planned.image, Status.failed, planned.target, reason))
         return True
-    if found == expected:
-        conclude(Outcome(planned.image, Status.skipped, planned.target, "finished already"))
-        return True
-    if found is None:
-        differs = "was not made by restore"
-    else:
-        keys = [key for key in expected if found.get(key) != expected[key]]
-        differs = f"was made with another {', '.join(keys)}"
-    reason = (
-        f"{planned.target}: is there already and {differs}; use --overwrite to replace it or "
-        "choose another --output"
-    )
-    conclude(Outcome(planned.image, Status.failed, None, reason))
+    for path, difference in differs.items():
+        if difference:
+            reason = (
+                f"{path}: is there already and {difference}; use --overwrite to replace it or "
+                "choose another --output"
+            )
+            conclude(Outcome(planned.image, Status.failed, None, reason))
+            return True
+    if len(there) < len(planned.targets):
+        return False
+    conclude(Outcome(planned.image, Status.skipped, planned.target, "finished already"))
     return True
+
+
+def _difference(path: Path, record: Record) -> str:
+    """How the output that is there differs from the one that would be made; empty if it is that."""
+    found, expected = recorded(path), record.as_dict()
+    if found == expected:
+        return ""
+    if found is None:
+        return "was not made by restore"
+    keys = [key for key in {**expected, **found} if found.get(key) != expected.get(key)]
+    return f"was made with another {', '.join(keys)}"
 
 
 def _named(error: W2SExportError, image: Input) -> str:

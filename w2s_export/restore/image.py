@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError, OutputError
-from w2s_export.io.files import name_of, unwritable
+from w2s_export.io.files import hidden, name_of, unwritable
 from w2s_export.io.images import open_source, opened
 from w2s_export.io.source import ColourPlanes, Layout, Source
 from w2s_export.options import Format, ImageOptions
@@ -29,6 +29,7 @@ from w2s_export.restore.inputs import Input
 from w2s_export.restore.intensities import blank, in_counts, input_range, look_of
 from w2s_export.restore.memory import SMALLEST_TILE
 from w2s_export.restore.network import Model, ReadyNetwork
+from w2s_export.restore.orientations import OrientationsRuntime, all_layouts
 from w2s_export.restore.output import (
     LARGEST_IMAGEJ,
     OutputLayout,
@@ -85,6 +86,8 @@ class Restored:
     """The engine that restored it; None where other processes did."""
     error: PrecisionError | None = None
     """Of 16-bit arithmetic."""
+    spread: Path | None = None
+    """Image of the eight orientations' standard deviation."""
 
     @property
     def bad(self) -> tuple[str, ...]:
@@ -101,6 +104,13 @@ class Plan:
     format: Format
     pixels: int
     """Input pixels to restore, all planes."""
+    spread: Path | None = None
+    """Where the image of the spread goes, if it is asked for."""
+
+    @property
+    def targets(self) -> tuple[Path, ...]:
+        """All that is written; the result itself first."""
+        return (self.target,) if self.spread is None else (self.target, self.spread)
 
 
 def plans(
@@ -141,13 +151,18 @@ def _plan(
     layout, images = source.layout, places(source, model)
     pixels = len(images) * layout.height * layout.width
     kind = options.format or ("ome-zarr" if image.path.is_dir() else "tiff")
-    nbytes = pixels * model.scale**2 * model.channels_out * np.dtype(options.dtype).itemsize
+    widest = "float32" if options.uncertainty else options.dtype
+    nbytes = pixels * model.scale**2 * model.channels_out * np.dtype(widest).itemsize
     if options.format is None and kind == "tiff" and nbytes > LARGEST_IMAGEJ:
         kind = "ome-tiff"
-    target = output / image.below / f"{image.stem}{_ENDINGS[kind]}"
-    if target.absolute() == image.path.absolute() or target.absolute() in given:
-        raise ImageError(f"{target}: would be overwritten; choose another --output")
-    return Plan(image, target, kind, pixels)
+    target, spread = (
+        output / image.below / f"{image.stem}{part}{_ENDINGS[kind]}" for part in ("", "_spread")
+    )
+    plan = Plan(image, target, kind, pixels, spread if options.uncertainty else None)
+    for path in plan.targets:
+        if path.absolute() == image.path.absolute() or path.absolute() in given:
+            raise ImageError(f"{path}: would be overwritten; choose another --output")
+    return plan
 
 
 def _chosen(source: Source, options: ImageOptions, model: Model) -> Source:
@@ -184,6 +199,7 @@ def record_of(
         keep_intensity=options.keep_intensity,
         per_colour=options.per_colour,
         precision=options.precision,
+        orientations="mean" if options.uncertainty else "",
     )
 
 
@@ -243,45 +259,45 @@ def restore_to_tiff(
         OutputError: the file cannot be written. Nothing of it is left, in either case.
     """
     network, engines, options = setup.network, setup.engines, setup.options
-    model, target = network.model, plan.target
+    model = network.model
     with open_image(plan.image, model, options) as opened_source:
         source = SharedSource(opened_source)
         images = places(source, model)
         layout = output_layout(source, images, model, options, record)
-        if plan.format == "tiff" and layout.nbytes > LARGEST_IMAGEJ:
-            raise OutputError(
-                f"{target}: would hold {layout.nbytes / 1e9:.1f} GB, more than ImageJ's TIFF can; "
-                "write --format ome-tiff or ome-zarr"
-            )
         tile = tile_of(source, network, setup.memory, SMALLEST_TILE)
-        require_space(target, layout.nbytes)
+        _check_sizes(plan, all_layouts(layout, spread=options.uncertainty))
         found = ranges(source, images, model.normalisation, options.percentiles_over)
         error = engines.error_on(fields_of(source, images, found, model), network)
         record = replace(record, error=error)
         layout = replace(
             with_appearance(layout, source, images, found, model, options), record=record
         )
-        clipped = 0
-        with _tiff(part, target, layout, ome=plan.format == "ome-tiff") as file:
+        clipped, layouts = 0, all_layouts(layout, spread=options.uncertainty)
+        with _tiffs(part, plan, layouts) as files:
 
             def restore(tile: Tile) -> int:
                 """Clipped values of a tile, once it is written."""
                 place, cut = tile.place, (tile.rows, tile.columns)
-                values = restored_tile(
+                made = restored_tile(
                     engines.runtime, source, place, tile.counts, cut, network, options
                 )
-                stored, outside = layout.scaling.encode(values)
                 y, x = (span.target(network.scale).start for span in cut)
-                file.write(place.t, place.z, (place.c or 0) * model.channels_out, y, x, stored)
-                return outside
+                c, beyond = (place.c or 0) * model.channels_out, 0
+                for file, its, values in zip(files, layouts, made, strict=True):
+                    stored, outside = its.scaling.encode(values)
+                    file.write(place.t, place.z, c, y, x, stored)
+                    beyond += outside
+                return beyond
 
             everything = tiles_of(source, network, tile, images, found)
             for done, outside in in_order(restore, everything, engines.stop):
                 clipped += outside
                 step(done.pixels)
     left = (*layout.appearance.left, *unwritten(source.layout, plan.format))
-    choice = engines.choice
-    return Restored(target, layout.shape, tile, tuple(found), clipped, left, choice, error)
+    return Restored(
+        *(plan.target, layout.shape, tile, tuple(found), clipped, left, engines.choice, error),
+        spread=plan.spread,
+    )
 
 
 def with_appearance(
@@ -313,17 +329,47 @@ def restored_tile(
     cut: tuple[Span, Span],
     network: ReadyNetwork,
     options: ImageOptions,
-) -> NDArray[np.float32]:
-    """What becomes of one tile: (C', scale·h, scale·w), before it is stored."""
+) -> list[NDArray[np.float32]]:
+    """What becomes of one tile, before it is stored: each (C', scale·h, scale·w).
+
+    The result, and the spread if it is asked for.
+    """
     model, (rows, columns) = network.model, cut
     if isinstance(counts, Unusable):
         size = [network.scale * (span.stop - span.start) for span in cut]
-        return blank((model.channels_out, *size), counts, keep=options.keep_intensity)
+        black = blank((model.channels_out, *size), counts, keep=options.keep_intensity)
+        return [black, np.full_like(black, np.nan)] if options.uncertainty else [black]
     field = NormalisedField(Field(source, place), model.normalisation, counts)
-    values = restore_tile(runtime, field, rows, columns, scale=network.scale, fixed=network.fixed)
-    if options.keep_intensity:
-        return in_counts(values, input_range(counts, model.normalisation))
-    return values
+    runs = OrientationsRuntime(runtime, network.fixed) if options.uncertainty else runtime
+    values = restore_tile(runs, field, rows, columns, scale=network.scale, fixed=network.fixed)
+    made = np.split(values, 2) if options.uncertainty else [values]
+    seen = input_range(counts, model.normalisation)
+    if options.keep_intensity and seen is not None:
+        low, width = seen
+        # A spread has no offset.
+        return [in_counts(one, (at, width)) for one, at in zip(made, (low, 0.0), strict=False)]
+    return made
+
+
+def _check_sizes(plan: Plan, layouts: tuple[OutputLayout, ...]) -> None:
+    nbytes = [layout.nbytes for layout in layouts]
+    if plan.format == "tiff" and max(nbytes) > LARGEST_IMAGEJ:
+        raise OutputError(
+            f"{plan.target}: would hold {max(nbytes) / 1e9:.1f} GB, more than ImageJ's TIFF can; "
+            "write --format ome-tiff or ome-zarr"
+        )
+    require_space(plan.target, sum(nbytes))
+
+
+@contextmanager
+def _tiffs(part: Path, plan: Plan, layouts: tuple[OutputLayout, ...]) -> Iterator[list[TiffOutput]]:
+    """The files of a plan; the result itself takes its place last."""
+    parts = (part, *(hidden(path, ".part") for path in plan.targets[1:]))
+    with ExitStack() as written:
+        yield [
+            written.enter_context(_tiff(*one, ome=plan.format == "ome-tiff"))
+            for one in zip(parts, plan.targets, layouts, strict=True)
+        ]
 
 
 @contextmanager

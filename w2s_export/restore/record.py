@@ -8,7 +8,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from w2s_export.io.files import sha256_of
 from w2s_export.runtime.precision import PrecisionError
@@ -38,6 +38,8 @@ class Record:
     per_colour: bool = False
     precision: int = 32
     """Bits of the arithmetic."""
+    orientations: Literal["", "mean", "spread"] = ""
+    """What of eight orientations it holds; empty where the image was restored as it lies."""
     error: PrecisionError | None = None
     """Of 16 bits, measured on this image; no part of what tells records apart."""
 
@@ -48,7 +50,9 @@ class Record:
 
     def as_dict(self) -> dict[str, Any]:
         """For attributes of a Zarr."""
-        return {key: value for key, value in asdict(self).items() if key != "error"}
+        values = asdict(self)
+        left_out = {"error"} if self.orientations else {"error", "orientations"}
+        return {key: value for key, value in values.items() if key not in left_out}
 
 
 def recorded(path: Path) -> dict[str, Any] | None:

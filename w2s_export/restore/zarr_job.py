@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from w2s_export.errors import OutputError
-from w2s_export.io.files import sha256_of, unwritable
+from w2s_export.io.files import hidden, sha256_of, unwritable
 from w2s_export.options import ImageOptions
 from w2s_export.restore import zarr_output
 from w2s_export.restore.engines import Engines
@@ -26,6 +26,7 @@ from w2s_export.restore.image import (
 )
 from w2s_export.restore.inputs import Input
 from w2s_export.restore.network import ReadyNetwork
+from w2s_export.restore.orientations import all_layouts
 from w2s_export.restore.output import OutputLayout, discard, publish, require_space, unwritten
 from w2s_export.restore.pipeline import in_order
 from w2s_export.restore.record import Record
@@ -42,14 +43,16 @@ class TileJob:
     The paths are those of a file system that all of them see.
     """
 
-    part: Path
+    parts: tuple[Path, ...]
+    """Folders to write to: of the result, and of the spread if it is asked for."""
     image: Input
     network: ReadyNetwork
     network_sha256: str
     options: ImageOptions
     memory: int
     """Bytes a process may take."""
-    layout: OutputLayout
+    layouts: tuple[OutputLayout, ...]
+    """Of each part."""
 
 
 Mapper = Callable[[TileJob, list[Tile]], Iterable[tuple[Tile, int]]]
@@ -66,16 +69,18 @@ def restore_one(job: TileJob, tile: Tile, runtime: Runtime) -> int:
     cut, options = (tile.rows, tile.columns), job.options
     # Missing chunks were looked for once, at the start.
     with open_image(job.image, model, options, missing_chunks=True) as source:
-        values = restored_tile(runtime, source, place, tile.counts, cut, job.network, options)
-    stored, clipped = job.layout.scaling.encode(values)
-    level = zarr_output.array(job.part)
-    first = (place.c or 0) * model.channels_out
+        made = restored_tile(runtime, source, place, tile.counts, cut, job.network, options)
+    clipped, first = 0, (place.c or 0) * model.channels_out
     rows, columns = tile.rows.target(scale), tile.columns.target(scale)
-    try:
-        for channel, plane in enumerate(stored, first):
-            level[place.t, channel, place.z, rows, columns] = plane
-    except OSError as error:
-        raise unwritable(job.part, error) from None
+    for part, layout, values in zip(job.parts, job.layouts, made, strict=True):
+        stored, outside = layout.scaling.encode(values)
+        clipped += outside
+        level = zarr_output.array(part)
+        try:
+            for channel, plane in enumerate(stored, first):
+                level[place.t, channel, place.z, rows, columns] = plane
+        except OSError as error:
+            raise unwritable(part, error) from None
     return clipped
 
 
@@ -102,21 +107,25 @@ def restore_to_zarr(
         OutputError: it cannot be written. What is finished stays hidden beside it, for the next
             run.
     """
+    parts = (part, *(hidden(path, ".part") for path in plan.targets[1:]))
     try:
-        begun = _begin(plan, part, setup, record)
-        job = _job(plan, part, setup, begun.layout, travels=mapper is not None)
+        begun = _begin(plan, parts, setup, record)
+        job = _job(plan, parts, setup, begun.layouts, travels=mapper is not None)
         clipped = _restore_missing(job, begun.tiles, step, mapper or _here(setup.engines))
-        for _ in zarr_output.write_pyramid(part, begun.layout):
-            pass
         (part / ONNX).unlink(missing_ok=True)
-        zarr_output.tidy(part)
-        publish(part, plan.target)
+        for one, layout in zip(parts, begun.layouts, strict=True):
+            for _ in zarr_output.write_pyramid(one, layout):
+                pass
+            zarr_output.tidy(one)
+        for one, target in reversed([*zip(parts, plan.targets, strict=True)]):  # the result last
+            publish(one, target)
     except OutputError:
         raise
     except OSError as error:
         raise unwritable(plan.target, error) from None
     except Exception:
-        discard(part)
+        for one in parts:
+            discard(one)
         raise
     choice = None if mapper else setup.engines.choice
     return replace(begun.restored, clipped=clipped, choice=choice)
@@ -126,14 +135,15 @@ def restore_to_zarr(
 class _Begun:
     """An output that is prepared, by this run or by one that was interrupted."""
 
-    layout: OutputLayout
+    layouts: tuple[OutputLayout, ...]
+    """Of each part."""
     tiles: list[Tile]
     """All of the image."""
     restored: Restored
     """As far as it is known before the first tile."""
 
 
-def _begin(plan: Plan, part: Path, setup: Setup, record: Record) -> _Begun:
+def _begin(plan: Plan, parts: tuple[Path, ...], setup: Setup, record: Record) -> _Begun:
     """Measure the image and prepare its output, or read what an earlier run measured."""
     network, options, model = setup.network, setup.options, setup.network.model
     with open_image(plan.image, model, options) as source:
@@ -141,40 +151,57 @@ def _begin(plan: Plan, part: Path, setup: Setup, record: Record) -> _Begun:
         layout = output_layout(source, images, model, options, record)
         unit = max(1, zarr_output.CHUNK // network.scale)
         tile = tile_of(source, network, setup.memory, unit)
-        notes: dict[str, Any] = {"record": record.as_dict(), "tile": tile, "halo": network.halo}
-        found = zarr_output.ranges_of(part, notes)
-        new = found is None
+        layouts = all_layouts(layout, spread=options.uncertainty)
+        notes: list[dict[str, Any]] = [
+            {"record": one.record.as_dict(), "tile": tile, "halo": network.halo} for one in layouts
+        ]
+        left_off = list(map(zarr_output.ranges_of, parts, notes))
+        new = None in left_off
+        found = None if new else left_off[0]
         if found is None:
-            require_space(plan.target, layout.nbytes * 4 // 3)
+            require_space(plan.target, sum(one.nbytes for one in layouts) * 4 // 3)
             found = ranges(source, images, model.normalisation, options.percentiles_over)
         layout = with_appearance(layout, source, images, found, model, options)
         precision = setup.engines.error_on(fields_of(source, images, found, model), network)
+        layouts = all_layouts(layout, spread=options.uncertainty)
+        measured: dict[str, Any] = {"ranges": zarr_output.notes_of(found)}
+        if precision is not None:
+            measured["precision_error"] = precision.as_dict()
         if new:
-            if precision is not None:
-                notes["precision_error"] = precision.as_dict()
-            notes["ranges"] = zarr_output.notes_of(found)
-            zarr_output.prepare(part, layout, notes)
+            for part, one, stated in zip(parts, layouts, notes, strict=True):
+                zarr_output.prepare(part, one, stated | measured)
         left = (*layout.appearance.left, *unwritten(source.layout, "ome-zarr"))
         restored = Restored(
-            plan.target, layout.shape, tile, tuple(found), clipped=0, left=left, error=precision
+            *(plan.target, layout.shape, tile, tuple(found)),
+            clipped=0,
+            left=left,
+            error=precision,
+            spread=plan.spread,
         )
-        return _Begun(layout, list(tiles_of(source, network, tile, images, found)), restored)
+        return _Begun(layouts, list(tiles_of(source, network, tile, images, found)), restored)
 
 
-def _job(plan: Plan, part: Path, setup: Setup, layout: OutputLayout, *, travels: bool) -> TileJob:
+def _job(
+    plan: Plan,
+    parts: tuple[Path, ...],
+    setup: Setup,
+    layouts: tuple[OutputLayout, ...],
+    *,
+    travels: bool,
+) -> TileJob:
     network, digest = setup.network, ""
     if travels:  # the workers see the output, not our temporary folder
         digest = sha256_of(network.onnx)
-        shutil.copyfile(network.onnx, part / ONNX)
-        network = replace(network, onnx=part.absolute() / ONNX, fast=None)
+        shutil.copyfile(network.onnx, parts[0] / ONNX)
+        network = replace(network, onnx=parts[0].absolute() / ONNX, fast=None)
     return TileJob(
-        part=part.absolute(),
+        parts=tuple(part.absolute() for part in parts),
         image=replace(plan.image, path=plan.image.path.absolute()),
         network=network,
         network_sha256=digest,
         options=setup.options,
         memory=setup.memory,
-        layout=layout,
+        layouts=layouts,
     )
 
 
@@ -187,17 +214,13 @@ def _here(engines: Engines) -> Mapper:
 
 def _restore_missing(job: TileJob, tiles: list[Tile], step: Step, mapper: Mapper) -> int:
     """Restore the tiles whose chunks are not all there."""
-    level = zarr_output.array(job.part)
+    levels = [(zarr_output.array(part), part / "0") for part in job.parts]
     scale, out = job.network.scale, job.network.model.channels_out
     missing = []
     for tile in tiles:
-        if zarr_output.all_stored(
-            level,
-            job.part / "0",
-            (tile.place.t, (tile.place.c or 0) * out, tile.place.z),
-            out,
-            (tile.rows.target(scale), tile.columns.target(scale)),
-        ):
+        first = (tile.place.t, (tile.place.c or 0) * out, tile.place.z)
+        region = (tile.rows.target(scale), tile.columns.target(scale))
+        if all(zarr_output.all_stored(*level, first, out, region) for level in levels):
             step(tile.pixels)
         else:
             missing.append(tile)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -62,17 +62,38 @@ def planned_set(options: SimulateOptions) -> SimulatedSet:
     Raises:
         ConfigError: a setting out of range, or a file that cannot be read.
     """
-    optics: dict[str, Any] = {}
-    if options.config is not None:
-        stored = read_yaml(Path(options.config))
-        optics = parse_config(SimulationConfig, stored, str(options.config)).model_dump()
-    given = {name: getattr(options, name) for name in _OF_OPTICS}
-    given |= {"height": options.size, "width": options.size}
-    optics |= {name: value for name, value in given.items() if value is not None}
-    plan = {"fields": options.fields, "seed": options.seed, "optics": optics}
-    plan |= {"structures": options.structure} if options.structure else {}
-    plan |= {"frames": options.frames} if options.frames else {}
+    stored = SimulatedSet() if options.config is None else read_simulated_set(Path(options.config))
+    optics = {name: getattr(options, name) for name in _OF_OPTICS}
+    optics |= {"height": options.size, "width": options.size}
+    given = {name: getattr(options, name) for name in ("fields", "seed", "frames")}
+    given["structures"] = options.structure
+    plan = stored.model_dump() | {name: value for name, value in given.items() if value is not None}
+    plan["optics"] |= {name: value for name, value in optics.items() if value is not None}
     return parse_config(SimulatedSet, plan, "simulate")
+
+
+def read_simulated_set(path: Path) -> SimulatedSet:
+    """Read a plan, `simulation.yaml` of a set for one.
+
+    A file without `optics` may have the keys of `SimulationConfig` at its top; its `structure` and
+    `frames` are then the only ones of the set.
+
+    Raises:
+        ConfigError: unreadable, or a key or value at fault (all are named).
+    """
+    values = read_yaml(path)
+    of_optics = SimulationConfig.model_fields.keys() - SimulatedSet.model_fields.keys()
+    if not isinstance(values, dict) or "optics" in values or not values.keys() & of_optics:
+        return parse_config(SimulatedSet, values, str(path))
+    of_set = {key: values.pop(key) for key in ("fields", "seed", "structures") if key in values}
+    if isinstance(values.get("frames"), list):
+        of_set["frames"] = values.pop("frames")
+    optics = parse_config(SimulationConfig, values, str(path))
+    if "structure" in values:
+        of_set.setdefault("structures", [optics.structure])
+    if "frames" in values:
+        of_set["frames"] = [optics.frames]
+    return parse_config(SimulatedSet, {**of_set, "optics": optics.model_dump()}, str(path))
 
 
 def write_simulated_set(

@@ -13,6 +13,7 @@ from w2s_export.data.normalise import normalise
 from w2s_export.errors import ConfigError, FlatImageError, ImageError, NotFiniteImageError
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.package.network import BareWeights, PackagedNetwork, open_network
+from w2s_export.restore.orientations import OrientationsRuntime
 from w2s_export.restore.tiling import restore_tile, spans
 from w2s_export.runtime.choose import open_engine
 
@@ -34,8 +35,12 @@ def network_of(path: str) -> PackagedNetwork | BareWeights:
 
 
 def restore_layer(
-    data: Any, network: PackagedNetwork | BareWeights, *, rgb: bool = False
-) -> Generator[tuple[float, str], None, NDArray[np.float32]]:
+    data: Any,
+    network: PackagedNetwork | BareWeights,
+    *,
+    rgb: bool = False,
+    uncertainty: bool = False,
+) -> Generator[tuple[float, str], None, list[NDArray[np.float32]]]:
     """Restore every plane by itself, as the package's clients do.
 
     Args:
@@ -43,13 +48,15 @@ def restore_layer(
             pyramid the list of its levels.
         network: what restores.
         rgb: the last axis is colours, of which an alpha is dropped.
+        uncertainty: restore eight orientations.
 
     Yields:
         The part that is done, 0 to 1, and a plane that could not be restored, by its index and
         reason; it stays black.
 
     Returns:
-        Float32, height and width enlarged; colours are an axis before them.
+        The restored layer: float32, height and width enlarged; colours are an axis before them.
+        With `uncertainty` it is the mean of eight, and their standard deviation follows.
 
     Raises:
         ImageError: channels that the network does not take, or an image that is too small.
@@ -64,8 +71,9 @@ def restore_layer(
         )
     lead = tuple(array.shape[:-3] if rgb else array.shape[:-2])
     each = colours if model.channels_in == 1 else 1
-    out = each * model.channels_out
-    result = np.zeros((*lead, out, model.scale * height, model.scale * width), np.float32)
+    out, images = each * model.channels_out, 2 if uncertainty else 1
+    shape = (*lead, out, model.scale * height, model.scale * width)
+    results = [np.full(shape, black, np.float32) for black in (0, np.nan)[:images]]
     with temporary_folder() as folder:
         ready = network.open(folder)
         if min(height, width) < ready.minimum:
@@ -74,6 +82,7 @@ def restore_layer(
                 f"{ready.minimum}×{ready.minimum}"
             )
         runtime = open_engine("auto", ready.onnx)
+        runs = OrientationsRuntime(runtime, model.fixed) if uncertainty else runtime
         cut = {"halo": ready.halo, "tile": _TILE, "step": ready.step}
         tiles = [(y, x) for y in spans(height, **cut) for x in spans(width, **cut)]
         total, done = int(np.prod(lead)) * each * len(tiles), 0
@@ -87,12 +96,12 @@ def restore_layer(
             channels = slice(number * model.channels_out, (number + 1) * model.channels_out)
             for y, x in tiles:
                 target = (channels, y.target(model.scale), x.target(model.scale))
-                result[place][target] = restore_tile(
-                    runtime, values, y, x, scale=model.scale, fixed=model.fixed
-                )
+                made = restore_tile(runs, values, y, x, scale=model.scale, fixed=model.fixed)
+                for result, one in zip(results, np.split(made, images), strict=True):
+                    result[place][target] = one
                 done += 1
                 yield done / total, ""
-    return result if out > 1 else result[..., 0, :, :]
+    return [result if out > 1 else result[..., 0, :, :] for result in results]
 
 
 def _images(

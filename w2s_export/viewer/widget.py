@@ -11,6 +11,7 @@ from napari.layers import Image
 from napari.qt.threading import thread_worker
 from numpy.typing import NDArray
 from qtpy.QtWidgets import (
+    QCheckBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 
-_Found = tuple[int, NDArray[np.float32]]
-"""By how much the network enlarges, and the result."""
+_Found = tuple[int, list[NDArray[np.float32]]]
+"""By how much the network enlarges; the result, and the spread if it was asked for."""
 
 
 class RestoreWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
@@ -49,6 +50,7 @@ class RestoreWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
         self.start.clicked.connect(self.restore)
         self.cancel.clicked.connect(self.stop)
         self.cancel.setEnabled(False)
+        self.uncertainty = QCheckBox("Mean and spread of eight orientations (8 times as long)")
         self.progress, self.message = QProgressBar(), QLabel()
         self.message.setWordWrap(True)
         row, buttons = QHBoxLayout(), QHBoxLayout()
@@ -59,6 +61,7 @@ class RestoreWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
         layout = QVBoxLayout(self)
         layout.addWidget(QLabel("Package or weights"))
         layout.addLayout(row)
+        layout.addWidget(self.uncertainty)
         layout.addLayout(buttons)
         layout.addWidget(self.progress)
         layout.addWidget(self.message)
@@ -76,16 +79,17 @@ class RestoreWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
             self.message.setText("Select an image layer first.")
             return
         path, data, rgb = self.path.text(), layer.data, layer.rgb
+        uncertainty = self.uncertainty.isChecked()
         self._bad: list[str] = []
 
         @thread_worker  # type: ignore[untyped-decorator]  # napari has no types here
         def work() -> Generator[tuple[float, str], None, _Found | str]:
             try:
                 network = network_of(path)
-                result = yield from restore_layer(data, network, rgb=rgb)
+                made = yield from restore_layer(data, network, rgb=rgb, uncertainty=uncertainty)
             except W2SExportError as error:  # raised, it would open napari's traceback
                 return str(error)
-            return network.model.scale, result
+            return network.model.scale, made
 
         self.worker = work()
         self.worker.yielded.connect(self._advance)
@@ -119,9 +123,9 @@ class RestoreWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
         else:
             self._add(layer, *found)
 
-    def _add(self, layer: Any, factor: int, result: NDArray[np.float32]) -> None:
+    def _add(self, layer: Any, factor: int, made: list[NDArray[np.float32]]) -> None:
         axes = len(layer.scale)
-        extra = result.ndim > axes
+        extra = made[0].ndim > axes
         settings: dict[str, Any] = placed(layer.scale, layer.translate, factor, new_axis=extra)
         units = list(layer.units)
         if extra:
@@ -129,7 +133,8 @@ class RestoreWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
         settings["units"] = units
         if not layer.rgb:
             settings.update(colormap=layer.colormap, blending=layer.blending)
-        self._viewer.add_image(result, name=f"{layer.name} restored", **settings)
+        for result, what in zip(made, ("restored", "spread"), strict=False):
+            self._viewer.add_image(result, name=f"{layer.name} {what}", **settings)
         said = [f"{len(self._bad)} planes were left black: {self._bad[0]}"] if self._bad else []
         said.append("Values are about 0 to 1 between each plane's percentiles.")
         self.message.setText(shown(" ".join(said), lines=True))
