@@ -26,7 +26,7 @@ from w2s_export.options import (
     VerifyCall,
     documented,
     help_of,
-    takes,
+    with_keywords_of,
 )
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def load(
     return load_network(Path(path), scale=scale, dynamic=dynamic, signature=signature)
 
 
-@takes(ExportCall)
+@with_keywords_of(ExportCall)
 def export(options: ExportCall) -> ExportResult:
     """Turn weights into two verified packages and a report.
 
@@ -82,7 +82,7 @@ def export(options: ExportCall) -> ExportResult:
     return run(options, options.progress)
 
 
-@takes(VerifyCall)
+@with_keywords_of(VerifyCall)
 def verify(options: VerifyCall) -> Report:
     """Say in which clients a bioimage.io package runs, and why not in others.
 
@@ -204,7 +204,7 @@ def restore_paths(
     return outcomes, found
 
 
-@takes(TrainCall)
+@with_keywords_of(TrainCall)
 def train(options: TrainCall) -> Trained:
     """Train a generator on paired images.
 
@@ -221,7 +221,7 @@ def train(options: TrainCall) -> Trained:
     return run(config, data, output, resume=options.resume, progress=options.progress)
 
 
-@takes(EvaluateCall)
+@with_keywords_of(EvaluateCall)
 def evaluate(options: EvaluateCall) -> Evaluation:
     """Compare networks and bicubic enlargement on paired images.
 
@@ -257,7 +257,7 @@ def evaluate(options: EvaluateCall) -> Evaluation:
     return evaluation
 
 
-@takes(SimulateCall)
+@with_keywords_of(SimulateCall)
 def simulate(options: SimulateCall) -> SimulatedSet:
     """Simulate pairs of widefield and SIM images; what was simulated.
 
@@ -272,7 +272,7 @@ def simulate(options: SimulateCall) -> SimulatedSet:
     return plan
 
 
-@takes(SubmitCall)
+@with_keywords_of(SubmitCall)
 def submit(options: SubmitCall) -> Submission:
     """Check a package as the bioimage.io zoo does, and send it if `yes` says so.
 

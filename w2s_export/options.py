@@ -48,12 +48,12 @@ Called = TypeVar("Called", bound=Callable[..., Any])
 
 
 def _nothing(stage: str) -> None:
-    """Hear nothing."""
+    """Leave the stage unsaid."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What a program adds to the options of a person."""
+class ProgressOption:
+    """How a program follows what is done."""
 
     progress: Callable[[str], None] = _nothing
     """Called with a short text when a stage begins."""
@@ -115,7 +115,7 @@ class ExportOptions(ReadingOptions, ExportBase):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportCall(Told, ExportOptions):
+class ExportCall(ProgressOption, ExportOptions):
     """What `w2s_export.export` takes."""
 
 
@@ -131,7 +131,7 @@ class VerifyOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyCall(Told, VerifyOptions):
+class VerifyCall(ProgressOption, VerifyOptions):
     """What `w2s_export.verify` takes."""
 
     package: PathLike | Sequence[PathLike] = field(kw_only=False)
@@ -139,7 +139,7 @@ class VerifyCall(Told, VerifyOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Into:
+class OutputFolder:
     """Where results go."""
 
     output: Annotated[PathLike, RESULT]
@@ -229,7 +229,7 @@ class Distribution:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RestoreOptions(Distribution, ImageOptions, NetworkOptions, Into):
+class RestoreOptions(Distribution, ImageOptions, NetworkOptions, OutputFolder):
     """How files are restored."""
 
     cpu_fast: Annotated[bool, SPEED] = False
@@ -362,14 +362,14 @@ class SubmitOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubmitCall(Told, SubmitOptions):
+class SubmitCall(ProgressOption, SubmitOptions):
     """What `w2s_export.submit` takes."""
 
     package: PathLike = field(kw_only=False)
     """NAME.bioimageio.zip."""
 
 
-def takes(
+def with_keywords_of(
     options: Callable[P, Options],
 ) -> Callable[[Callable[[Options], Result]], Callable[P, Result]]:
     """Let a function of an options object take its fields as keywords."""
