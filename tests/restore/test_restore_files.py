@@ -274,21 +274,37 @@ def test_bad_files_are_named_and_the_rest_is_done(box_network: MakeNetwork, tmp_
     assert find([str(folder)], output).ignored == (folder / "notes.txt",)
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+def failing_disk(number: int) -> Callable[[int], None]:
+    def failing(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return failing
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_disk_that_fills_leaves_nothing_half_written(
     box_network: MakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def full(_: int) -> None:
-        raise OSError(number, os.strerror(number))
-
+    """It ends the run: it would fail every further image."""
     tifffile.imwrite(tmp_path / "a.tif", STACK[0, 0, 0])
     with monkeypatch.context() as patched:
-        patched.setattr(os, "fsync", full)
+        patched.setattr(os, "fsync", failing_disk(number))
         with pytest.raises(DiskError, match=os.strerror(number)):
             restore(box_network(), tmp_path / "a.tif", tmp_path / "o")
     assert list((tmp_path / "o").iterdir()) == []
     (outcome,) = restore(box_network(), tmp_path / "a.tif", tmp_path / "o")
     assert outcome.status is Status.restored
+
+
+def test_a_write_that_fails_costs_its_image(
+    box_network: MakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0, 0, 0])
+    monkeypatch.setattr(os, "fsync", failing_disk(errno.EIO))
+    (outcome,) = restore(box_network(), tmp_path / "a.tif", tmp_path / "o")
+    assert outcome.status is Status.failed
+    assert os.strerror(errno.EIO) in outcome.reason
+    assert list((tmp_path / "o").iterdir()) == []
 
 
 def test_too_little_space_is_said_before_the_work(
