@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tests.factories import Opener
 from tests.restore.conftest import MakeNetwork, box_of
 from w2s_export.errors import ImageError
+from w2s_export.restore import arrays
 from w2s_export.restore.arrays import restore_array
 
 rng = np.random.default_rng(4)
@@ -48,6 +51,22 @@ def test_axes_stay_where_they_are(
     got = result[tuple(first.get(axis, slice(None)) for axis in range(result.ndim))]
     got = got.transpose([letters.index(letter) for letter in "CHW" if letter in letters])
     np.testing.assert_allclose(got.reshape(18, 26), box_of(planes.reshape(channels, 9, 13)))
+
+
+def test_the_engine_is_chosen_for_all_images_together(
+    box_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def opened(ready: Any, engine: str, *how: Any) -> Any:
+        asked.append((engine, how[-1]))
+        return open_engines(ready, engine, *how)
+
+    open_engines = arrays.open_engines
+    monkeypatch.setattr(arrays, "open_engines", opened)
+    network = box_network()
+    restore_array(rng.random((3, 9, 13)), Opener(network.model, lambda _: network), "NHW")
+    assert asked == [("auto", 3 * 9 * 13)]
 
 
 @pytest.mark.parametrize(

@@ -65,9 +65,10 @@ def restore_array(
             "holds them with axes='…C…', or give images one by one"
         )
     with temporary_folder() as folder:
-        ready = network.open(folder)
+        memory = free_bytes() // 2
+        ready = network.open(folder).for_other_engines(memory)
         pixels = len(batch) * batch[0, 0].size * (ORIENTATIONS if uncertainty else 1)
-        runtime: Runtime = open_engines(ready, "auto", None, 32, free_bytes() // 2, pixels).runtime
+        runtime: Runtime = open_engines(ready, "auto", None, 32, memory, pixels).runtime
         if uncertainty:
             runtime = OrientationsRuntime(runtime, ready.fixed)
         restored = np.stack(
