@@ -39,7 +39,8 @@ def about(topic: str) -> Parameter:
 def each(options: type) -> Parameter:
     """Every field of an options class as an option of its own, shown under its topic."""
     for name, hint in get_type_hints(options, include_extras=True).items():
-        for topic in getattr(hint, "__metadata__", ()):
+        topics = [one for one in getattr(hint, "__metadata__", ()) if isinstance(one, str)]
+        for topic in topics:  # what a class inherits may have been given its place already
             options.__annotations__[name] = Annotated[hint, about(topic)]
     return Parameter(name="*")
 
