@@ -20,7 +20,7 @@ from w2s_export.evaluate.compare import evaluate
 from w2s_export.evaluate.report import write_evaluation
 from w2s_export.evaluate.tables import summarise
 from w2s_export.networks.discriminator import DiscriminatorConfig
-from w2s_export.networks.features import load_features
+from w2s_export.sources.feature_weights import load_features
 from w2s_export.training.config import TrainingConfig, read_training_config
 from w2s_export.training.run import train
 from w2s_export.training.schedules import Schedule
