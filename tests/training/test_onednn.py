@@ -57,7 +57,6 @@ _PROGRAM = """
             ends = [learned(learner, batches[3:])]
             learner.restore(begun)
             ends.append(learned(learner, batches))
-            learner = Learner(config, phase, load_features(vgg), choose_strategy())
             learner.restore(whole)
             ends.append(learned(learner, batches[3:]))
             sums.append({"ends": ends, "half": half})
