@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from w2s_export.training.run import Trained
     from w2s_export.verify.report import Report
 
-P, Q = ParamSpec("P"), ParamSpec("Q")
+P = ParamSpec("P")
+Q = ParamSpec("Q")
 
 
 def load(
