@@ -16,53 +16,21 @@ if TYPE_CHECKING:
 class Format(Protocol):
     """What a format's module offers."""
 
-    @property
-    def KEY(self) -> str:  # noqa: N802 - a module's constant
-        """Its name in an rdf, e.g. `onnx`."""
+    KEY: str
+    """Its name in an rdf, e.g. `onnx`."""
+    FILE: str
+    """Its file in a package."""
+    TITLE: str
+    """Its name for people."""
 
-    @property
-    def FILE(self) -> str:  # noqa: N802
-        """Its file in a package."""
+    def write(self, network: Network, path: Path) -> Artifact:
+        """Write a network to a file, at once or not at all."""
 
-    @property
-    def TITLE(self) -> str:  # noqa: N802
-        """Its name for people."""
-
-    @property
-    def write(self) -> Write:
-        """Write a network to a file."""
-
-    @property
-    def rdf_entry(self) -> RdfEntry:
+    def rdf_entry(self, format_version: str) -> dict[str, Any]:
         """What an rdf says of it beside source and hash, by format version ("0.4", "0.5")."""
 
-    @property
-    def load(self) -> Load:
+    def load(self, path: Path) -> Runtime:
         """Load the file back in its own runtime."""
-
-
-class Write(Protocol):
-    """Writes a network to a file."""
-
-    def __call__(self, network: Network, path: Path) -> Artifact:
-        """Write at once or not at all."""
-        ...
-
-
-class RdfEntry(Protocol):
-    """Fields of an rdf's weights entry."""
-
-    def __call__(self, format_version: str) -> dict[str, Any]:
-        """Fields for this format version."""
-        ...
-
-
-class Load(Protocol):
-    """Loads a written file."""
-
-    def __call__(self, path: Path) -> Runtime:
-        """Load it."""
-        ...
 
 
 WEIGHTS: tuple[Format, ...] = (saved_model, onnx)

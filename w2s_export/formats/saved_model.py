@@ -16,7 +16,6 @@ from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
 from w2s_export.errors import ConfigError, ConversionError
 from w2s_export.formats.artifact import Artifact, write_artifact
-from w2s_export.formats.tensorflow.graph import translated
 from w2s_export.graph.model import INPUT_ID, OUTPUT_ID
 from w2s_export.runtime.saved_model import GRAPH_FILE, OPERATIONS, SIGNATURE
 
@@ -70,6 +69,8 @@ def load(path: Path) -> Runtime:
 def saved_model(model: onnx.ModelProto) -> bytes:
     """The zipped SavedModel of an ONNX graph of opset 17; raises as `write` does."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    from w2s_export.formats.tensorflow.graph import translated
 
     if (size := model.ByteSize()) > MOST_BYTES:
         raise ConfigError(f"the network takes {size:,} bytes; one file holds {MOST_BYTES:,}")

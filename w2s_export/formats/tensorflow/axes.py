@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import tensorflow as tf
 
 from w2s_export.formats.tensorflow.values import (
     TO_LAST,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 
 def _concat(operation: Operation) -> Value:
-    import tensorflow as tf
-
     values = operation.given()
     last = any(value.last for value in values)
     axis = operation.attributes["axis"]
@@ -41,8 +40,6 @@ def _reduce(kind: str, *, before: str = "", after: str = "") -> Rule:
     """A reduction by the TensorFlow operation `kind`, elements changed before and after."""
 
     def rule(operation: Operation) -> Value:
-        import tensorflow as tf
-
         x, raw = operation.first, tf.raw_ops
         axes = operation.integers("axes", 1)
         if not axes:
@@ -68,8 +65,6 @@ def _reduce(kind: str, *, before: str = "", after: str = "") -> Rule:
 
 def _softmax(kind: str) -> Rule:
     def rule(operation: Operation) -> Value:
-        import tensorflow as tf
-
         x = operation.first
         axis = stored_axis(x, operation.attributes.get("axis", -1))
         tensor, rank = kept(x), x.rank
@@ -85,8 +80,6 @@ def _softmax(kind: str) -> Rule:
 
 def _transpose(operation: Operation) -> Value:
     """Transpose; to and from the channels last it costs nothing where an image is kept so."""
-    import tensorflow as tf
-
     x = operation.first
     order = list(operation.attributes.get("perm") or range(x.rank)[::-1])
     places = [stored_axis(x, axis) for axis in order]
@@ -98,8 +91,6 @@ def _transpose(operation: Operation) -> Value:
 
 
 def _reshape(operation: Operation) -> Value:
-    import tensorflow as tf
-
     x, wanted = operation.first, operation.input(1)
     if wanted.array is None:
         return made(operation, tf.reshape(x.natural(), wanted.natural()))
@@ -117,8 +108,6 @@ def _reshape(operation: Operation) -> Value:
 
 
 def _flatten(operation: Operation) -> Value:
-    import tensorflow as tf
-
     x, axis = operation.first, operation.attributes.get("axis", 1)
     shape = sizes_of(x)
     front = tf.reduce_prod(shape[: axis % x.rank if axis < 0 else axis])
@@ -126,8 +115,6 @@ def _flatten(operation: Operation) -> Value:
 
 
 def _squeeze(operation: Operation) -> Value:
-    import tensorflow as tf
-
     x = operation.first
     axes = operation.integers("axes", 1)
     if axes is None:
@@ -138,8 +125,6 @@ def _squeeze(operation: Operation) -> Value:
 
 
 def _unsqueeze(operation: Operation) -> Value:
-    import tensorflow as tf
-
     axes = operation.integers("axes", 1) or []
     tensor = operation.first.natural()
     rank = operation.first.rank + len(axes)
@@ -149,8 +134,6 @@ def _unsqueeze(operation: Operation) -> Value:
 
 
 def _expand(operation: Operation) -> Value:
-    import tensorflow as tf
-
     x, wanted = operation.first, operation.input(1)
     rank, given = x.rank, wanted.sizes[0]
     if given is None:
@@ -164,21 +147,15 @@ def _expand(operation: Operation) -> Value:
 
 
 def _tile(operation: Operation) -> Value:
-    import tensorflow as tf
-
     return made(operation, tf.tile(operation.first.natural(), operation.input(1).natural()))
 
 
 def _constant_of_shape(operation: Operation) -> Value:
-    import tensorflow as tf
-
     value = operation.attributes.get("value", np.zeros(1, np.float32))
     return made(operation, tf.fill(operation.first.natural(), value.reshape(())))
 
 
 def _range(operation: Operation) -> Value:
-    import tensorflow as tf
-
     start, limit, delta = (value.natural() for value in operation.given())
     return made(operation, tf.range(start, limit, delta))
 
@@ -193,14 +170,10 @@ def _shape(operation: Operation) -> Value:
 
 
 def _size(operation: Operation) -> Value:
-    import tensorflow as tf
-
     return made(operation, tf.reduce_prod(sizes_of(operation.first)))
 
 
 def _cumulative(operation: Operation) -> Value:
-    import tensorflow as tf
-
     get = operation.attributes.get
     axis = operation.integers("axis", 1) or [0]
     total = tf.cumsum(

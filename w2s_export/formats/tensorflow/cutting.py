@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from w2s_export.formats.tensorflow.values import (
     TO_LAST,
@@ -18,13 +19,8 @@ from w2s_export.formats.tensorflow.values import (
     stored_axis,
 )
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
 
 def _split(operation: Operation) -> list[Value]:
-    import tensorflow as tf
-
     x = operation.first
     axis = operation.attributes.get("axis", 0)
     size = x.sizes[axis % x.rank]
@@ -60,8 +56,6 @@ def _slice(operation: Operation) -> Value:
 
 
 def _bound(value: Value, index: int) -> Any:
-    import tensorflow as tf
-
     limit = (1 << 31) - 1
     if value.array is None:
         lowest, highest = np.int64(-limit), np.int64(limit)
@@ -71,8 +65,6 @@ def _bound(value: Value, index: int) -> Any:
 
 
 def _gather(operation: Operation) -> Value:
-    import tensorflow as tf
-
     x, indices = operation.first, operation.input(1)
     axis = operation.attributes.get("axis", 0) % x.rank
     if indices.array is not None and (indices.array < 0).any():
@@ -91,8 +83,6 @@ def _gather(operation: Operation) -> Value:
 
 
 def _gather_nd(operation: Operation) -> Value:
-    import tensorflow as tf
-
     if operation.attributes.get("batch_dims"):
         operation.refuse("with batch axes")
     params, indices = (value.natural() for value in operation.given())
@@ -100,8 +90,6 @@ def _gather_nd(operation: Operation) -> Value:
 
 
 def _scatter(operation: Operation) -> Value:
-    import tensorflow as tf
-
     if operation.attributes.get("reduction", "none") != "none":
         operation.refuse("with a reduction")
     data, indices, updates = (value.natural() for value in operation.given())
@@ -112,8 +100,6 @@ def _scatter(operation: Operation) -> Value:
 
 def _pad(operation: Operation) -> Value:
     """Pad; a negative number cuts off."""
-    import tensorflow as tf
-
     x = operation.first
     mode = operation.attributes.get("mode", "constant")
     given = operation.optional(1)
@@ -139,8 +125,6 @@ def _pad(operation: Operation) -> Value:
 
 
 def _padded(operation: Operation, tensor: tf.Tensor, widths: Any, mode: str) -> tf.Tensor:
-    import tensorflow as tf
-
     if mode == "reflect":
         return tf.raw_ops.MirrorPad(input=tensor, paddings=widths, mode="REFLECT")
     if mode != "constant":
@@ -154,8 +138,6 @@ def _padded(operation: Operation, tensor: tf.Tensor, widths: Any, mode: str) -> 
 
 def _edges(tensor: tf.Tensor, widths: Any) -> tf.Tensor:
     """The outermost elements, again and again."""
-    import tensorflow as tf
-
     for axis, (before, after) in enumerate(widths.tolist()):
         if before or after:
             size = tf.shape(tensor)[axis]

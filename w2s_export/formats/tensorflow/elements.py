@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
+from onnx import helper
 
-from w2s_export.formats.tensorflow.values import Operation, Rule, Value, made, together
-
-if TYPE_CHECKING:
-    import tensorflow as tf
+from w2s_export.formats.tensorflow.values import Operation, Rule, Value, kept, made, together
 
 
 def _unary(write: Callable[[Any, tf.Tensor, Operation], tf.Tensor]) -> Rule:
     """One tensor in, one of the same shape out; `write` gets `tf.raw_ops` too."""
 
     def rule(operation: Operation) -> Value:
-        import tensorflow as tf
-
         x = operation.first
-        tensor = x.tensor if x.last else x.natural()
+        tensor = kept(x)
         return made(operation, write(tf.raw_ops, tensor, operation), last=x.last)
 
     return rule
@@ -38,8 +35,6 @@ def _several(kind: str) -> Rule:
     """Two tensors or more, broadcast, by the TensorFlow operation of this name."""
 
     def rule(operation: Operation) -> Value:
-        import tensorflow as tf
-
         tensors, last = together(operation.given())
         write = getattr(tf.raw_ops, kind)
         *rest, final = tensors[1:] or [None]
@@ -56,8 +51,6 @@ def _by_kind(whole: str, real: str) -> Rule:
 
     def rule(operation: Operation) -> Value:
         (x, y), last = together(operation.given())
-        import tensorflow as tf
-
         write = getattr(tf.raw_ops, whole if x.dtype.is_integer else real)
         return made(operation, write(x=x, y=y, name=operation.label), last=last)
 
@@ -65,8 +58,6 @@ def _by_kind(whole: str, real: str) -> Rule:
 
 
 def _mean(operation: Operation) -> Value:
-    import tensorflow as tf
-
     total = _several("AddV2")(operation)
     count = np.float32(len(operation.given()))
     return made(operation, tf.raw_ops.RealDiv(x=total.tensor, y=count), last=total.last)
@@ -79,8 +70,6 @@ def _remainder(operation: Operation) -> Value:
 
 
 def _power(operation: Operation) -> Value:
-    import tensorflow as tf
-
     (x, y), last = together(operation.given())
     exponent = operation.inputs[1]
     if exponent is not None and exponent.array is not None and np.all(exponent.array == 2):
@@ -90,10 +79,8 @@ def _power(operation: Operation) -> Value:
 
 
 def _clip(operation: Operation) -> Value:
-    import tensorflow as tf
-
     x = operation.first
-    tensor = x.tensor if x.last else x.natural()
+    tensor = kept(x)
     for index, key, write in (
         (1, "min", tf.raw_ops.Maximum),
         (2, "max", tf.raw_ops.Minimum),
@@ -108,8 +95,6 @@ def _clip(operation: Operation) -> Value:
 
 def _prelu(operation: Operation) -> Value:
     (x, slope), last = together(operation.given())
-    import tensorflow as tf
-
     raw = tf.raw_ops
     below = raw.Mul(x=slope, y=raw.Minimum(x=x, y=np.float32(0)))
     return made(
@@ -142,18 +127,13 @@ def _hard_sigmoid(alpha: float, beta: float, *, swish: bool = False) -> Rule:
 
 
 def _cast(operation: Operation) -> Value:
-    import tensorflow as tf
-    from onnx import helper
-
     x = operation.first
     wanted = tf.as_dtype(helper.tensor_dtype_to_np_dtype(operation.attributes["to"]))
-    tensor = x.tensor if x.last else x.natural()
+    tensor = kept(x)
     return made(operation, tf.cast(tensor, wanted), last=x.last)
 
 
 def _where(operation: Operation) -> Value:
-    import tensorflow as tf
-
     (condition, x, y), last = together(operation.given())
     select = tf.raw_ops.SelectV2(condition=condition, t=x, e=y, name=operation.label)
     return made(operation, select, last=last)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
+import tensorflow as tf
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from w2s_export.errors import UnsupportedOperationError
 from w2s_export.formats.tensorflow.axes import AXES
@@ -19,10 +22,6 @@ from w2s_export.formats.tensorflow.values import Operation, Rule, Value
 from w2s_export.formats.tensorflow.windows import WINDOWS
 from w2s_export.graph.folding import attributes_of, constant_of, folded
 from w2s_export.graph.model import INPUT_ID, OUTPUT_ID
-
-if TYPE_CHECKING:
-    import onnx
-    import tensorflow as tf
 
 RULES: Mapping[str, Rule] = {
     **AXES,
@@ -45,9 +44,6 @@ def translated(model: onnx.ModelProto) -> tf.Graph:
     Raises:
         UnsupportedOperationError: names the operations that are not written.
     """
-    import tensorflow as tf
-    from onnx import numpy_helper
-
     if unknown := sorted({_kind(node) for node in model.graph.node} - {*RULES, "Constant"}):
         raise UnsupportedOperationError(
             f"{', '.join(unknown)}: not among the operations that are written for TensorFlow 1.15"

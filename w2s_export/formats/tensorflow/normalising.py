@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from w2s_export.formats.tensorflow.values import Operation, Rule, Value, made
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 
 def _batch_normalisation(operation: Operation) -> Value:
     """A factor and a shift per channel, from the statistics of training."""
-    import tensorflow as tf
-
     parameters = [operation.array(i) for i in (1, 2, 3, 4)]
     if any(array is None for array in parameters) or operation.attributes.get("training_mode"):
         operation.refuse("in training")
@@ -35,8 +31,6 @@ def _batch_normalisation(operation: Operation) -> Value:
 def _normalised(
     x: tf.Tensor, axes: Sequence[int], epsilon: float, scale: Any, shift: Any
 ) -> tf.Tensor:
-    import tensorflow as tf
-
     raw, places = tf.raw_ops, np.array(axes, np.int32)
     mean = raw.Mean(input=x, axis=places, keep_dims=True)
     apart = raw.Sub(x=x, y=mean)

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import tensorflow as tf
 
 from w2s_export.formats.tensorflow.values import Operation, Rule, Value, made, size_of
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-
 
 def _matrix_product(operation: Operation) -> Value:
-    import tensorflow as tf
-
     x, y = operation.first, operation.input(1)
     if x.rank < 2 or y.rank < 2:
         operation.refuse("of vectors")
@@ -29,8 +24,6 @@ def _matrix_product(operation: Operation) -> Value:
 
 
 def _gemm(operation: Operation) -> Value:
-    import tensorflow as tf
-
     get, raw = operation.attributes.get, tf.raw_ops
     x, y = operation.first.natural(), operation.input(1).natural()
     product = raw.MatMul(
@@ -49,8 +42,6 @@ def _gemm(operation: Operation) -> Value:
 
 def _einsum(operation: Operation) -> Value:
     """Two tensors as one product of stacks of matrices; TensorFlow 1.15 has no Einsum."""
-    import tensorflow as tf
-
     terms, arrow, result = operation.attributes["equation"].replace(" ", "").partition("->")
     letters = terms.split(",")
     plain = arrow and "." not in terms and all(len(set(term)) == len(term) for term in letters)
@@ -86,8 +77,6 @@ def _matrices(
     sizes: Mapping[str, tf.Tensor],
 ) -> tf.Tensor:
     """Axes in the order of three groups, each made one; those that nothing else has are summed."""
-    import tensorflow as tf
-
     gone = [i for i, letter in enumerate(letters) if letter in only]
     if gone:
         tensor = tf.raw_ops.Sum(input=tensor, axis=np.array(gone, np.int32))

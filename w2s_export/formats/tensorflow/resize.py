@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from w2s_export.formats.tensorflow.values import Operation, Rule, Value, made, size_of
 from w2s_export.graph.resizing import resized, taps
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 _EXACT = (1, 2, 3, 4, 8)
 """Factors at which TensorFlow's float32 arithmetic finds the pixels that ONNX's finds."""
@@ -31,8 +29,6 @@ def _resize(operation: Operation) -> Value:
 
 def _target(operation: Operation) -> tuple[tuple[Fraction, Fraction] | None, Any]:
     """How much rows and columns grow where that is constant, else their int32 sizes."""
-    import tensorflow as tf
-
     index = 1 if operation.kind == "Upsample" else 2
     given = operation.optional(index)
     if given is not None and given.array is not None and given.array.size:
@@ -50,8 +46,6 @@ def _target(operation: Operation) -> tuple[tuple[Fraction, Fraction] | None, Any
 
 
 def _by_factors(operation: Operation, factors: tuple[Fraction, Fraction]) -> Value:
-    import tensorflow as tf
-
     x = operation.first.channels_last()
     get = operation.attributes.get
     mode = get("mode", "nearest")
@@ -87,8 +81,6 @@ def _gathered(operation: Operation, x: tf.Tensor, axis: int, factor: Fraction) -
 
     Which, and with what weights, repeats itself every `factor.numerator` output pixels.
     """
-    import tensorflow as tf
-
     found = taps(operation.kind, operation.attributes, factor)
     if found is None:
         operation.refuse("of this kind")
@@ -113,8 +105,6 @@ def _gathered(operation: Operation, x: tf.Tensor, axis: int, factor: Fraction) -
 
 def _to_size(operation: Operation, size: tf.Tensor) -> Value:
     """To a size that the graph computes, by TensorFlow's own operation."""
-    import tensorflow as tf
-
     x, get = operation.first.channels_last(), operation.attributes.get
     mode, rounding = get("mode", "nearest"), get("nearest_mode", "round_prefer_floor")
     place = get("coordinate_transformation_mode", "half_pixel")

@@ -9,15 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from w2s_export.errors import UnsupportedOperationError
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 TO_LAST = (0, 2, 3, 1)
 TO_SECOND = (0, 3, 1, 2)
@@ -55,8 +53,6 @@ class Value:
 
     def natural(self) -> tf.Tensor:
         """In ONNX's order of axes."""
-        import tensorflow as tf
-
         if self.tensor is None:
             self.tensor = tf.constant(self.array, name=tensorflow_name(self.name))
         if not self.last:
@@ -67,8 +63,6 @@ class Value:
 
     def channels_last(self) -> tf.Tensor:
         """(N, H, W, C), with axes of one element in front where there are fewer than four."""
-        import tensorflow as tf
-
         if self.last:
             return self.tensor
         if self._other is None:
@@ -179,8 +173,6 @@ def stored_axis(value: Value, axis: int) -> int:
 
 def sizes_of(value: Value) -> tf.Tensor:
     """The shape in ONNX's order, int64, constant where it is known."""
-    import tensorflow as tf
-
     sizes = value.sizes
     if all(size is not None for size in sizes):
         return tf.constant(np.array(sizes, np.int64))
@@ -190,8 +182,6 @@ def sizes_of(value: Value) -> tf.Tensor:
 
 def size_of(value: Value, axis: int) -> tf.Tensor:
     """The size of one axis of ONNX, an int64 scalar."""
-    import tensorflow as tf
-
     known = value.sizes[axis]
     if known is not None:
         return tf.constant(known, tf.int64)

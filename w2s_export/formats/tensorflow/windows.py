@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from w2s_export.formats.tensorflow.values import (
@@ -16,9 +17,6 @@ from w2s_export.formats.tensorflow.values import (
     size_of,
     tensorflow_name,
 )
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 _MOST_GROUPS = 64
 """Convolutions in more groups, which are neither plain nor one per channel, are not written."""
@@ -56,8 +54,6 @@ def _pads(operation: Operation, kernel: Sequence[int]) -> tuple[Any, bool]:
 
 
 def _same_lower(operation: Operation, extents: Sequence[int], strides: Sequence[int]) -> Any:
-    import tensorflow as tf
-
     pairs = []
     for axis, extent, stride in zip((2, 3), extents, strides, strict=True):
         total: Any = extent - 1
@@ -71,15 +67,11 @@ def _same_lower(operation: Operation, extents: Sequence[int], strides: Sequence[
 
 def _has(around: Any) -> bool:
     """Whether there is padding, as far as is known."""
-    import tensorflow as tf
-
     numbers = [number for pair in around or () for number in pair]
     return any(isinstance(number, tf.Tensor) or number for number in numbers)
 
 
 def _surrounded(x: tf.Tensor, around: Any, filled: float = 0) -> tf.Tensor:
-    import tensorflow as tf
-
     if not _has(around):
         return x
     if any(isinstance(number, tf.Tensor) for pair in around for number in pair):
@@ -96,8 +88,6 @@ def _surrounded(x: tf.Tensor, around: Any, filled: float = 0) -> tf.Tensor:
 
 def _convolution(operation: Operation) -> Value:
     """Conv: plain, one kernel per channel, or in a few groups."""
-    import tensorflow as tf
-
     x, weights = _image(operation), operation.array(1)
     if weights is None or weights.ndim != 4:
         operation.refuse("without a constant kernel")
@@ -141,8 +131,6 @@ def _convolution(operation: Operation) -> Value:
 
 
 def _weight(array: NDArray[Any], operation: Operation) -> tf.Tensor:
-    import tensorflow as tf
-
     value = operation.input(1)
     return tf.constant(np.ascontiguousarray(array), name=tensorflow_name(value.name))
 
@@ -151,8 +139,6 @@ def _convolved(
     x: tf.Tensor, kernel: NDArray[Any], strides: Sequence[int], dilations: Sequence[int],
     padding: str, operation: Operation, label: str | None = None,
 ) -> tf.Tensor:  # fmt: skip
-    import tensorflow as tf
-
     return tf.raw_ops.Conv2D(
         input=x, filter=_weight(kernel, operation), strides=[1, *strides, 1],
         dilations=[1, *dilations, 1], padding=padding, name=label,
@@ -160,8 +146,6 @@ def _convolved(
 
 
 def _biased(operation: Operation, y: tf.Tensor) -> tf.Tensor:
-    import tensorflow as tf
-
     bias = operation.optional(2)
     if bias is None:
         return y
@@ -172,8 +156,6 @@ def _shifted_products(
     operation: Operation, x: tf.Tensor, weights: NDArray[Any], around: Any
 ) -> tf.Tensor:
     """One dilated kernel per channel: TensorFlow's own does not dilate on a CPU."""
-    import tensorflow as tf
-
     group = int(operation.attributes.get("group", 1))
     if len(weights) != group:
         operation.refuse("with several dilated kernels per channel")
@@ -196,8 +178,6 @@ def _shifted_products(
 
 def _transposed_convolution(operation: Operation) -> Value:
     """ConvTranspose: the gradient of a convolution, whole, then cut."""
-    import tensorflow as tf
-
     x, weights = _image(operation), operation.array(1)
     if weights is None or weights.ndim != 4:
         operation.refuse("without a constant kernel")
@@ -260,8 +240,6 @@ def _cut(
 
 def _pooling(kind: str) -> Rule:
     def rule(operation: Operation) -> Value:
-        import tensorflow as tf
-
         if operation.outputs > 1 or _pair(operation, "dilations") != [1, 1]:
             operation.refuse("with dilation or positions")
         x, kernel = _image(operation), list(operation.attributes["kernel_shape"])
@@ -298,8 +276,6 @@ def _rounded_up(
 
     Not where that window would begin in the padding behind the image.
     """
-    import tensorflow as tf
-
     before, after = pair
     stride, extent = strides[i], kernel[i]
     size = size_of(operation.first, 2 + i)
@@ -310,8 +286,6 @@ def _rounded_up(
 
 def _global_pooling(kind: str) -> Rule:
     def rule(operation: Operation) -> Value:
-        import tensorflow as tf
-
         y = getattr(tf.raw_ops, kind)(
             input=_image(operation), axis=np.array([1, 2], np.int32), keep_dims=True
         )
@@ -322,8 +296,6 @@ def _global_pooling(kind: str) -> Rule:
 
 def _depth_to_space(operation: Operation) -> Value:
     """Channels to pixels: TensorFlow's order is ONNX's DCR; CRD has the channel slowest."""
-    import tensorflow as tf
-
     x, block = _image(operation), operation.attributes["blocksize"]
     if operation.attributes.get("mode", "DCR") == "CRD":
         channels = operation.first.sizes[1]
@@ -336,8 +308,6 @@ def _depth_to_space(operation: Operation) -> Value:
 
 
 def _space_to_depth(operation: Operation) -> Value:
-    import tensorflow as tf
-
     block = operation.attributes["blocksize"]
     y = tf.raw_ops.SpaceToDepth(input=_image(operation), block_size=block, name=operation.label)
     return made(operation, y, last=True)
