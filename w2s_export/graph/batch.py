@@ -8,16 +8,13 @@ batch, the row count becomes free and the sizes it left free are written down.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from w2s_export.graph.editing import Editable, make
 from w2s_export.graph.specialise import Followed
-
-if TYPE_CHECKING:
-    import onnx
 
 
 def free_batch(graph: Editable, one: Sequence[Followed]) -> bool:

@@ -19,9 +19,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
+from onnx import checker
 
 from w2s_export.config import GeneratorConfig
 from w2s_export.errors import ConversionError
@@ -47,9 +48,6 @@ from w2s_export.graph.winograd import (
 from w2s_export.graph.writer import GraphWriter, integers
 from w2s_export.networks.layout import check_weights, conv_name, upsampling_steps
 
-if TYPE_CHECKING:
-    import onnx
-
 
 def write_cpu_fast(config: GeneratorConfig, weights: Weights) -> onnx.ModelProto:
     """The network as an ONNX model for fast inference on a CPU. The same weights, the same bytes.
@@ -62,8 +60,6 @@ def write_cpu_fast(config: GeneratorConfig, weights: Weights) -> onnx.ModelProto
         CheckpointMismatchError: the weights do not fit, or hold NaN or infinity.
         ConversionError: the ONNX checker refuses the graph.
     """
-    from onnx import checker
-
     check_weights(config, weights)
     writer = GraphWriter()
     _write_network(_Layers(writer, config, weights))

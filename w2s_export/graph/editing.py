@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import onnx
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
 
 
 class Editable:
@@ -102,23 +102,16 @@ class Editable:
 
 def attributes(node: onnx.NodeProto) -> dict[str, Any]:
     """Attributes by name; texts as bytes, as ONNX holds them."""
-    from onnx import helper
-
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}
 
 
 def make(kind: str, inputs: Iterable[str], output: str, **settings: Any) -> onnx.NodeProto:
     """A node of one output."""
-    from onnx import helper
-
     return helper.make_node(kind, list(inputs), [output], **settings)
 
 
 def evaluate(node: onnx.NodeProto, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """What a node makes of known inputs, by ONNX's reference implementation."""
-    from onnx import helper
-    from onnx.reference import ReferenceEvaluator
-
     if (quick := _QUICK.get(node.op_type)) is not None and all(node.input):
         return [np.asarray(quick(attributes(node), *(inputs[name] for name in node.input)))]
     names = list(dict.fromkeys(name for name in node.input if name))
@@ -150,6 +143,4 @@ _QUICK: dict[str, Callable[..., Any]] = {
 
 def onnx_type() -> onnx.TypeProto:
     """A type that says nothing."""
-    import onnx
-
     return onnx.TypeProto()

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from math import lcm
-from typing import TYPE_CHECKING
+
+import onnx
 
 from w2s_export.graph.reach import radius as radius_of
 from w2s_export.graph.tensors import Tensor, length
 from w2s_export.graph.tracing import GraphError
 from w2s_export.graph.walk import HEIGHT, WIDTH, Step, walk
 from w2s_export.graph.working_memory import working_memory
-
-if TYPE_CHECKING:
-    import onnx
 
 _SIDE = 256
 _MOST_ELEMENTS = 1 << 20

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 
 from w2s_export.graph.editing import evaluate
-
-if TYPE_CHECKING:
-    import onnx
 
 MOST_ELEMENTS = 4096
 """Constants of at most so many elements are computed: sizes, axes and factors."""
@@ -33,8 +32,6 @@ def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
 
 
 def _value(item: onnx.AttributeProto) -> Any:
-    from onnx import helper, numpy_helper
-
     value = helper.get_attribute_value(item)
     if isinstance(value, bytes):
         return value.decode()

@@ -8,9 +8,11 @@ run here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
+from onnx import TensorProto, checker, helper, inliner, numpy_helper
 
 from w2s_export.errors import CheckpointError
 from w2s_export.graph.batch import free_batch
@@ -25,9 +27,6 @@ from w2s_export.graph.specialise import (
     name_moves,
     settle_sizes,
 )
-
-if TYPE_CHECKING:
-    import onnx
 
 IR_VERSION = 8
 INPUT, OUTPUT = "input", "output"
@@ -110,9 +109,6 @@ def lower(model: onnx.ModelProto, *, dynamic: bool = False, one_image: bool = Fa
 
 def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     """Functions that the file brings along, written out where they are called."""
-    import onnx
-    from onnx import inliner
-
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     return inliner.inline_local_functions(copy) if copy.functions else copy
@@ -120,7 +116,6 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def to_float32(model: onnx.ModelProto) -> None:
     """Half and double precision become single, in place."""
-    from onnx import TensorProto, numpy_helper
 
     def single(tensor: onnx.TensorProto) -> None:
         if tensor.data_type in FLOATS - {TensorProto.FLOAT}:
@@ -153,8 +148,6 @@ def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _taken_apart(model: onnx.ModelProto, source: str, result: str) -> Editable:
-    from onnx import numpy_helper
-
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     nodes = []
     for node in model.graph.node:
@@ -171,8 +164,6 @@ def _taken_apart(model: onnx.ModelProto, source: str, result: str) -> Editable:
 
 
 def _constant(node: onnx.NodeProto) -> Any:
-    from onnx import numpy_helper
-
     ((name, value),) = attributes(node).items()
     if name == "value":
         return numpy_helper.to_array(value)
@@ -314,8 +305,6 @@ def _output(graph: Editable, seen: list[Followed]) -> tuple[int, int, bool]:
 
 def _explicit_padding(graph: Editable) -> None:
     """`SAME` means fixed numbers where a window moves by one pixel: write them down."""
-    from onnx import helper
-
     for node in graph.nodes:
         settings = attributes(node)
         mode = settings.get("auto_pad", b"NOTSET")
@@ -346,8 +335,6 @@ def _written(
     fixed: tuple[int, int] | None,
 ) -> onnx.ModelProto:
     """The graph as a file: names of tensors numbered, what it is stated."""
-    from onnx import checker, helper, numpy_helper
-
     from w2s_export import __version__
 
     graph.drop_unused()

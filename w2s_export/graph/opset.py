@@ -9,15 +9,14 @@ refused by name elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
+from onnx import defs, version_converter
 
 from w2s_export.errors import CheckpointError
 from w2s_export.graph.editing import Editable, attributes, make
-
-if TYPE_CHECKING:
-    import onnx
 
 OPSET = 17
 
@@ -39,8 +38,6 @@ def upgrade(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         CheckpointError: ONNX's converter has no rule for an operator, and says which.
     """
-    from onnx import version_converter
-
     try:
         return version_converter.convert_version(model, OPSET)
     except Exception as error:  # the converter raises RuntimeError, ConvertError and others
@@ -74,8 +71,6 @@ def _rewritten(
 
 def _adapt(node: onnx.NodeProto, version: int) -> None:
     """Check that opset 17 knows the node as it is; take away what says nothing."""
-    from onnx import defs
-
     kind = node.op_type
     if kind == "Constant" or _since(kind, version) <= OPSET:
         return
@@ -104,8 +99,6 @@ def _refusal(what: str, version: int) -> CheckpointError:
 
 
 def _since(kind: str, version: int) -> int:
-    from onnx import defs
-
     try:
         return int(defs.get_schema(kind, version).since_version)
     except defs.SchemaError:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import onnx
 
 from w2s_export.errors import CheckpointError
 from w2s_export.shown import shown
-
-if TYPE_CHECKING:
-    import onnx
 
 FLOATS = {1, 10, 11, 16}  # float32, float16, float64, bfloat16
 _REFUSED = {
@@ -78,8 +75,6 @@ def check_ends(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, onnx.ValueI
         raise CheckpointError("takes something else than a tensor")
     kind = inputs[0].type.tensor_type.elem_type
     if kind not in FLOATS:
-        import onnx
-
         raise CheckpointError(
             f"takes {onnx.TensorProto.DataType.Name(kind)} numbers; export it with a float32 input"
         )

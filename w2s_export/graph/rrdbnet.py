@@ -8,9 +8,10 @@ DeepImageJ's ONNX Runtime 1.12.1 reads), float32 NCHW, every axis but the channe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
@@ -23,9 +24,6 @@ from w2s_export.networks.layout import (
     parameter_count,
     upsampling_steps,
 )
-
-if TYPE_CHECKING:
-    import onnx
 
 # A protocol buffer ends at 2 GiB; the rest of the graph is far below 64 MiB.
 MOST_PARAMETERS = ((2 << 30) - (64 << 20)) // 4

@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import defs, helper, numpy_helper, shape_inference
 
 from w2s_export.graph.editing import Editable, attributes, evaluate, make
-
-if TYPE_CHECKING:
-    import onnx
 
 _LONGEST = 64
 """Numbers in a vector of sizes; whatever is longer is data."""
@@ -40,8 +39,6 @@ class Followed:
 
 def follow(graph: Editable, shape: Shape) -> Followed | None:
     """Shapes and integers for an input of this shape; None where the graph cannot take it."""
-    from onnx import helper
-
     seen = Followed()
     for name, value in graph.constants.items():
         _note(seen, name, value)
@@ -57,8 +54,6 @@ def follow(graph: Editable, shape: Shape) -> Followed | None:
 
 
 def _note(seen: Followed, name: str, value: NDArray[Any]) -> None:
-    from onnx import helper
-
     seen.shapes[name] = value.shape
     kind = helper.np_dtype_to_tensor_dtype(value.dtype)
     seen.types[name] = helper.make_tensor_type_proto(kind, value.shape)
@@ -67,8 +62,6 @@ def _note(seen: Followed, name: str, value: NDArray[Any]) -> None:
 
 
 def _step(seen: Followed, node: onnx.NodeProto) -> None:
-    from onnx import defs, helper, numpy_helper, shape_inference
-
     names = [name for name in node.input if name]
     if node.op_type in ("Shape", "Size"):
         if names[0] in seen.shapes:
@@ -217,8 +210,6 @@ def _settle_resize(graph: Editable, node: onnx.NodeProto, seen: Sequence[Followe
 
 def drop_what_does_nothing(graph: Editable, seen: Sequence[Followed]) -> None:
     """Remove nodes that give back what they take, for every size; cut transposed convolutions."""
-    from onnx import helper
-
     renamed: dict[str, str] = {}
     for node in graph.nodes:
         source = node.input[0] if node.input else ""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import ModelProto, numpy_helper, shape_inference
 
 from w2s_export.graph import sampling
 from w2s_export.graph import tracing as rules
@@ -16,9 +18,6 @@ from w2s_export.graph.folding import MOST_ELEMENTS, attributes_of, constant_of, 
 from w2s_export.graph.reach import Reach
 from w2s_export.graph.tensors import Tensor, constant, plain, seen_of
 from w2s_export.graph.tracing import GraphError, Node, Rule
-
-if TYPE_CHECKING:
-    import onnx
 
 HEIGHT, WIDTH = 13440 * 1009, 13440 * 1013
 """Size of the image that is followed: multiples of 128, 3, 5 and 7, and of a prime each."""
@@ -138,11 +137,9 @@ class _Walker:
 
     def value(self, name: str) -> NDArray[Any] | None:
         """A small constant."""
-        if name not in self.values and name in self.stored:
-            from onnx import numpy_helper
-
-            if prod(self.stored[name].dims) <= MOST_ELEMENTS:
-                self.values[name] = numpy_helper.to_array(self.stored[name])
+        stored = None if name in self.values else self.stored.get(name)
+        if stored is not None and prod(stored.dims) <= MOST_ELEMENTS:
+            self.values[name] = numpy_helper.to_array(stored)
         return self.values.get(name)
 
     def run(self, nodes: Iterable[onnx.NodeProto]) -> None:
@@ -232,8 +229,6 @@ class _Walker:
     def _shapes(self) -> dict[str, list[int]]:
         """Shapes that ONNX infers at the size of image that is followed, by name."""
         if self._inferred_shapes is None:
-            from onnx import ModelProto, shape_inference
-
             bare = ModelProto()
             bare.CopyFrom(self._model)
             batch, _, *size = bare.graph.input[0].type.tensor_type.shape.dim

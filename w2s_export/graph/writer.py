@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    import onnx
+from onnx import helper, numpy_helper
 
 Tensor = str | NDArray[Any]
 """Name of a tensor of the graph, or a constant."""
@@ -29,8 +28,6 @@ class GraphWriter:
 
     def node(self, kind: str, *inputs: Tensor, output: str | None = None, **attributes: Any) -> str:
         """Add a node of one output; returns that output's name, numbered if none is given."""
-        from onnx import helper
-
         names = [item if isinstance(item, str) else self._constant(item) for item in inputs]
         made = output or f"{kind.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(kind, names, [made], name=made, **attributes))
@@ -38,8 +35,6 @@ class GraphWriter:
 
     def weight(self, name: str, values: NDArray[Any]) -> str:
         """Add a constant of this name; returns the name."""
-        from onnx import numpy_helper
-
         self.constants.append(numpy_helper.from_array(values, name))
         return name
 

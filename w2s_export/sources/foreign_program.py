@@ -14,17 +14,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError, W2SExportError
-from w2s_export.graph.layout import NCHW_TO_NHWC, NHWC_TO_NCHW
-from w2s_export.graph.lower import Lowered, lower
 from w2s_export.runtime.onnx_runtime import OnnxRuntime
 from w2s_export.shown import shown
 from w2s_export.sources.original import Original
+
+if TYPE_CHECKING:
+    from w2s_export.graph.lower import Lowered
 
 TOLERANCE = 1e-4
 """Largest difference between a lowered network and its original, as a part of the result's range.
@@ -83,6 +84,8 @@ def _lowered(original: Original, dynamic: bool) -> Lowered:
     Raises:
         CheckpointError: it cannot be lowered, or it takes one image at a time.
     """
+    from w2s_export.graph.lower import lower
+
     reason: CheckpointError | None = None
     for one_image in (False, True):
         try:
@@ -127,6 +130,7 @@ def _runtime(lowered: Lowered) -> Run:
 
 def _witness(original: Original, lowered: Lowered) -> Run:
     """The original on NCHW, image by image: many a file takes one at a time."""
+    from w2s_export.graph.layout import NCHW_TO_NHWC, NHWC_TO_NCHW
 
     def one(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         given = batch.transpose(NCHW_TO_NHWC) if lowered.channels_last else batch

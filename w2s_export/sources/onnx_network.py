@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper
 
 from w2s_export.errors import CheckpointError, PackageError
 from w2s_export.graph.guard import check_closed, parse_bounded
@@ -16,9 +17,6 @@ from w2s_export.runtime.onnx_runtime import OnnxSession
 from w2s_export.shown import shown
 from w2s_export.sources.original import Options, Original
 from w2s_export.sources.stored import check_size
-
-if TYPE_CHECKING:
-    import onnx
 
 
 def open_original(path: Path, options: Options) -> Original:
@@ -49,8 +47,6 @@ def open_original(path: Path, options: Options) -> Original:
 
 def _of_any_size(model: onnx.ModelProto) -> onnx.ModelProto:
     """The same nodes without the sizes that the file states, which ONNX Runtime would insist on."""
-    import onnx
-
     freed = onnx.ModelProto()
     freed.CopyFrom(model)
     del freed.graph.value_info[:]
@@ -63,8 +59,6 @@ def _of_any_size(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _in_half_precision(model: onnx.ModelProto) -> bool:
-    from onnx import TensorProto
-
     half = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
     return any(tensor.data_type in half for tensor in model.graph.initializer)
 
@@ -84,8 +78,6 @@ def _bring_in(model: onnx.ModelProto, folder: Path) -> None:
     Raises:
         CheckpointError: a place outside the folder, more than a tensor holds, or missing bytes.
     """
-    from onnx import TensorProto
-
     total = 0
     for tensor in _tensors(model):
         if tensor.data_location != TensorProto.EXTERNAL:
@@ -110,8 +102,6 @@ def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
 
 
 def _width(tensor: onnx.TensorProto) -> int:
-    from onnx import helper
-
     return int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 

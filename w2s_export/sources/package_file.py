@@ -20,7 +20,6 @@ from w2s_export.config import (
     parse_config,
 )
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError
-from w2s_export.graph.facts import read_facts
 from w2s_export.graph.guard import parse
 from w2s_export.io.yaml_files import parse_yaml
 from w2s_export.network import Network
@@ -102,6 +101,8 @@ def read_network(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Networ
     graph = parse(data)
     if recorded.network is None:
         return rrdbnet_network(_checkpoint(recorded, data, known), graph)
+    from w2s_export.graph.facts import read_facts
+
     stated = recorded.network
     return Network(
         graph=graph,

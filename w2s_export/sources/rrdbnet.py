@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from w2s_export.graph.facts import read_facts
-from w2s_export.graph.rrdbnet import write_rrdbnet
 from w2s_export.network import Network
 
 if TYPE_CHECKING:
@@ -27,6 +25,9 @@ def rrdbnet_network(checkpoint: Checkpoint, graph: onnx.ModelProto | None = None
         CheckpointMismatchError: the weights do not fit, or hold NaN or infinity.
         ConfigError: the network is too large for a single file.
     """
+    from w2s_export.graph.facts import read_facts
+    from w2s_export.graph.rrdbnet import write_rrdbnet
+
     config = checkpoint.config
     graph = graph or write_rrdbnet(config, checkpoint.weights)
     return Network(

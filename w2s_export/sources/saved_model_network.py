@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnx
+import tensorflow as tf
+import tf2onnx
 from numpy.typing import NDArray
+from tf2onnx import tf_loader
 
 from w2s_export.errors import CheckpointError, PackageError
 from w2s_export.runtime.saved_model import SIGNATURE, saved_model_folder
@@ -16,9 +20,6 @@ from w2s_export.sources.choose import chosen
 from w2s_export.sources.generator_names import is_aside
 from w2s_export.sources.original import Options, Original
 
-if TYPE_CHECKING:
-    import onnx
-
 
 def open_original(path: Path, options: Options) -> Original:
     """Open a folder or a zip.
@@ -26,8 +27,6 @@ def open_original(path: Path, options: Options) -> Original:
     Raises:
         CheckpointError: damaged, no such signature, operations that are not run or not converted.
     """
-    import tensorflow as tf
-
     with saved_model_folder(path) as given:
         folder = _root(given)
         try:
@@ -96,9 +95,6 @@ def _signature(folder: Path, wanted: str | None) -> str:
 
 def _converted(folder: Path, signature: str) -> onnx.ModelProto:
     import logging
-
-    import tf2onnx
-    from tf2onnx import tf_loader
 
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
     try:
