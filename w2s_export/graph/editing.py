@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 
@@ -100,9 +100,16 @@ class Editable:
         self.constants = {n: v for n, v in self.constants.items() if n in needed}
 
 
-def attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    """Attributes by name; texts as bytes, as ONNX holds them."""
-    return {item.name: helper.get_attribute_value(item) for item in node.attribute}
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """Attributes by name; texts decoded, tensors as arrays."""
+    return {item.name: _value(item) for item in node.attribute}
+
+
+def _value(item: onnx.AttributeProto) -> Any:
+    value = helper.get_attribute_value(item)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return numpy_helper.to_array(value) if item.type == item.TENSOR else value
 
 
 def make(kind: str, inputs: Iterable[str], output: str, **settings: Any) -> onnx.NodeProto:
@@ -113,13 +120,13 @@ def make(kind: str, inputs: Iterable[str], output: str, **settings: Any) -> onnx
 def evaluate(node: onnx.NodeProto, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """What a node makes of known inputs, by ONNX's reference implementation."""
     if (quick := _QUICK.get(node.op_type)) is not None and all(node.input):
-        return [np.asarray(quick(attributes(node), *(inputs[name] for name in node.input)))]
+        return [np.asarray(quick(attributes_of(node), *(inputs[name] for name in node.input)))]
     names = list(dict.fromkeys(name for name in node.input if name))
     infos = [
         helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(inputs[n].dtype), None)
         for n in names
     ]
-    outputs = [helper.make_value_info(name, onnx_type()) for name in node.output if name]
+    outputs = [helper.make_value_info(name, onnx.TypeProto()) for name in node.output if name]
     graph = helper.make_graph([node], "one", infos, outputs)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     results = ReferenceEvaluator(model).run(None, {name: inputs[name] for name in names})
@@ -139,8 +146,3 @@ _QUICK: dict[str, Callable[..., Any]] = {
     "Unsqueeze": _unsqueeze,
 }
 """The commonest arithmetic on sizes; setting up the reference implementation takes longer."""
-
-
-def onnx_type() -> onnx.TypeProto:
-    """A type that says nothing."""
-    return onnx.TypeProto()

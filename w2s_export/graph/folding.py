@@ -1,4 +1,4 @@
-"""Reads attributes of ONNX operations, and computes those that work on small constants alone."""
+"""Computes ONNX operations that work on small constants alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 
 from w2s_export.graph.editing import evaluate
 
@@ -24,18 +23,6 @@ _OF_SIZES = """
 """
 _FOLDED = frozenset(_OF_SIZES.split())
 """Operations that are computed: what graphs do with sizes."""
-
-
-def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
-    """Attributes by name; texts decoded, tensors as arrays."""
-    return {item.name: _value(item) for item in node.attribute}
-
-
-def _value(item: onnx.AttributeProto) -> Any:
-    value = helper.get_attribute_value(item)
-    if isinstance(value, bytes):
-        return value.decode()
-    return numpy_helper.to_array(value) if item.type == item.TENSOR else value
 
 
 def constant_of(attributes: Mapping[str, Any]) -> NDArray[Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from w2s_export.graph.editing import Editable, attributes, make
+from w2s_export.graph.editing import Editable, attributes_of, make
 
 NHWC_TO_NCHW = (0, 3, 1, 2)
 NCHW_TO_NHWC = (0, 2, 3, 1)
@@ -40,14 +40,14 @@ def channel_axis(graph: Editable) -> tuple[int, int | None] | None:
             weights = [graph.constants.get(name) for name in node.input[1:2]]
             count = None
             if weights and weights[0] is not None:
-                group = int(attributes(node).get("group", 1))
+                group = int(attributes_of(node).get("group", 1))
                 if kind == "Conv":
                     count = weights[0].shape[1] * group
                 elif kind in ("ConvTranspose", "BatchNormalization", "InstanceNormalization"):
                     count = weights[0].shape[0]
             return order[1], count
         if kind == "Transpose":
-            perm = attributes(node).get("perm", (3, 2, 1, 0))
+            perm = attributes_of(node).get("perm", (3, 2, 1, 0))
             orders[node.output[0]] = tuple(order[axis] for axis in perm)
         elif kind in _UNARY or kind in _BINARY or kind in ("Pad", "Resize"):
             orders[node.output[0]] = order
@@ -66,7 +66,7 @@ def sink_transposes(graph: Editable) -> None:
             if perm is None:
                 continue
             if node.op_type == "Transpose":
-                total = [perm[axis] for axis in attributes(node)["perm"]]
+                total = [perm[axis] for axis in attributes_of(node)["perm"]]
                 first = producers[node.input[0]].input[0]
                 replaced = make("Transpose", [first], node.output[0], perm=total)
                 if total == list(range(len(total))):
@@ -88,7 +88,7 @@ def sink_transposes(graph: Editable) -> None:
 def _transposed(node: onnx.NodeProto | None) -> tuple[int, ...] | None:
     if node is None or node.op_type != "Transpose":
         return None
-    perm = attributes(node).get("perm")
+    perm = attributes_of(node).get("perm")
     return None if perm is None else tuple(perm)
 
 
@@ -118,7 +118,7 @@ def _past(
         else:
             return None
     made = graph.new_name("moved")
-    settings = attributes(node)
+    settings = attributes_of(node)
     if kind == "Concat":
         settings["axis"] = perm[settings["axis"] % len(perm)]
     if kind == "Resize":

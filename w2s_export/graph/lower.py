@@ -16,9 +16,11 @@ from onnx import TensorProto, checker, helper, inliner, numpy_helper
 
 from w2s_export.errors import CheckpointError
 from w2s_export.graph.batch import free_batch
-from w2s_export.graph.editing import Editable, attributes, evaluate, make
+from w2s_export.graph.editing import Editable, attributes_of, evaluate, make
+from w2s_export.graph.folding import constant_of
 from w2s_export.graph.layout import NCHW_TO_NHWC, NHWC_TO_NCHW, channel_axis, sink_transposes
-from w2s_export.graph.opset import OPSET, downgrade, upgrade
+from w2s_export.graph.model import INPUT_ID, IR_VERSION, OPSET, OUTPUT_ID, make_model
+from w2s_export.graph.opset import downgrade, upgrade
 from w2s_export.graph.refusals import FLOATS, check_ends, check_operators, declared_sizes
 from w2s_export.graph.specialise import (
     Followed,
@@ -28,8 +30,6 @@ from w2s_export.graph.specialise import (
     settle_sizes,
 )
 
-IR_VERSION = 8
-INPUT, OUTPUT = "input", "output"
 SCALES = (1, 2, 3, 4, 8)
 
 _MOST_FOLDED = 1 << 26  # elements of one constant
@@ -45,8 +45,6 @@ class Lowered:
     channels_in: int
     channels_out: int
     scale: int
-    grid: int
-    """Sizes that are multiples of this were followed; whether others do is not said here."""
     fixed: tuple[int, int] | None
     """Height and width, where the file states them and `dynamic` was not asked for."""
     channels_last: bool
@@ -86,8 +84,8 @@ def lower(model: onnx.ModelProto, *, dynamic: bool = False, one_image: bool = Fa
     fixed = _fixed(declared, last)
     kept = None if dynamic else fixed
     if one_image:
-        free_batch(graph, _follow(graph, channels, kept, one_image=True)[0])
-    followed, grid = _follow(graph, channels, kept)
+        free_batch(graph, _follow(graph, channels, kept, one_image=True))
+    followed = _follow(graph, channels, kept)
     scale, channels_out, last_out = _output(graph, followed)
     for _ in range(2):
         settle_sizes(graph, followed)
@@ -95,7 +93,7 @@ def lower(model: onnx.ModelProto, *, dynamic: bool = False, one_image: bool = Fa
         _fold(graph)
         drop_what_does_nothing(graph, followed)
         graph.merge_equal()
-        followed, grid = _follow(graph, channels, kept)
+        followed = _follow(graph, channels, kept)
     if last_out:
         made = graph.new_name("output")
         graph.nodes.append(make("Transpose", [graph.output], made, perm=NHWC_TO_NCHW))
@@ -103,8 +101,8 @@ def lower(model: onnx.ModelProto, *, dynamic: bool = False, one_image: bool = Fa
     sink_transposes(graph)
     _fold(graph)
     _explicit_padding(graph)
-    written = _written(graph, channels, channels_out, scale, kept)
-    return Lowered(written, channels, channels_out, scale, grid, kept, last, last_out)
+    written = _written(graph, (channels, channels_out), scale, kept)
+    return Lowered(written, channels, channels_out, scale, kept, last, last_out)
 
 
 def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -164,14 +162,11 @@ def _taken_apart(model: onnx.ModelProto, source: str, result: str) -> Editable:
 
 
 def _constant(node: onnx.NodeProto) -> Any:
-    ((name, value),) = attributes(node).items()
-    if name == "value":
-        return numpy_helper.to_array(value)
-    if name.startswith("value_float"):
-        return np.asarray(value, np.float32)
-    if name.startswith("value_int"):
-        return np.asarray(value, np.int64)
-    raise CheckpointError(f"has a constant that is no plain tensor ({name})")
+    settings = attributes_of(node)
+    (name,) = settings
+    if name != "value" and not name.startswith(("value_float", "value_int")):
+        raise CheckpointError(f"has a constant that is no plain tensor ({name})")
+    return constant_of(settings)
 
 
 def _fold(graph: Editable) -> None:
@@ -247,12 +242,11 @@ def _put_before(graph: Editable, perm: tuple[int, ...]) -> None:
 
 def _follow(
     graph: Editable, channels: int, fixed: tuple[int, int] | None, *, one_image: bool = False
-) -> tuple[list[Followed], int]:
-    """The graph followed for several sizes, and what the first of them are multiples of."""
+) -> list[Followed]:
+    """The graph followed for several sizes."""
     batches = (1, 1, 1, 1, 1) if one_image else (2, 3, 1, 5, 4)
     if fixed is not None:
         seen = [follow(graph, (n, channels, *fixed)) for n in batches[:2]]
-        grid = 1
     for grid in () if fixed is not None else _GRID:
         sizes = zip(batches, ((1, 2), (2, 1), (1, 3)), strict=False)
         seen = [follow(graph, (n, channels, grid * h, grid * w)) for n, (h, w) in sizes]
@@ -266,7 +260,7 @@ def _follow(
             break
     known = [one for one in seen if one is not None and graph.output in one.shapes]
     if len(known) == len(seen):
-        return known, grid
+        return known
     raise CheckpointError(
         "cannot be followed for images of other sizes than the file was written for: its graph "
         "fixes them, or its result's size depends on the image; export it with dynamic axes"
@@ -306,39 +300,33 @@ def _output(graph: Editable, seen: list[Followed]) -> tuple[int, int, bool]:
 def _explicit_padding(graph: Editable) -> None:
     """`SAME` means fixed numbers where a window moves by one pixel: write them down."""
     for node in graph.nodes:
-        settings = attributes(node)
-        mode = settings.get("auto_pad", b"NOTSET")
+        settings = attributes_of(node)
+        mode = settings.get("auto_pad", "NOTSET")
         weights = graph.constants.get(node.input[1]) if len(node.input) > 1 else None
         side = settings.get("kernel_shape") or (
             list(weights.shape[2:]) if weights is not None else None
         )
-        if node.op_type not in ("Conv", "MaxPool", "AveragePool") or mode == b"NOTSET" or not side:
+        if node.op_type not in ("Conv", "MaxPool", "AveragePool") or mode == "NOTSET" or not side:
             continue
         if any(stride != 1 for stride in settings.get("strides", [1, 1])):
             continue
         dilations = settings.get("dilations", [1] * len(side))
         total = [d * (k - 1) for d, k in zip(dilations, side, strict=True)]
-        if mode == b"VALID":
+        if mode == "VALID":
             total = [0] * len(side)
         less, more = [t // 2 for t in total], [t - t // 2 for t in total]
-        begin, end = (more, less) if mode == b"SAME_LOWER" else (less, more)
+        begin, end = (more, less) if mode == "SAME_LOWER" else (less, more)
         kept = [item for item in node.attribute if item.name not in ("auto_pad", "pads")]
         del node.attribute[:]
         node.attribute.extend([*kept, helper.make_attribute("pads", [*begin, *end])])
 
 
 def _written(
-    graph: Editable,
-    channels: int,
-    channels_out: int,
-    scale: int,
-    fixed: tuple[int, int] | None,
+    graph: Editable, channels: tuple[int, int], scale: int, fixed: tuple[int, int] | None
 ) -> onnx.ModelProto:
     """The graph as a file: names of tensors numbered, what it is stated."""
-    from w2s_export import __version__
-
     graph.drop_unused()
-    names = {graph.input: INPUT, graph.output: OUTPUT}
+    names = {graph.input: INPUT_ID, graph.output: OUTPUT_ID}
     for node in graph.nodes:
         for name in (*node.input, *node.output):
             if name and name not in names:
@@ -352,22 +340,10 @@ def _written(
         node.name = f"{node.op_type.lower()}_{index}"
         node.ClearField("doc_string")
         node.ClearField("metadata_props")
-    sizes: list[str | int] = ["y", "x"] if fixed is None else [*fixed]
-    axes = [
-        scale * size if isinstance(size, int) else size if scale == 1 else f"{scale}*{size}"
-        for size in sizes
-    ]
-    floats = 1
-    ends = (
-        helper.make_tensor_value_info(INPUT, floats, ["batch", channels, *sizes]),
-        helper.make_tensor_value_info(OUTPUT, floats, ["batch", channels_out, *axes]),
-    )
     stored = [numpy_helper.from_array(v, names[n]) for n, v in graph.constants.items()]
-    made = helper.make_graph(graph.nodes, "network", [ends[0]], [ends[1]], stored)
-    model = helper.make_model(
-        made, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)],
-        producer_name="w2s-export", producer_version=__version__,
-    )  # fmt: skip
+    model = make_model(
+        graph.nodes, stored, name="network", channels=channels, scale=scale, text="", fixed=fixed
+    )
     try:
         checker.check_model(model, full_check=True)
     except Exception as error:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from w2s_export.errors import ConversionError
 
 if TYPE_CHECKING:
     import onnx
-
-    from w2s_export.graph.writer import GraphWriter
 
 INPUT_ID = "input"
 """Name of the input tensor in the ONNX file, the SavedModel's signature and the rdf."""
@@ -21,35 +20,42 @@ IR_VERSION = 8
 
 
 def make_model(
-    writer: GraphWriter,
+    nodes: Sequence[onnx.NodeProto],
+    constants: Sequence[onnx.TensorProto],
     *,
     name: str,
     channels: tuple[int, int],
     scale: int,
     text: str,
     batch: str | int = "batch",
+    fixed: tuple[int, int] | None = None,
 ) -> onnx.ModelProto:
-    """A model of the nodes collected so far, with readable axes.
+    """A model of these nodes, with readable axes.
 
     Args:
-        writer: nodes from `INPUT_ID` to `OUTPUT_ID`.
+        nodes: from `INPUT_ID` to `OUTPUT_ID`.
+        constants: that they read.
         name: of the graph.
         channels: of the input and of the output.
         scale: output pixels per input pixel, along each axis.
         text: what the file is, for people.
         batch: that axis, named or fixed.
+        fixed: height and width of the input, where they are.
     """
     from onnx import TensorProto, helper
 
     from w2s_export import __version__
 
-    sizes = ["y", "x"], ["y", "x"] if scale == 1 else [f"{scale}*y", f"{scale}*x"]
+    if fixed is None:
+        sizes = ["y", "x"], ["y", "x"] if scale == 1 else [f"{scale}*y", f"{scale}*x"]
+    else:
+        sizes = [*fixed], [scale * side for side in fixed]
     image_in, image_out = (
         helper.make_tensor_value_info(tensor, TensorProto.FLOAT, [batch, count, *size])
         for tensor, count, size in zip((INPUT_ID, OUTPUT_ID), channels, sizes, strict=True)
     )
     return helper.make_model(
-        helper.make_graph(writer.nodes, name, [image_in], [image_out], writer.constants),
+        helper.make_graph(nodes, name, [image_in], [image_out], constants),
         ir_version=IR_VERSION,
         opset_imports=[helper.make_opsetid("", OPSET)],
         producer_name="w2s-export",

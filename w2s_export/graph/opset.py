@@ -16,19 +16,18 @@ import onnx
 from onnx import defs, version_converter
 
 from w2s_export.errors import CheckpointError
-from w2s_export.graph.editing import Editable, attributes, make
-
-OPSET = 17
+from w2s_export.graph.editing import Editable, attributes_of, make
+from w2s_export.graph.model import OPSET
 
 # Attributes that say no more than what opset 17 does anyway; `antialias` is absent on purpose.
 _HARMLESS: dict[str, dict[str, Any]] = {
-    "Resize": {"antialias": 0, "keep_aspect_ratio_policy": b"stretch"},
+    "Resize": {"antialias": 0, "keep_aspect_ratio_policy": "stretch"},
     "Cast": {"saturate": None, "round_mode": None},
     "Reshape": {"allowzero": 0},
     "DepthToSpace": {},
     "AveragePool": {"dilations": [1, 1]},
-    "ScatterND": {"reduction": b"none"},
-    "ScatterElements": {"reduction": b"none"},
+    "ScatterND": {"reduction": "none"},
+    "ScatterElements": {"reduction": "none"},
 }
 
 
@@ -82,7 +81,7 @@ def _adapt(node: onnx.NodeProto, version: int) -> None:
     for item in list(node.attribute):
         if item.name in schema.attributes:
             continue
-        value = attributes(node)[item.name]
+        value = attributes_of(node)[item.name]
         if item.name in harmless and harmless[item.name] in (None, value):
             node.attribute.remove(item)
             continue
@@ -111,7 +110,7 @@ def _version(model: onnx.ModelProto) -> int:
 
 def _reduce(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """Axes are an input from 18 on, an attribute before."""
-    settings = attributes(node)
+    settings = attributes_of(node)
     if len(node.input) > 1 and node.input[1]:
         axes = graph.constants.get(node.input[1])
         if axes is None:
@@ -126,7 +125,7 @@ def _reduce(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
 
 def _split(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """`num_outputs` stands for parts of equal size."""
-    count = attributes(node).get("num_outputs")
+    count = attributes_of(node).get("num_outputs")
     if count is not None:
         for item in [item for item in node.attribute if item.name == "num_outputs"]:
             node.attribute.remove(item)
@@ -140,7 +139,7 @@ def _scalar(graph: Editable, value: float) -> str:
 def _gelu(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """`x/2 · (1 + erf(x/√2))`, or its approximation by tanh."""
     x, names = node.input[0], [graph.new_name("gelu") for _ in range(7)]
-    if attributes(node).get("approximate", b"none") == b"tanh":
+    if attributes_of(node).get("approximate", "none") == "tanh":
         yield make("Mul", [x, x], names[0])
         yield make("Mul", [names[0], x], names[1])
         yield make("Mul", [names[1], _scalar(graph, 0.044715)], names[2])
@@ -165,7 +164,7 @@ def _mish(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
 
 def _swish(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     inner, gate = node.input[0], graph.new_name("swish")
-    alpha = attributes(node).get("alpha", 1.0)
+    alpha = attributes_of(node).get("alpha", 1.0)
     if alpha != 1.0:
         inner = graph.new_name("swish")
         yield make("Mul", [node.input[0], graph.constant(np.array(alpha, np.float32))], inner)
@@ -175,7 +174,7 @@ def _swish(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
 
 def _group_norm(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """Instance normalisation of groups of channels, then a factor and an addend per channel."""
-    settings = attributes(node)
+    settings = attributes_of(node)
     groups = int(settings["num_groups"])
     scale, bias = (graph.constants.get(name) for name in node.input[1:3])
     if scale is None or bias is None:
@@ -198,7 +197,7 @@ def _group_norm(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProt
 
 
 def _rms_norm(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    settings = attributes(node)
+    settings = attributes_of(node)
     axis = int(settings.get("axis", -1))
     if axis != -1:
         raise CheckpointError(f"has an RMSNormalization over axis {axis}; only the last is known")
@@ -227,7 +226,7 @@ def _pad(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
 
 def _resize(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """`axes` name which axes are resized; before 18 there are values for all of them."""
-    axes = attributes(node).get("axes")
+    axes = attributes_of(node).get("axes")
     if axes is not None:
         for item in [item for item in node.attribute if item.name == "axes"]:
             node.attribute.remove(item)

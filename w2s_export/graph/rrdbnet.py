@@ -75,7 +75,8 @@ def rrdbnet_model(
 ) -> onnx.ModelProto:
     """The graph with readable axes, and what the file is; `batch` is that axis, named or fixed."""
     return make_model(
-        writer,
+        writer.nodes,
+        writer.constants,
         name="rrdbnet",
         channels=(config.in_nc, config.out_nc),
         scale=config.scale,

@@ -18,7 +18,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import defs, helper, numpy_helper, shape_inference
 
-from w2s_export.graph.editing import Editable, attributes, evaluate, make
+from w2s_export.graph.editing import Editable, attributes_of, evaluate, make
 
 _LONGEST = 64
 """Numbers in a vector of sizes; whatever is longer is data."""
@@ -66,7 +66,7 @@ def _step(seen: Followed, node: onnx.NodeProto) -> None:
     if node.op_type in ("Shape", "Size"):
         if names[0] in seen.shapes:
             whole = np.array(seen.shapes[names[0]], np.int64)
-            start, end = (attributes(node).get(key) for key in ("start", "end"))
+            start, end = (attributes_of(node).get(key) for key in ("start", "end"))
             sizes = whole[slice(start or 0, end)]
             value = np.array(whole.prod(), np.int64) if node.op_type == "Size" else sizes
             _note(seen, node.output[0], value)
@@ -132,7 +132,7 @@ def _general(
     if any(size is None for size in sizes) or len({v.shape for v in values}) > 1:
         return None
     shapes = [size for size in sizes if size is not None]
-    if node.op_type == "Reshape" and place == 1 and not attributes(node).get("allowzero"):
+    if node.op_type == "Reshape" and place == 1 and not attributes_of(node).get("allowzero"):
         return _reshape_target(values, shapes)
     if node.op_type == "Expand" and place == 1:
         return _expand_target(values, shapes)
@@ -216,7 +216,7 @@ def drop_what_does_nothing(graph: Editable, seen: Sequence[Followed]) -> None:
         if not source or not node.output:
             continue
         made = node.output[0]
-        kind, settings = node.op_type, attributes(node)
+        kind, settings = node.op_type, attributes_of(node)
         shapes = [(one.shapes.get(source), one.shapes.get(made)) for one in seen]
         same = bool(seen) and all(a is not None and a == b for a, b in shapes)
         constants = [graph.constants.get(name) for name in node.input[1:]]
@@ -256,9 +256,9 @@ def _cut_transposed_convolutions(graph: Editable, helper: Any) -> None:
         before = producers.get(node.input[0]) if node.op_type == "Slice" else None
         if before is None or before.op_type != "ConvTranspose" or uses[node.input[0]] > 1:
             continue
-        settings = attributes(before)
+        settings = attributes_of(before)
         parts = [graph.constants.get(name) for name in node.input[1:4]]
-        if any(part is None for part in parts) or settings.get("auto_pad", b"NOTSET") != b"NOTSET":
+        if any(part is None for part in parts) or settings.get("auto_pad", "NOTSET") != "NOTSET":
             continue
         starts, ends, axes = (np.asarray(part) for part in parts)
         cuts = np.zeros((2, 4), np.int64)

@@ -14,7 +14,8 @@ from onnx import ModelProto, numpy_helper, shape_inference
 
 from w2s_export.graph import sampling
 from w2s_export.graph import tracing as rules
-from w2s_export.graph.folding import MOST_ELEMENTS, attributes_of, constant_of, folded
+from w2s_export.graph.editing import attributes_of
+from w2s_export.graph.folding import MOST_ELEMENTS, constant_of, folded
 from w2s_export.graph.reach import Reach
 from w2s_export.graph.tensors import Tensor, constant, plain, seen_of
 from w2s_export.graph.tracing import GraphError, Node, Rule

@@ -48,15 +48,21 @@ def check_count(count: int) -> None:
 
 
 def run(
-    folder: Path, most: int, read: Callable[[], tuple[dict[str, Any], Iterable[Found]]]
+    arguments: list[str],
+    read: Callable[[], tuple[dict[str, Any], Iterable[Found]]],
+    damage: tuple[type[Exception], ...],
+    what: str,
 ) -> None:
     """Write what a reader finds, or why it refuses.
 
     Args:
-        folder: gains `tensors.json` and `tensors.bin`.
-        most: bytes its tensors may take as float32.
+        arguments: the file; a folder, which gains `tensors.json` and `tensors.bin`; bytes that its
+            tensors may take as float32.
         read: gives what else the file tells, and the tensors.
+        damage: errors that its library raises for damaged files.
+        what: such a file is.
     """
+    path, folder, most = Path(arguments[0]), Path(arguments[1]), int(arguments[2])
     try:
         facts, tensors = read()
         found = list(tensors)
@@ -70,6 +76,9 @@ def run(
         result: dict[str, Any] = {"facts": facts, "tensors": written}
     except RefusedError as error:
         result = {"refused": str(error)}
+    except damage as error:
+        reason = " ".join(str(error).replace(f"{path.parent}/", "").split())
+        result = {"refused": f"{what} ({reason:.200}); fetch or write it again"}
     (folder / RESULT).write_text(json.dumps(result), encoding="ascii")
 
 

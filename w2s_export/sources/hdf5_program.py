@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,23 +22,15 @@ def main(arguments: list[str]) -> None:
     os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # libhdf5 loads no filters from anywhere
     import h5py
 
-    path, folder, most = arguments
-    try:
-        with h5py.File(path, "r") as file:
-            # A whole model saved by Keras 2 keeps its weights apart from its optimizer.
-            root = _member(file, "model_weights") if "model_weights" in file else file
-            old = "layer_names" in root.attrs or "layer_names0" in root.attrs
-            tensors = _keras_2(root) if old else _keras_3(root)
-            run(Path(folder), int(most), lambda: ({"old": old}, tensors))
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
+    def read() -> tuple[dict[str, Any], list[Found]]:
+        file = h5py.File(arguments[0], "r")  # open to the end: values are read later
+        # A whole model saved by Keras 2 keeps its weights apart from its optimizer.
+        root = _member(file, "model_weights") if "model_weights" in file else file
+        old = "layer_names" in root.attrs or "layer_names0" in root.attrs
+        return {"old": old}, list(_keras_2(root) if old else _keras_3(root))
 
-        def refuse() -> tuple[dict[str, Any], Iterator[Found]]:
-            raise RefusedError(
-                f"is a truncated or damaged HDF5 file ({reason:.200}); fetch or write it again"
-            )
-
-        run(Path(folder), int(most), refuse)
+    damage = (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError)
+    run(arguments, read, damage, "is a truncated or damaged HDF5 file")
 
 
 def _keras_2(root: Any) -> Iterator[Found]:

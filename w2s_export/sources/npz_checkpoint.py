@@ -29,7 +29,6 @@ from w2s_export.sources.naming import naming
 from w2s_export.sources.recognise import ZIP_DAMAGE, member_names
 from w2s_export.sources.stored import Stored, check_claims, fill
 
-SUFFIX = ".npz"
 HEADER = "w2s_export.json"
 _HEADER_LIMIT = 1 << 20
 
@@ -92,16 +91,6 @@ def load_own(path: Path) -> Checkpoint:
     """
     with naming(path):
         return read(path)
-
-
-def read_header(path: Path) -> Header:
-    """Read the configuration alone, without the weights.
-
-    Raises:
-        CheckpointError: unreadable, or not a checkpoint of ours.
-    """
-    with naming(path):
-        return _header(path)
 
 
 def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""ONNX files that this tool wrote (`convert.onnx`).
+"""ONNX files that this tool wrote (`graph.rrdbnet`).
 
 Initialisers are named as our tensors, with kernels (out, in, height, width); the constants of the
 other nodes tell what no tensor shows. The graph is read, never run. An ONNX file of another tool
@@ -41,6 +41,8 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
 
 def from_bytes(data: bytes, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
     """Read the content of an `.onnx` file of ours; errors as `read`."""
+    from w2s_export.graph.rrdbnet import write_rrdbnet
+
     model = parse(data)
     if model.producer_name != _PRODUCER or model.graph.name != _NAME:
         raise CheckpointError(
@@ -49,7 +51,7 @@ def from_bytes(data: bytes, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpo
         )
     settled = settle(known, _stated(model.graph))
     checkpoint = by_name(list(_weights(model.graph)), "onnx", settled)
-    check_wiring(model.graph, checkpoint.config)
+    check_wiring(model.graph, write_rrdbnet(checkpoint.config, checkpoint.weights).graph)
     return checkpoint
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from w2s_export.sources.exchange import Found, RefusedError, check_count, run
@@ -36,22 +35,11 @@ def main(arguments: list[str]) -> None:
     """List the checkpoint's tensors, and write their values."""
     import tensorflow as tf
 
-    prefix, folder, most = arguments
-
     def read() -> tuple[dict[str, Any], list[Found]]:
-        return listed(tf.train.load_checkpoint(prefix))
+        return listed(tf.train.load_checkpoint(arguments[0]))
 
-    try:
-        run(Path(folder), int(most), read)
-    except (tf.errors.OpError, RuntimeError, ValueError, IndexError, TypeError) as error:
-        reason = str(error).replace(prefix, Path(prefix).name).splitlines()[0]
-
-        def refuse() -> tuple[dict[str, Any], list[Found]]:
-            raise RefusedError(
-                f"has truncated or damaged variables ({reason:.200}); fetch or write it again"
-            )
-
-        run(Path(folder), int(most), refuse)
+    damage = (tf.errors.OpError, RuntimeError, ValueError, IndexError, TypeError)
+    run(arguments, read, damage, "has truncated or damaged variables")
 
 
 def listed(reader: Any) -> tuple[dict[str, Any], list[Found]]:

@@ -20,7 +20,8 @@ from w2s_export.formats.tensorflow.products import PRODUCTS
 from w2s_export.formats.tensorflow.resize import RESIZING
 from w2s_export.formats.tensorflow.values import Operation, Rule, Value
 from w2s_export.formats.tensorflow.windows import WINDOWS
-from w2s_export.graph.folding import attributes_of, constant_of, folded
+from w2s_export.graph.editing import attributes_of
+from w2s_export.graph.folding import constant_of, folded
 from w2s_export.graph.model import INPUT_ID, OUTPUT_ID
 
 RULES: Mapping[str, Rule] = {
