@@ -47,7 +47,7 @@ def row(subject: str, case: str, far: float, kind: Kind = Kind.output) -> Compar
     psnr = math.inf if far == 0 else 90.0
     against = "Keras 3.15.0" if kind is Kind.output else "the whole image"
     return Comparison(
-        PACKAGE, "onnx", kind, case, subject, against, (), (1, 1, 48, 48), 2 * far, far, psnr
+        subject, case, (1, 1, 48, 48), 2 * far, far, psnr, PACKAGE, "onnx", kind, against, ()
     )
 
 

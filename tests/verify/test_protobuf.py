@@ -55,7 +55,6 @@ def test_saved_model_header_is_what_tensorflow_reads(good):
     assert header.tags == set(graph.meta_info_def.tags)
     assert header.operations == {node.op for node in graph.graph_def.node}
     assert header.attributes == {key for node in graph.graph_def.node for key in node.attr}
-    assert header.tensorflow_version == graph.meta_info_def.tensorflow_version
     assert header.signatures == {
         name: (tuple(sorted(signature.inputs)), tuple(sorted(signature.outputs)))
         for name, signature in graph.signature_def.items()

@@ -212,21 +212,6 @@ class Finding:
         """Whether the client minds."""
         return client in self.clients or not self.clients
 
-    def as_json(self) -> dict[str, Any]:
-        """The finding as plain values."""
-        return {
-            "package": self.package,
-            "code": self.code.value,
-            "severity": self.severity.value,
-            "format": self.format,
-            "case": self.case,
-            "where": self.where,
-            "message": self.message,
-            "clients": [client.value for client in self.clients],
-            "remedy": self.remedy,
-            "because": self.because,
-        }
-
 
 def internal_error(check: str, error: Exception, **about: Any) -> Finding:
     """A check of ours that broke: our bug, never the package's fault.

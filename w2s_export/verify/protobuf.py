@@ -58,7 +58,6 @@ class SavedModelHeader:
     """Names of the members of the saved Python object; empty in version 1."""
     operations: frozenset[str]
     attributes: frozenset[str]
-    tensorflow_version: str
 
 
 def read_onnx(data: bytes) -> OnnxHeader:
@@ -127,7 +126,6 @@ def read_saved_model(data: bytes) -> SavedModelHeader:
         ),
         operations=frozenset(operations),
         attributes=frozenset(attributes),
-        tensorflow_version="".join(info.text(5) for info in meta.messages(1)),
     )
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import Enum
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from w2s_export import __version__
 from w2s_export.io.files import write_atomically
+from w2s_export.metrics.parity import Parity
 from w2s_export.rdf.whole_image import MEMORIES_GB
 from w2s_export.verify.findings import Client, Finding
 from w2s_export.verify.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from w2s_export.metrics.parity import Parity
     from w2s_export.network import HaloMeasurement
     from w2s_export.rdf.whole_image import WholeImageMemory
     from w2s_export.verify.clients.core_tests import CoreTest
@@ -60,47 +60,23 @@ class Kind(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """How far one array is from the expected one."""
+class Comparison(Parity):
+    """How far one array is from the expected one, and what that speaks for."""
 
     package: str
     """Name of the zip."""
     format: str
     """Weights format, a key of the rdf's `weights`; empty where none was run."""
     kind: Kind
-    case: str
-    """The input, e.g. `test tensors, 64×48`."""
-    subject: str
-    """What gave the array, e.g. `ONNX Runtime 1.32.0`, or the file it was read from."""
     against: str
     """What it should be, e.g. `Keras 3.15.0`."""
     clients: tuple[Client, ...]
     """Whom it tells something about; empty for all."""
-    shape: tuple[int, ...]
-    max_abs: float
-    max_relative: float
-    psnr_db: float
 
     @property
     def pair(self) -> str:
         """What was compared with what."""
         return f"{self.subject} and {self.against}"
-
-    def as_json(self) -> dict[str, Any]:
-        """The comparison as plain values."""
-        return {
-            "package": self.package,
-            "format": self.format,
-            "kind": self.kind.value,
-            "case": self.case,
-            "subject": self.subject,
-            "against": self.against,
-            "clients": [client.value for client in self.clients],
-            "shape": list(self.shape),
-            "max_abs": self.max_abs,
-            "max_relative": self.max_relative,
-            "psnr_db": self.psnr_db,
-        }
 
 
 @dataclass(slots=True)
@@ -124,17 +100,12 @@ class Gathered:
     ) -> Comparison:
         """Add a comparison: the subject and the case are those of the measurement."""
         row = Comparison(
+            **asdict(measured),
             package=package,
             format=weights_format,
             kind=kind,
-            case=measured.case,
-            subject=measured.subject,
             against=against,
             clients=clients,
-            shape=measured.shape,
-            max_abs=measured.max_abs,
-            max_relative=measured.max_relative,
-            psnr_db=measured.psnr_db,
         )
         self.comparisons.append(row)
         return row
@@ -230,36 +201,36 @@ class Report:
 
     def as_json(self) -> dict[str, Any]:
         """The report as plain values; numbers that are not finite become "inf", "-inf", "nan"."""
-        report: dict[str, Any] = _finite(
+        halo = self.halo
+        plain: dict[str, Any] = _plain(
             {
                 "report": "w2s-export verification",
                 "version": VERSION,
                 "passed": self.passed,
                 "rules_only": self.rules_only,
-                "asked": [client.value for client in self.asked],
-                "packages": [
+                "asked": self.asked,
+                "packages": self.packages,
+                "verdicts": [
                     {
-                        "name": package.name,
-                        "format_version": package.format_version,
-                        "sha256": package.sha256,
-                        "bytes": package.bytes,
-                        "files": dict(package.files),
+                        "package": verdict.package,
+                        "client": verdict.client,
+                        "meant": verdict.meant,
+                        "verdict": verdict.answer,
+                        "would": verdict.would,
+                        "codes": sorted({finding.code.value for finding in verdict.findings}),
                     }
-                    for package in self.packages
+                    for verdict in self.verdicts
                 ],
-                "verdicts": [verdict.as_json() for verdict in self.verdicts],
-                "findings": [finding.as_json() for finding in self.findings],
-                "parity": [row.as_json() for row in self.parity],
-                "bioimageio_core": [test.as_json() for test in self.core_tests],
+                "findings": self.findings,
+                "parity": self.parity,
+                "bioimageio_core": self.core_tests,
                 "tolerance": {"outputs": self.tolerance, "seams": self.seam_limit},
-                "halo": self.halo
+                "halo": halo
                 and {
-                    "input_pixels": self.halo.halo,
-                    "minimum": self.halo.minimum,
-                    "tolerance": self.halo.tolerance,
-                    "seams": [
-                        {"halo": tried, "max_relative": seam} for tried, seam in self.halo.seams
-                    ],
+                    "input_pixels": halo.halo,
+                    "minimum": halo.minimum,
+                    "tolerance": halo.tolerance,
+                    "seams": [{"halo": tried, "max_relative": seam} for tried, seam in halo.seams],
                 },
                 "deepimagej_3_1": self.whole_image
                 and {
@@ -269,11 +240,13 @@ class Report:
                         str(size): self.whole_image.megapixels(size) for size in MEMORIES_GB
                     },
                 },
-                "environment": dict(self.environment),
-                "seconds": dict(self.seconds),
+                "environment": self.environment,
+                "seconds": self.seconds,
             }
         )
-        return report
+        for package in plain["packages"]:
+            del package["clients"]  # the verdicts say whom it is meant for
+        return plain
 
     def write_json(self, path: Path) -> None:
         """Write `report.json`, at once or not at all.
@@ -348,12 +321,16 @@ def versions() -> dict[str, str]:
     return {**found, "platform": platform.platform()}
 
 
-def _finite(value: Any) -> Any:
-    """Strict JSON has no infinity: `float("inf")` reads what this writes."""
+def _plain(value: Any) -> Any:
+    """Plain values; strict JSON has no infinity: `float("inf")` reads what this writes."""
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
+    if is_dataclass(value):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
     return value

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.errors import ImageError, PackageError
+from w2s_export.errors import ImageError, PackageError, WithheldError
 from w2s_export.io.images import read_image
 from w2s_export.metrics.parity import compare
 from w2s_export.rdf.stated import (
@@ -34,15 +33,7 @@ from w2s_export.verify.contents import Contents
 from w2s_export.verify.findings import Client, Code, Finding, Severity
 from w2s_export.verify.report import Gathered, Kind
 from w2s_export.verify.tested import RUNNERS, TEST_CASE
-from w2s_export.verify.worker.isolated import (
-    Arrays,
-    Job,
-    NotRunError,
-    Outputs,
-    give_run,
-    run_outputs,
-)
-from w2s_export.verify.worker.jobs import job_program
+from w2s_export.verify.worker.jobs import Arrays, Jobs, Outputs, job_program
 
 ABSOLUTE = RELATIVE = 1e-3
 MISMATCHES = 1e-4
@@ -104,26 +95,35 @@ def run_weights(contents: Contents, folder: Path, gathered: Gathered) -> list[Co
         started = []
         for key in tried:
             jobs = stack.enter_context(job_program(folder / key, reads))
-            run = give_run(jobs, _job(contents, key, cases)) if key in RUNNERS and cases else 0
+            run = _give_run(jobs, contents, key, cases) if key in RUNNERS and cases else 0
             test = give_test(jobs, contents.package.path, key) if key in TESTED else 0
             started.append((key, jobs, run, test))
         for key, jobs, run, test in started:
             if run:
-                _compare(contents, key, cases, partial(run_outputs, jobs, run), gathered)
+                _compare(contents, key, cases, jobs, run, gathered)
             if test:
                 tests.append(core_test(contents.name, key, jobs, test))
     return tests
 
 
-def _job(contents: Contents, weights_format: str, cases: Sequence[_Case]) -> Job:
+def _give_run(jobs: Jobs, contents: Contents, weights_format: str, cases: Sequence[_Case]) -> int:
+    """Hand the weights and every case over; the number of the job."""
     path = contents.weights(weights_format)
     assert path is not None  # noqa: S101 - asked before
-    return Job(
-        weights_format=weights_format,
-        path=path,
-        input_ids=tuple(tensor_ids(contents.rdf, "inputs")),
-        output_ids=tuple(tensor_ids(contents.rdf, "outputs")),
-        cases=tuple(case.inputs for case in cases),
+    arrays: dict[str, Any] = {
+        f"{number}-{index}": array
+        for number, case in enumerate(cases)
+        for index, array in enumerate(case.inputs)
+    }
+    np.savez(jobs.folder / "inputs.npz", **arrays)
+    return jobs.give(
+        "run",
+        format=weights_format,
+        path=str(path.absolute()),
+        inputs="inputs.npz",
+        input_ids=tensor_ids(contents.rdf, "inputs"),
+        output_ids=tensor_ids(contents.rdf, "outputs"),
+        cases=[len(case.inputs) for case in cases],
     )
 
 
@@ -131,12 +131,13 @@ def _compare(
     contents: Contents,
     weights_format: str,
     cases: Sequence[_Case],
-    finish: Callable[[], Outputs],
+    jobs: Jobs,
+    run: int,
     gathered: Gathered,
 ) -> None:
     try:
-        outputs = finish()
-    except NotRunError as error:
+        outputs = jobs.outputs(run)
+    except WithheldError as error:
         place = f"weights.{weights_format}"
         note = _note(contents, Code.weights_not_run, place, str(error), weights_format)
         gathered.findings.append(note)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from w2s_export.errors import ConfigError
 from w2s_export.verify.findings import Client, Code, Finding, Severity
@@ -59,17 +58,6 @@ class Verdict:
     """The same, whether the package is meant for it or not."""
     findings: tuple[Finding, ...]
     """Everything that concerns it, warnings included; notes are left out."""
-
-    def as_json(self) -> dict[str, Any]:
-        """The verdict as plain values."""
-        return {
-            "package": self.package,
-            "client": self.client.value,
-            "meant": self.meant,
-            "verdict": self.answer.value,
-            "would": self.would.value,
-            "codes": sorted({finding.code.value for finding in self.findings}),
-        }
 
 
 def judge(

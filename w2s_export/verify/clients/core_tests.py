@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from w2s_export.errors import WorkerError, WorkerStoppedError
 from w2s_export.formats.artifact import Artifact
@@ -57,16 +56,6 @@ class CoreTest:
         """Whether core takes these weights."""
         return self.result is Result.passed
 
-    def as_json(self) -> dict[str, Any]:
-        """The test as plain values."""
-        return {
-            "package": self.package,
-            "format": self.format,
-            "result": self.result.value,
-            "errors": list(self.errors),
-            "seconds": self.seconds,
-        }
-
 
 class CoreProgram:
     """One process, or one per weights format, importing what it needs until it has packages.
@@ -77,6 +66,7 @@ class CoreProgram:
 
     def __init__(self, programs: Sequence[tuple[Jobs, Sequence[str]]]) -> None:
         self._programs = programs
+        self._given: list[tuple[Path, str, Jobs, int]] = []
 
     def prepare(self, artifact: Artifact) -> None:
         """Let it import, and load a SavedModel that the packages will hold."""
@@ -84,29 +74,21 @@ class CoreProgram:
             if artifact.format in formats:
                 jobs.give("prepare", formats=list(formats), path=str(artifact.path.absolute()))
 
-    def test(self, packages: Sequence[Path]) -> CoreTests:
-        """Give it its only packages."""
-        given = {
-            (package, name): (jobs, give_test(jobs, package, name))
-            for jobs, formats in self._programs
+    def test(self, packages: Sequence[Path]) -> CoreProgram:
+        """Give it its only packages; `finish` waits for them."""
+        self._given = [
+            (package, name, jobs, give_test(jobs, package, name))
             for package in packages
+            for jobs, formats in self._programs
             for name in formats
-        }
-        names = [name for _, formats in self._programs for name in formats]
-        return CoreTests({(p, n): given[p, n] for p in packages for n in names})
-
-
-class CoreTests:
-    """Tests under way; `finish` waits for them."""
-
-    def __init__(self, given: dict[tuple[Path, str], tuple[Jobs, int]]) -> None:
-        self._given = given
+        ]
+        return self
 
     def finish(self) -> tuple[CoreTest, ...]:
         """Wait for every test."""
         return tuple(
             core_test(package.name, name, jobs, number)
-            for (package, name), (jobs, number) in self._given.items()
+            for package, name, jobs, number in self._given
         )
 
 
@@ -123,12 +105,10 @@ def core_test(package: str, weights_format: str, jobs: Jobs, number: int) -> Cor
         stopped = isinstance(error, WorkerStoppedError)
         result = Result.not_run if stopped else Result.failed
         return CoreTest(package, weights_format, result, (str(error),))
-    for key, result in (("unavailable", Result.unavailable), ("full", Result.unavailable)):
+    unmade = {"unavailable": Result.unavailable, "full": Result.unavailable}
+    for key, result in {**unmade, "withheld": Result.not_run, "refused": Result.not_run}.items():
         if key in found:
             return CoreTest(package, weights_format, result, (found[key],))
-    for key in ("withheld", "refused"):
-        if key in found:
-            return CoreTest(package, weights_format, Result.not_run, (found[key],))
     result = Result.passed if found["passed"] else Result.failed
     return CoreTest(package, weights_format, result, tuple(found["errors"]), found["seconds"])
 
