@@ -131,7 +131,7 @@ def test_the_default_plans_at_every_accepted_size(
     planned = plan(defaults[version], (1, 1, height, width))
     assert planned.output_shape == (1, 1, 2 * height, 2 * width)
     assert planned.tiles == 1  # seen: one tile covers the whole image
-    assert planned.tile_shape == (1, 1, height + 2 * HALO, width + 2 * HALO)
+    assert tuple(axis.tile for axis in planned.input) == (1, 1, height + 2 * HALO, width + 2 * HALO)
     for axis, cut in zip("bcyx", planned.output, strict=True):
         halo = 2 * HALO if axis in "yx" else 0
         assert (cut.before, cut.after, cut.kept) == (halo, halo, cut.size)
@@ -214,7 +214,7 @@ def test_steps_are_cut_not_rounded() -> None:
     # Java: whole numbers are divided before ceil: (21 + 0) / 4 · 4 = 20, so 21 pixels take 2 tiles.
     rdf = shape_04({"min": [1, 1, 8, 8], "step": [0, 0, 4, 4]}, TWICE)
     planned = plan(rdf, (1, 1, 21, 20))
-    assert planned.tile_shape == (1, 1, 20, 20)
+    assert tuple(axis.tile for axis in planned.input) == (1, 1, 20, 20)
     assert planned.tiles == 2
     assert planned.input[2].start(1) == 1  # the last tile is moved back: 21 − 20
 

@@ -1,15 +1,31 @@
-"""Reads a plane that numpy saved (`.npy`), as W2S publishes its normalised images."""
+"""Reads what numpy saved (`.npy`): headers, and planes, as W2S publishes its normalised images."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy
 
 from w2s_export.errors import ImageError
 from w2s_export.io.source import ArraySource, arranged, native
 
 SIGNATURE = b"\x93NUMPY"
+
+
+def read_header(stream: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the first axis is the fastest, and type that a file claims.
+
+    Raises:
+        ValueError: of an unknown version. NumPy's own reader lets other errors out, too.
+    """
+    version = npy.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"is a NumPy array of the unknown version {version}")
+    if version == (1, 0):
+        return npy.read_array_header_1_0(stream)
+    return npy.read_array_header_2_0(stream)
 
 
 def read(path: Path, limit: int) -> ArraySource:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from w2s_export.config import Frozen, GeneratorConfig, Normalisation, Provenance, parse_config
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError, OutputError
 from w2s_export.io.files import hidden
+from w2s_export.io.npy import read_header
 from w2s_export.networks.layout import check_weights
 from w2s_export.sources.architecture import NOTHING_KNOWN, settle
 from w2s_export.sources.checkpoint import Checkpoint
@@ -143,26 +143,17 @@ def stored_array(archive: zipfile.ZipFile, member: str) -> Stored:
         CheckpointError: no array of numbers; or, once it is read, not of the size it claims.
     """
     with archive.open(member) as stream:
-        shape, fortran, dtype = _npy_header(stream)
+        shape, fortran, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise CheckpointError("holds Python objects, which are never unpickled")
     expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
 
     def read() -> NDArray[Any]:
         with archive.open(member) as stream:
-            _npy_header(stream)
+            read_header(stream)
             data = stream.read()
         if len(data) != expected:
             raise CheckpointError(f"'{member}' claims {expected} bytes but holds {len(data)}")
         return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
     return Stored(member.removesuffix(".npy"), shape, dtype.name, read)
-
-
-def _npy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy.read_magic(stream)
-    if version not in ((1, 0), (2, 0)):
-        raise CheckpointError(f"holds a NumPy array of the unknown version {version}")
-    reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = reader(stream)
-    if dtype.hasobject:
-        raise CheckpointError("holds Python objects, which are never unpickled")
-    return shape, fortran, dtype

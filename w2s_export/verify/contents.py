@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import PackageError
 from w2s_export.io.files import sha256_of
+from w2s_export.io.npy import read_header
 from w2s_export.package.opening import OpenedPackage
 from w2s_export.rdf.stated import file_references, weights_file
 from w2s_export.verify.findings import Code, Finding
@@ -67,35 +68,36 @@ def unpack(package: OpenedPackage, folder: Path) -> tuple[Contents, list[Finding
     Raises:
         OSError: the folder cannot be written, e.g. because the disk is full.
     """
-    hashes: dict[str, str] = {}
-    findings = []
-    for name in package.sizes:
-        try:
-            package.extract(folder, name)
-        except (PackageError, OSError, ValueError) as error:  # a name no file can have: ValueError
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            findings.append(_damaged(package, name, error))
-        else:
-            hashes[name] = sha256_of(folder / name)
-    return Contents(package, folder, hashes), findings + _file_findings(package, hashes)
+
+    def unpacked(name: str) -> str:
+        package.extract(folder, name)
+        return sha256_of(folder / name)
+
+    hashes, findings = _hashed(package, unpacked)
+    return Contents(package, folder, hashes), findings
 
 
 def check_files(package: OpenedPackage) -> list[Finding]:
     """What is wrong with the files a package names, without unpacking them anywhere."""
+    return _hashed(package, package.sha256)[1]
+
+
+def _hashed(
+    package: OpenedPackage, sha256: Callable[[str], str]
+) -> tuple[dict[str, str], list[Finding]]:
+    """SHA-256 of every file that is whole, and what is wrong with those that are named."""
     hashes: dict[str, str] = {}
     findings = []
     for name in package.sizes:
         try:
-            hashes[name] = package.sha256(name)
-        except PackageError as error:
-            findings.append(_damaged(package, name, error))
-    return findings + _file_findings(package, hashes)
-
-
-def _damaged(package: OpenedPackage, name: str, error: Exception) -> Finding:
-    remedy = "write or fetch the package again"
-    return Finding(Code.file_damaged, name, str(error), remedy=remedy, package=package.path.name)
+            hashes[name] = sha256(name)
+        except (PackageError, OSError, ValueError) as error:  # a name no file can have: ValueError
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            again, zipped = "write or fetch the package again", package.path.name
+            damaged = Finding(Code.file_damaged, name, str(error), remedy=again, package=zipped)
+            findings.append(damaged)
+    return hashes, findings + _file_findings(package, hashes)
 
 
 def _file_findings(package: OpenedPackage, hashes: Mapping[str, str]) -> list[Finding]:
@@ -122,14 +124,7 @@ def _file_findings(package: OpenedPackage, hashes: Mapping[str, str]) -> list[Fi
 
 def _read_array(stream: BinaryIO) -> NDArray[Any]:
     """Read an array whose claimed size is the file's; NumPy would allocate what is claimed."""
-    version = np.lib.format.read_magic(stream)
-    header = {
-        (1, 0): np.lib.format.read_array_header_1_0,
-        (2, 0): np.lib.format.read_array_header_2_0,
-    }.get(version)
-    if header is None:
-        raise ValueError(f"has format version {version}")
-    shape, _, dtype = header(stream)
+    shape, _, dtype = read_header(stream)
     start = stream.tell()
     held = stream.seek(0, 2) - start
     claimed = math.prod(shape) * dtype.itemsize

@@ -162,10 +162,7 @@ def _run(
 ) -> tuple[tuple[CoreTest, ...], dict[str, dict[str, str]]]:
     """Run every package's weights; what core says of them, and hashes of files by package."""
     tests: list[CoreTest] = []
-    with (
-        temporary_folder() as folder,
-        ExitStack() as stack,
-    ):
+    with temporary_folder() as folder, ExitStack() as stack:
         under_way = None
         if source is not None and opened:
             from w2s_export.verify.clients.core_tests import core_program
@@ -173,10 +170,12 @@ def _run(
             core = core or stack.enter_context(core_program([path.parent for path in paths]))
             under_way = core.test([package.path for package in opened])
         clock("unpacking")
-        contents = [
-            _unpack(package, folder / str(number), gathered)
-            for number, package in enumerate(opened)
-        ]
+        contents = []
+        for number, package in enumerate(opened):
+            (folder / str(number)).mkdir()
+            unpacked, found = unpack(package, folder / str(number))
+            contents.append(unpacked)
+            gathered.findings += found
         if source is not None:
             from w2s_export.verify.exported import check_export
 
@@ -191,13 +190,6 @@ def _run(
             stated = {(p.path.name, key) for p in opened for key in mapped(p.rdf, "weights")}
             tests += [t for t in under_way.finish() if (t.package, t.format) in stated]
     return tuple(tests), {whole.name: whole.hashes for whole in contents}
-
-
-def _unpack(package: OpenedPackage, folder: Path, gathered: Gathered) -> Contents:
-    folder.mkdir()
-    contents, findings = unpack(package, folder)
-    gathered.findings += findings
-    return contents
 
 
 def _run_foreign(contents: Contents, folder: Path, gathered: Gathered) -> list[CoreTest]:

@@ -29,6 +29,7 @@ from w2s_export.verify.clients.jdll_axes import (
     java_cast,
     java_int,
     read_model,
+    throws,
 )
 from w2s_export.verify.clients.jdll_processing import apply_steps, read_steps
 
@@ -91,11 +92,6 @@ class JdllPlan:
         return tuple(axis.size for axis in self.output)
 
     @property
-    def tile_shape(self) -> tuple[int, ...]:
-        """Of what the network gets at once."""
-        return tuple(axis.tile for axis in self.input)
-
-    @property
     def output_tile_shape(self) -> tuple[int, ...]:
         """Of what the network should return for a tile."""
         return tuple(axis.tile for axis in self.output)
@@ -125,7 +121,7 @@ def plan(rdf: Mapping[str, Any], shape: Sequence[int]) -> JdllPlan:
         raise PackageError(f"an image of shape {tuple(shape)} has no axes {source.letters}")
     image = dict(zip(source.letters, shape, strict=True))
     if "t" in image:  # TileCalculator.getOptimalTileSize looks T up where it has written B
-        raise _throws("an axis of time is not found in the image")
+        raise throws("an axis of time is not found in the image")
     tile = {axis.letter: _tile(model, axis, image[axis.letter]) for axis in source.axes}
     if model.tiling and any(axis.step for axis in source.axes):
         _check_sizes(model, tile)
@@ -135,11 +131,11 @@ def plan(rdf: Mapping[str, Any], shape: Sequence[int]) -> JdllPlan:
         for axis in tensor.axes:
             if part[axis.letter] - 2 * axis.halo <= 0:
                 size = f"{part[axis.letter]} output pixels along {axis.letter}"
-                raise _throws(f"the halo of {axis.halo} leaves nothing of {size}")
+                raise throws(f"the halo of {axis.halo} leaves nothing of {size}")
     if "c" not in image:  # TileMaker.validateTileVsImageChannel
-        raise _throws("the input has no axis of channels")
+        raise throws("the input has no axis of channels")
     if image["c"] != tile["c"]:
-        raise _throws(f"the image has {image['c']} channels, the network takes {tile['c']}")
+        raise throws(f"the image has {image['c']} channels, the network takes {tile['c']}")
     return JdllPlan(
         input=tuple(_cut(model, axis, image, tile) for axis in source.axes),
         outputs=tuple(
@@ -152,14 +148,14 @@ def plan(rdf: Mapping[str, Any], shape: Sequence[int]) -> JdllPlan:
 def _check_letters(tensor: JdllTensor) -> None:
     """Tensor.build and convertToTensorDimOrder, which makes one text of all the axes."""
     if tensor.name is None:
-        raise _throws("a tensor has no id")
+        raise throws("a tensor has no id")
     letters = tensor.letters.lower()
     if set(letters) - set("birtzcyx") or len(letters) != len(tensor.axes):
-        raise _throws(f"'{tensor.letters}' are no axes to it")
+        raise throws(f"'{tensor.letters}' are no axes to it")
     if len(set(letters)) < len(letters) or any(
         len(set(letters) & set(some)) > 1 for some in _EXCLUSIVE
     ):
-        raise _throws(f"the axes '{tensor.letters}' exclude each other")
+        raise throws(f"the axes '{tensor.letters}' exclude each other")
 
 
 def restore(
@@ -187,13 +183,13 @@ def restore(
     grid, grid_out = (tuple(axis.count for axis in side) for side in (tiles.input, tiles.output))
     for number in range(tiles.tiles):
         if number >= math.prod(grid_out):
-            raise _throws(f"there are {tiles.tiles} tiles, but {math.prod(grid_out)} of the output")
+            raise throws(f"there are {tiles.tiles} tiles, but {math.prod(grid_out)} of the output")
         tile = normalised
         for position, index in enumerate(np.unravel_index(number, grid)):
             tile = _mirrored(tile, position, tiles.input[position], int(index))
         piece = runtime(np.ascontiguousarray(tile, np.float32))
         if piece.shape != tiles.output_tile_shape:
-            raise _throws(f"the network gives {piece.shape}, planned is {tiles.output_tile_shape}")
+            raise throws(f"the network gives {piece.shape}, planned is {tiles.output_tile_shape}")
         places = list(zip(tiles.output, np.unravel_index(number, grid_out), strict=True))
         target = tuple(slice(a.start(int(i)), a.start(int(i)) + a.kept) for a, i in places)
         kept = tuple(slice(axis.before, axis.before + axis.kept) for axis in tiles.output)
@@ -233,7 +229,7 @@ def check_run(rdf: Mapping[str, Any], shape: Sequence[int]) -> None:
     apply_steps(steps[0], np.zeros(shape, np.float32), model.input.letters)
     for tensor, tiles, after in zip(model.outputs, planned.outputs, steps[1:], strict=True):
         if tensor.data_type not in OUTPUT_TYPES:  # CommonUtils.getImgLib2DataType
-            raise _throws(f"it has no type {tensor.data_type} for an output")
+            raise throws(f"it has no type {tensor.data_type} for an output")
         zeros = np.zeros([axis.size for axis in tiles], tensor.data_type)
         apply_steps(after, zeros, tensor.letters)
 
@@ -269,7 +265,7 @@ def _check_sizes(model: JdllModel, tile: Mapping[str, int]) -> None:
             elif axis.minimum or axis.letter in tile:
                 sizes.append(axis.minimum or tile[axis.letter])
             else:
-                raise _throws(f"the output has no size along {axis.letter}")
+                raise throws(f"the output has no size along {axis.letter}")
         width = _BYTES.get(tensor.data_type.lower()[-2:], 1)
         output = max(output, math.prod(sizes) * width)
     if pixels <= LARGEST_TILE and output <= LARGEST_OUTPUT:
@@ -279,7 +275,7 @@ def _check_sizes(model: JdllModel, tile: Mapping[str, int]) -> None:
             Failure.hangs, f"a tile of {pixels} pixels is above {LARGEST_TILE} and never shrinks"
         )
     # Afterwards it computes the size of the output from nothing at all.
-    raise _throws(f"a tile of {pixels} pixels, {output} bytes of output, is too large")
+    raise throws(f"a tile of {pixels} pixels, {output} bytes of output, is too large")
 
 
 def _shrinks(axes: Sequence[JdllAxis], tile: Mapping[str, int]) -> bool:
@@ -307,12 +303,10 @@ def _check_tile(source: JdllTensor, image: Mapping[str, int], tile: Mapping[str,
     for axis in source.axes:
         size, length = image[axis.letter], tile[axis.letter]
         if 3 * size < length:
-            raise _throws(
-                f"{size} pixels along {axis.letter} are under a third of a tile: {length}"
-            )
+            raise throws(f"{size} pixels along {axis.letter} are under a third of a tile: {length}")
         if axis.step and (length - axis.minimum) % axis.step:
             grid = f"{axis.minimum} + n · {axis.step}"
-            raise _throws(f"a tile of {length} pixels along {axis.letter} is not {grid}")
+            raise throws(f"a tile of {length} pixels along {axis.letter} is not {grid}")
 
 
 def _output_sizes(
@@ -324,19 +318,19 @@ def _output_sizes(
         letter = axis.letter
         if not model.tiling:
             if axis.step:
-                raise _throws(f"without tiling the output has no size along {letter}")
+                raise throws(f"without tiling the output has no size along {letter}")
             whole[letter] = part[letter] = axis.minimum
         elif axis.step == 0 and axis.minimum != 0 and axis.tensor is None:
             if not {"x", "y"} <= set(image):
-                raise _throws("no input is an image")
+                raise throws("no input is an image")
             ratio = image[letter] / tile[letter] if tile.get(letter) else 1.0
             if letter in image and not tile[letter]:
-                raise _throws(f"a tile has no size along {letter}")
+                raise throws(f"a tile has no size along {letter}")
             if (axis.minimum * ratio) % 1:
-                raise _throws(f"{axis.minimum} output pixels a tile are no whole number an image")
+                raise throws(f"{axis.minimum} output pixels a tile are no whole number an image")
             whole[letter], part[letter] = java_cast(axis.minimum * ratio), axis.minimum
         elif axis.tensor is None:
-            raise _throws(f"the output has no size along {letter}")
+            raise throws(f"the output has no size along {letter}")
         else:
             own = tuple(_reference(model, axis, sizes) for sizes in (image, tile))
             own = (own[0], own[0]) if own[1] == -1 else own
@@ -349,7 +343,7 @@ def _output_sizes(
 def _reference(model: JdllModel, axis: JdllAxis, sizes: Mapping[str, int]) -> int:
     """Size of the axis that an axis of an output refers to, by the abbreviation as written."""
     if axis.axis is None or axis.tensor != model.input.name or axis.axis not in sizes:
-        raise _throws(f"the output refers to {axis.tensor}.{axis.axis}, which is not there")
+        raise throws(f"the output refers to {axis.tensor}.{axis.axis}, which is not there")
     return sizes[axis.axis]
 
 
@@ -362,7 +356,7 @@ def _cut(
     count = 1
     if model.tiling:
         if length - 2 * axis.halo <= 0:
-            raise _throws(f"the halo of {axis.halo} leaves nothing of a tile of {length}")
+            raise throws(f"the halo of {axis.halo} leaves nothing of a tile of {length}")
         count = math.ceil(size / (length - 2 * axis.halo))
     before = max(halo, math.ceil((length - size) / 2))
     return AxisTiles(axis.letter, size, length, before, max(halo, length - size - before), count)
@@ -375,7 +369,3 @@ def _mirrored(
     places = np.arange(axis.tile) + axis.start(index) - axis.before
     places %= 2 * axis.size
     return values.take(np.minimum(places, 2 * axis.size - 1 - places), axis=position)
-
-
-def _throws(reason: str) -> JdllError:
-    return JdllError(Failure.throws, reason)

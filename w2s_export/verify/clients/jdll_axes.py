@@ -37,6 +37,11 @@ class JdllError(PackageError):
         self.failure = failure
 
 
+def throws(reason: str) -> JdllError:
+    """An exception when the model is run."""
+    return JdllError(Failure.throws, reason)
+
+
 @dataclass(frozen=True, slots=True)
 class JdllAxis:
     """One axis of a tensor."""
@@ -97,7 +102,7 @@ def read_model(rdf: Mapping[str, Any]) -> JdllModel:
     try:  # DeepImageJExecutionConfig.build: first when the model is run
         tiling, pyramidal = _fiji(at(rdf, "config", "deepimagej"))
     except TypeError as error:
-        raise JdllError(Failure.throws, f"cannot read config.deepimagej: {error}") from None
+        raise throws(f"cannot read config.deepimagej: {error}") from None
     return JdllModel(source, tuple(outputs), tiling, pyramidal)
 
 

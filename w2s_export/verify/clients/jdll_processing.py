@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.verify.clients.jdll_axes import Failure, JdllError, JdllTensor
+from w2s_export.verify.clients.jdll_axes import JdllTensor, throws
 
 Array = NDArray[Any]
 
@@ -66,14 +66,14 @@ def read_steps(tensor: JdllTensor) -> list[Step]:
         if name is None:
             continue
         if not isinstance(name, str) or name not in SETTERS:
-            raise _throws(f"it has no step {name!r:.40}")
+            raise throws(f"it has no step {name!r:.40}")
         kwargs = described.get("kwargs")
         if kwargs is not None and not isinstance(kwargs, Mapping):
-            raise _throws(f"the kwargs of {name} are {kwargs!r:.60}")
+            raise throws(f"the kwargs of {name} are {kwargs!r:.60}")
         values: dict[str, Any] = {}
         for key, value in (kwargs or {}).items():
             if key not in SETTERS[name]:
-                raise _throws(f"its {name} has no setter for '{key}'")
+                raise throws(f"its {name} has no setter for '{key}'")
             place, kept = _set(name, str(key), value)
             values[place] = kept
         steps.append(Step(name, values))
@@ -82,7 +82,7 @@ def read_steps(tensor: JdllTensor) -> list[Step]:
 
 def _set(name: str, key: str, value: Any) -> tuple[str, Any]:
     """What a setter does: the argument's name, and its value."""
-    wrong = _throws(f"its {name} takes no {key} {value!r:.60}")
+    wrong = throws(f"its {name} takes no {key} {value!r:.60}")
     if key == "reference_tensor":
         return key, value
     if key == "mode":
@@ -166,7 +166,7 @@ def _scale_range(step: Step, values: Array, letters: str) -> Array:
     shares = [step.number(key, most) for key, most in _PERCENTILES]
     ranks = [min(int(count * (share / 100)), count - 1) for share in shares]
     if min(ranks) < 0:
-        raise _throws(f"the percentiles are {shares}")
+        raise throws(f"the percentiles are {shares}")
     ordered = np.sort(
         np.moveaxis(values, axes, range(-len(axes), 0)).reshape(
             *[values.shape[letters.index(part)] for part in parts], -1
@@ -183,12 +183,12 @@ def _scale_linear(step: Step, values: Array, letters: str) -> Array:
     With axes the first of a list counts for every plane.
     """
     if step.series("offset") is not None and "axes" not in step.values:
-        raise _throws("scale_linear has a list of offsets without axes")
+        raise throws("scale_linear has a list of offsets without axes")
     gain, offset = step.number("gain", 1), step.number("offset", 0)
     if _parts(step, letters):
         series = step.series("gain"), step.series("offset")
         if any(values == [] for values in series):
-            raise _throws("scale_linear has an empty list")
+            raise throws("scale_linear has an empty list")
         gain = float(np.float32(series[0][0] if series[0] else gain))
         offset = float(np.float32(series[1][0] if series[1] else offset))
     return np.asarray(values.astype(np.float64) * gain + offset)
@@ -212,14 +212,14 @@ def _standardise(step: Step, values: Array, letters: str, *, fixed: bool, aligne
     lists = [key for key in given if step.series(key) is not None]
     if not fixed:
         if "mean" in given:
-            raise _throws(f"{step.name}: only the mode fixed takes a mean")
+            raise throws(f"{step.name}: only the mode fixed takes a mean")
         return _by_own_mean(values, letters, _planned(parts, letters, aligned), eps)
     if len(given) < 2 or len(lists) == 1:
-        raise _throws(f"{step.name}: mean and std are needed, both of one kind")
+        raise throws(f"{step.name}: mean and std are needed, both of one kind")
     if lists and "axes" not in step.values:
-        raise _throws(f"{step.name}: lists need axes")
+        raise throws(f"{step.name}: lists need axes")
     if bool(lists) != bool(parts):
-        raise _throws(f"{step.name}: lists and axes do not go together")
+        raise throws(f"{step.name}: lists and axes do not go together")
     if not parts:
         mean, deviation = step.number("mean", 0), step.number("std", 1)
         return np.asarray((values.astype(np.float64) - mean) / (deviation + eps))
@@ -227,7 +227,7 @@ def _standardise(step: Step, values: Array, letters: str, *, fixed: bool, aligne
     result = values.astype(np.float64)
     for number, place in enumerate(_planes(values, letters, _planned(parts, letters, aligned))):
         if number >= min(len(means), len(deviations)):
-            raise _throws(f"{step.name}: {len(means)} means are too few for its planes")
+            raise throws(f"{step.name}: {len(means)} means are too few for its planes")
         mean, deviation = float(np.float32(means[number])), float(np.float32(deviations[number]))
         result[place] = (result[place] - mean) / (deviation + eps)
     return result
@@ -243,7 +243,7 @@ def _planned(parts: str, letters: str, aligned: bool) -> str:
         return parts
     named = [i for i, letter in enumerate(letters) if letter not in parts]
     if max(named) >= len(named):
-        raise _throws("fixed_zero_mean_unit_variance: ArrayIndexOutOfBoundsException in its axes")
+        raise throws("fixed_zero_mean_unit_variance: ArrayIndexOutOfBoundsException in its axes")
     return "".join(letters[i] for i in named)
 
 
@@ -259,14 +259,14 @@ def _by_own_mean(values: Array, letters: str, parts: str, eps: float) -> Array:
 
 def _clip(step: Step, values: Array, _: str) -> Array:
     if not {"min", "max"} <= set(step.values):
-        raise _throws("clip needs both min and max")
+        raise throws("clip needs both min and max")
     low, high = step.number("min", 0), step.number("max", 0)
     return np.where(values >= high, high, np.where(values < low, low, values))
 
 
 def _binarize(step: Step, values: Array, _: str) -> Array:
     if "threshold" not in step.values:
-        raise _throws("binarize needs a threshold")
+        raise throws("binarize needs a threshold")
     return np.asarray(values.astype(np.float64) >= step.number("threshold", 0), np.float64)
 
 
@@ -277,10 +277,6 @@ def _sigmoid(_: Step, values: Array, __: str) -> Array:
 def _ensure_dtype(_: Step, values: Array, __: str) -> Array:
     """EnsureDtypeTransformation does nothing."""
     return values
-
-
-def _throws(reason: str) -> JdllError:
-    return JdllError(Failure.throws, reason)
 
 
 _PERCENTILES = (("min_percentile", 0.0), ("max_percentile", 100.0))

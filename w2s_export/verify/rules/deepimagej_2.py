@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from w2s_export.rdf.stated import at, listed
+from w2s_export.rdf.stated import at, listed, mapped
 from w2s_export.verify.findings import Code
 from w2s_export.verify.rules.registry import JDLL, OLD_DEEPIMAGEJ, Fault, Subject, rule
 
@@ -167,5 +167,4 @@ def _peak_and_runtime_are_strings(subject: Subject) -> Iterator[Fault]:
 
 
 def _config(subject: Subject) -> Mapping[str, object]:
-    config = at(subject.rdf, "config", "deepimagej")
-    return config if isinstance(config, Mapping) else {}
+    return mapped(subject.rdf, "config", "deepimagej")

@@ -138,7 +138,8 @@ def _core_runs_the_processing(subject: Subject) -> Iterator[Fault]:
 )
 def _a_macro_does_what_the_rdf_says(subject: Subject) -> Iterator[Fault]:
     steps = [where for where, *_ in _processing(subject) if ".preprocessing[" in where]
-    if _has_config(subject) and steps and not _macros(subject, "preprocess"):
+    configured = isinstance(at(subject.rdf, "config", "deepimagej"), Mapping)
+    if configured and steps and not _macros(subject, "preprocess"):
         yield steps[0], "has no macro: the network would see raw counts"
 
 
@@ -178,10 +179,6 @@ def _macros_normalise_exactly(subject: Subject) -> Iterator[Fault]:
     for name in _macros(subject, "preprocess"):
         if re.search(r"Enhance Contrast[^\n]*normalize", _code(subject, name)):
             yield name, "normalises by ImageJ's histogram of 256 bins"
-
-
-def _has_config(subject: Subject) -> bool:
-    return isinstance(at(subject.rdf, "config", "deepimagej"), Mapping)
 
 
 def _macros(subject: Subject, stage: str) -> list[str]:

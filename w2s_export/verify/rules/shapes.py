@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.io.npy import read_header
 from w2s_export.rdf.stated import (
     AxisPlan,
     at,
@@ -346,14 +347,7 @@ def example_array(subject: Subject, side: str, index: int = 0) -> NDArray[Any] |
 def npy_header(data: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and type that a `.npy` file states; empty and bytes where it states none."""
     try:
-        stream = io.BytesIO(data)
-        version = np.lib.format.read_magic(stream)
-        header = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = header(stream)
+        shape, _, dtype = read_header(io.BytesIO(data))
     except Exception:  # NumPy's header reader lets TokenError and others out
         return (), np.dtype("S")
     return shape, dtype
