@@ -6,7 +6,8 @@ import errno
 import hashlib
 import os
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from w2s_export.errors import DiskError, OutputError, W2SExportError
@@ -71,18 +72,25 @@ def unwritable(path: Path, error: OSError) -> OutputError:
     return (DiskError if of_disk else OutputError)(f"{path}: cannot be written: {error.strerror}")
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it there: never half of it.
+@contextmanager
+def written_beside(path: Path) -> Iterator[Path]:
+    """A file beside a place that is moved there at the end of the block: never half of it.
 
     Raises:
         OutputError: the place cannot be written.
     """
     beside = hidden(path, f".{os.getpid()}")
     try:
-        beside.write_bytes(content)
+        yield beside
         beside.replace(path)
     except OSError as error:
         raise unwritable(path, error) from None
     finally:
         with suppress(OSError):
             beside.unlink()
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file at once or not at all; errors as `written_beside`."""
+    with written_beside(path) as beside:
+        beside.write_bytes(content)

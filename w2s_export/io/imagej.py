@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from w2s_export.io.appearance import Appearance, Channel
-from w2s_export.io.pixel_size import PixelSize, both
-from w2s_export.io.units import micrometres, seconds, unread
+from w2s_export.io.units import PixelSize, both, micrometres, seconds, unread
 
 
 def pixel_size(stated: Mapping[str, Any], sides: tuple[Fraction, Fraction]) -> PixelSize | None:

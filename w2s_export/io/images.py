@@ -7,7 +7,6 @@ Whatever the file's layout, an image is times, slices and channels of planes of 
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import struct
 from collections.abc import Callable, Iterator
@@ -20,10 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.errors import ImageError, MissingExtraError, OutputError
+from w2s_export.errors import ImageError, MissingExtraError
 from w2s_export.io import memory, microscopes, npy, tiff, tiff_sets
-from w2s_export.io.files import hidden, name_of, regular_size
-from w2s_export.io.pixel_size import PixelSize, unless_print
+from w2s_export.io.files import name_of, regular_size, written_beside
 from w2s_export.io.source import (
     ArraySource,
     Series,
@@ -34,7 +32,7 @@ from w2s_export.io.source import (
     opaque,
     usable,
 )
-from w2s_export.io.units import micrometres
+from w2s_export.io.units import PixelSize, micrometres, unless_print
 from w2s_export.io.zarr_source import is_zarr, zarr_images
 
 logger = logging.getLogger(__name__)
@@ -218,25 +216,20 @@ def write_imagej_tiff(
     if pixel_size_um is not None:
         metadata["unit"] = "micron"
         resolution = density(pixel_size_um)
-    beside = hidden(path, f".{os.getpid()}")
     try:
-        tifffile.imwrite(
-            beside,
-            pixels,
-            imagej=True,
-            photometric="minisblack",
-            resolution=resolution,
-            resolutionunit=None if resolution is None else "NONE",
-            software=False,
-            metadata=metadata,
-        )
-        beside.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
+        with written_beside(path) as beside:
+            tifffile.imwrite(
+                beside,
+                pixels,
+                imagej=True,
+                photometric="minisblack",
+                resolution=resolution,
+                resolutionunit=None if resolution is None else "NONE",
+                software=False,
+                metadata=metadata,
+            )
     except ValueError as error:
         raise ImageError(f"{path}: does not fit an ImageJ TIFF: {error}") from None
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _read_png(path: Path, limit: int) -> ArraySource:

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError
 from w2s_export.io.appearance import Appearance, Channel, ramp
-from w2s_export.io.pixel_size import both
 from w2s_export.io.source import Layout, PlaneSource, Series, Source, usable
-from w2s_export.io.units import micrometres
+from w2s_export.io.units import both, micrometres
 
 
 def images(library: Any, path: Path, stack: ExitStack) -> list[Series]:

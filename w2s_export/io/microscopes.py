@@ -20,9 +20,8 @@ from numpy.typing import NDArray
 from w2s_export.errors import ImageError, MissingExtraError
 from w2s_export.io import imaris, olympus
 from w2s_export.io.appearance import Appearance, Channel, ramp
-from w2s_export.io.pixel_size import both
 from w2s_export.io.source import Layout, PlaneSource, Series, Source, decoding, usable
-from w2s_export.io.units import micrometres, seconds
+from w2s_export.io.units import both, micrometres, seconds
 
 _LIBRARIES = {
     ".czi": "pylibCZIrw.czi", ".nd2": "nd2", ".ims": "h5py",

@@ -15,8 +15,7 @@ import numpy as np
 
 from w2s_export.errors import ImageError
 from w2s_export.io.appearance import Appearance, Channel, ramp
-from w2s_export.io.pixel_size import PixelSize, both
-from w2s_export.io.units import micrometres, seconds, unread
+from w2s_export.io.units import PixelSize, both, micrometres, seconds, unread
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError
 from w2s_export.io.appearance import Appearance, Channel, ramp
-from w2s_export.io.pixel_size import PixelSize
+from w2s_export.io.units import PixelSize
 
 
 @dataclass(frozen=True, slots=True)

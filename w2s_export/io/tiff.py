@@ -15,7 +15,6 @@ import numpy as np
 
 from w2s_export.io import imagej, tiff_sets, vendor_tiff
 from w2s_export.io.memory import most_bytes, within
-from w2s_export.io.pixel_size import from_tiff
 from w2s_export.io.source import (
     ArraySource,
     Series,
@@ -29,6 +28,7 @@ from w2s_export.io.source import (
 )
 from w2s_export.io.tiff_checks import check_claims, check_series, count_pages
 from w2s_export.io.tiff_source import Contiguous, TiffSource
+from w2s_export.io.units import from_tiff
 
 if TYPE_CHECKING:
     import tifffile

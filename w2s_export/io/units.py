@@ -1,4 +1,4 @@
-"""Units of length and time as files write them, as exact factors.
+"""Units of length and time as files write them, as exact factors, and pixel sizes in them.
 
 OME-XML has symbols (`µm`, `ms`, `Å`; upper and lower case differ), NGFF has UDUNITS names
 (`micrometer`), ImageJ has what its user typed (`micron`, `um`, `sec`).
@@ -12,6 +12,14 @@ from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
+PixelSize = tuple[float, float]
+"""(y, x), micrometres."""
+
+LARGEST_BELIEVED_UM = 20.0
+"""Plain resolution tags mostly mean print: 72 dpi is 353 µm, 1200 dpi is 21 µm. Microscopes state
+far smaller pixels, so anything coarser is taken for print."""
+
+_TIFF_UNITS = {2: "inch", 3: "cm"}
 _PREFIXES = {
     **{"Y": 24, "Z": 21, "E": 18, "P": 15, "T": 12, "G": 9, "M": 6, "k": 3, "h": 2, "da": 1},
     **{"": 0, "d": -1, "c": -2, "m": -3, "µ": -6, "μ": -6, "u": -6, "n": -9, "p": -12},
@@ -130,3 +138,20 @@ def length_text(micrometres: float) -> str:
     """A length for people, four digits: `62.6 nm`, `1 µm`."""
     rounded = float(f"{micrometres:.4g}")
     return f"{rounded:.4g} µm" if rounded >= 1 else f"{1000 * rounded:.4g} nm"
+
+
+def both(y: float | None, x: float | None) -> PixelSize | None:
+    """Both sides, if both are stated."""
+    return (y, x) if y and x else None
+
+
+def from_tiff(unit: int, sides: tuple[Fraction, Fraction]) -> PixelSize | None:
+    """Plain TIFF: (y, x) sides of a pixel in inches (unit 2) or centimetres (3)."""
+    name = _TIFF_UNITS.get(unit, "")
+    return unless_print(micrometres(sides[0], name), micrometres(sides[1], name))
+
+
+def unless_print(y: float | None, x: float | None) -> PixelSize | None:
+    """Both, if both are small enough to be a microscope's."""
+    size = both(y, x)
+    return size if size and max(size) <= LARGEST_BELIEVED_UM else None

@@ -9,8 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.io.appearance import Channel, ramp
-from w2s_export.io.pixel_size import both
-from w2s_export.io.units import micrometres, seconds
+from w2s_export.io.units import both, micrometres, seconds
 
 if TYPE_CHECKING:
     import tifffile

@@ -19,8 +19,8 @@ from w2s_export.errors import OutputError
 from w2s_export.io.appearance import Appearance, Channel, luts, ramp
 from w2s_export.io.files import hidden, unwritable
 from w2s_export.io.images import density
-from w2s_export.io.pixel_size import PixelSize
 from w2s_export.io.source import Layout
+from w2s_export.io.units import PixelSize
 from w2s_export.restore.record import Record
 from w2s_export.restore.regions import drawn
 from w2s_export.restore.scaling import Scaling

@@ -9,7 +9,6 @@ same bytes.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import Frozen, GeneratorConfig, Normalisation, Provenance, parse_config
-from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError, OutputError
-from w2s_export.io.files import hidden
+from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError
+from w2s_export.io.files import written_beside
 from w2s_export.io.npy import read_header
 from w2s_export.networks.layout import check_weights
 from w2s_export.sources.architecture import NOTHING_KNOWN, settle
@@ -70,15 +69,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, *, half: bool = False) -
     if large:
         raise CheckpointMismatchError(f"'{large[0]}' is beyond float16; save with half=False")
     members[HEADER] = np.array(json.dumps(header.model_dump(mode="json"), sort_keys=True))
-    beside = hidden(path, f".{os.getpid()}")
-    try:
-        with beside.open("wb") as stream:
-            np.savez(stream, **members)
-        beside.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    with written_beside(path) as beside, beside.open("wb") as stream:
+        np.savez(stream, **members)
     return path
 
 
