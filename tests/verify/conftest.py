@@ -121,6 +121,20 @@ class Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
         return True
 
 
+MISSING = object()
+
+
+def put_at(description: Any, path: str, value: Any) -> None:
+    """Set or remove a field, its path with dots."""
+    *parents, last = (int(key) if key.isdecimal() else key for key in path.split("."))
+    for key in parents:
+        description = description[key]
+    if value is MISSING:
+        del description[last]
+    else:
+        description[last] = value
+
+
 def rdf(edit: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, bytes]], None]:
     """A change of the description."""
 
@@ -141,6 +155,30 @@ def exchange(name: str, data: bytes) -> Callable[[dict[str, bytes]], None]:
         files["rdf.yaml"] = files["rdf.yaml"].replace(before.encode(), after.encode())
 
     return change
+
+
+def shifted_output(good, other):
+    return exchange("test_output.npy", npy(np.roll(good.description.sample.restored[None], 1, -1)))
+
+
+def other_output(good, other):
+    return exchange("test_output.npy", npy(other.description.sample.restored[None]))
+
+
+def other_onnx(good, other):
+    return exchange("weights.onnx", other.description.artifact("onnx").path.read_bytes())
+
+
+def flipped_sample(good, other):
+    return exchange("sample_input.tif", tiff(good.description.sample.image[0, ::-1]))
+
+
+def tiff(image: np.ndarray) -> bytes:
+    import tifffile
+
+    stream = io.BytesIO()
+    tifffile.imwrite(stream, image)
+    return stream.getvalue()
 
 
 def npy(array: np.ndarray) -> bytes:

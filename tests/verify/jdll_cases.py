@@ -11,8 +11,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from .conftest import MISSING, put_at
+
 Case = tuple[dict[str, Any], tuple[int, ...]]
-MISSING = object()
 SIZES = ((1, 1, 64, 64), (1, 1, 61, 93), (1, 1, 16, 20), (1, 1, 7, 200))
 
 
@@ -59,14 +60,7 @@ def base(version: str, **fields: Any) -> dict[str, Any]:
 def changed(version: str, path: str, value: Any, **fields: Any) -> dict[str, Any]:
     """The good description with one field exchanged, its path with dots."""
     rdf = base(version, **fields)
-    *parents, last = (int(key) if key.isdecimal() else key for key in path.split("."))
-    holder: Any = rdf
-    for key in parents:
-        holder = holder[key]
-    if value is MISSING:
-        del holder[last]
-    else:
-        holder[last] = copy.deepcopy(value)
+    put_at(rdf, path, copy.deepcopy(value) if value is not MISSING else value)
     return rdf
 
 

@@ -6,6 +6,7 @@ prints the table of docs/clients.md; where the two disagree it says so.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import itertools
@@ -27,7 +28,8 @@ from w2s_export.package.opening import open_package
 from w2s_export.rdf.stated import example_tensors, tensor_ids, weights_file
 from w2s_export.verify.clients.core_processing import postprocess, preprocess
 
-MISSING = object()
+from .conftest import MISSING, Plain, npy, put_at
+
 Files = dict[str, bytes]
 Change = Callable[["Package"], None]
 """Alters a package that is right."""
@@ -126,22 +128,16 @@ class Package:
 
     def put(self, path: str, value: Any) -> None:
         """Set or remove a field of the description, its path with dots."""
-        *parents, last = (int(key) if key.isdecimal() else key for key in path.split("."))
-        holder: Any = self.rdf
-        for key in parents:
-            holder = holder[key]
-        if value is MISSING:
-            holder.pop(last, None)
-        else:
-            holder[last] = value
+        with contextlib.suppress(KeyError):  # missing already
+            put_at(self.rdf, path, value)
 
     def write(self, path: Path) -> None:
         """The zip: with the network as it was varied, and its real output as the test output."""
         onnx = self._onnx()
         files = {**self.files, self.onnx_name: onnx}
-        files.setdefault("test_input.npy", _npy(self.image))
-        files.setdefault("test_output.npy", _npy(self._output(onnx)))
-        files[self.rdf_name] = yaml.dump(self.rdf, Dumper=_Plain, sort_keys=False).encode()
+        files.setdefault("test_input.npy", npy(self.image))
+        files.setdefault("test_output.npy", npy(self._output(onnx)))
+        files[self.rdf_name] = yaml.dump(self.rdf, Dumper=Plain, sort_keys=False).encode()
         with zipfile.ZipFile(path, "w") as archive:
             for name, data in files.items():
                 archive.writestr(name, data)
@@ -193,17 +189,6 @@ class Package:
         opsets += [helper.make_opsetid(name, 1) for name in self.imports]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=self.ir)
         return bytes(model.SerializeToString())
-
-
-class _Plain(yaml.SafeDumper):
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _npy(array: Any) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array)
-    return stream.getvalue()
 
 
 def _picture() -> bytes:

@@ -29,7 +29,19 @@ from w2s_export.verify.verdicts import Answer
 from w2s_export.verify.verify import Report, verify
 from w2s_export.verify.worker import jobs
 
-from .conftest import copy, exchange, npy, rdf, refusing
+from .conftest import (
+    copy,
+    exchange,
+    flipped_sample,
+    npy,
+    other_onnx,
+    other_output,
+    put_at,
+    rdf,
+    refusing,
+    shifted_output,
+    tiff,
+)
 
 JDLL_AND_CORE = {Client.deepimagej_3_1, Client.core_0_10, Client.core_0_11, Client.zoo}
 
@@ -83,43 +95,21 @@ def run_faulty(good, tmp_path, *changes) -> Report:
     return verify(copy(good.packages.bioimageio, tmp_path, change))
 
 
-def shifted(good, other):
-    return exchange("test_output.npy", npy(np.roll(good.description.sample.restored[None], 1, -1)))
-
-
-def of_another_model(good, other):
-    return exchange("test_output.npy", npy(other.description.sample.restored[None]))
-
-
 def of_another_image(good, other):
     image = np.flip(good.description.sample.image[None].astype(np.float32), -1)
     return exchange("test_input.npy", npy(np.ascontiguousarray(image)))
 
 
-def weights_of_another_model(good, other):
-    return exchange("weights.onnx", other.description.artifact("onnx").path.read_bytes())
+def put(path: str, value: Any) -> Callable[[dict[str, bytes]], None]:
+    return rdf(lambda description: put_at(description, path, value))
 
 
 def another_normalisation(good, other):
-    def edit(description: dict[str, Any]) -> None:
-        description["inputs"][0]["preprocessing"][0]["kwargs"]["max_percentile"] = 90.0
-
-    return rdf(edit)
+    return put("inputs.0.preprocessing.0.kwargs.max_percentile", 90.0)
 
 
 def undescribed_postprocessing(good, other):
-    def edit(description: dict[str, Any]) -> None:
-        description["outputs"][0]["postprocessing"] = [{"id": "sigmoid"}]
-
-    return rdf(edit)
-
-
-def flipped_sample(good, other):
-    import tifffile
-
-    stream = io.BytesIO()
-    tifffile.imwrite(stream, good.description.sample.image[0, ::-1])
-    return exchange("sample_input.tif", stream.getvalue())
+    return put("outputs.0.postprocessing", [{"id": "sigmoid"}])
 
 
 def wrong_factor(good, other):
@@ -134,27 +124,19 @@ def wrong_factor(good, other):
 
 
 def unknown_step(good, other):
-    def edit(description: dict[str, Any]) -> None:
-        description["outputs"][0]["postprocessing"] = [{"id": "stardist_postprocessing"}]
-
-    return rdf(edit)
+    return put("outputs.0.postprocessing", [{"id": "stardist_postprocessing"}])
 
 
 def blank_sample(good, other):
-    import tifffile
-
-    stream = io.BytesIO()
-    tifffile.imwrite(stream, np.full_like(good.description.sample.image[0], 7))
-    return exchange("sample_input.tif", stream.getvalue())
+    image = good.description.sample.image[0]
+    return exchange("sample_input.tif", tiff(np.full_like(image, 7)))
 
 
 def boundless_sample(good, other):
     """A few bytes that claim ten gigapixels."""
     import tifffile
 
-    stream = io.BytesIO()
-    tifffile.imwrite(stream, np.zeros((8, 8), np.uint8))
-    stream.seek(0)
+    stream = io.BytesIO(tiff(np.zeros((8, 8), np.uint8)))
     with tifffile.TiffFile(stream, mode="r+") as tif:
         for tag in ("ImageWidth", "ImageLength"):
             tif.pages.first.tags[tag].overwrite(10**5)
@@ -162,10 +144,10 @@ def boundless_sample(good, other):
 
 
 RUNNING = [
-    (shifted, Code.test_output_differs, Severity.error),
-    (of_another_model, Code.test_output_differs, Severity.error),
+    (shifted_output, Code.test_output_differs, Severity.error),
+    (other_output, Code.test_output_differs, Severity.error),
     (of_another_image, Code.test_output_differs, Severity.error),
-    (weights_of_another_model, Code.test_output_differs, Severity.error),
+    (other_onnx, Code.test_output_differs, Severity.error),
     (another_normalisation, Code.test_output_differs, Severity.error),
     (undescribed_postprocessing, Code.test_output_differs, Severity.error),
     (flipped_sample, Code.sample_differs, Severity.warning),

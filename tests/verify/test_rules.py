@@ -20,11 +20,10 @@ from w2s_export.verify.clients.jdll_weights import chosen_weights
 from w2s_export.verify.findings import Client, Code, Severity
 from w2s_export.verify.rules.registry import RULES, check_rules, intended_clients
 
-from .conftest import copy, exchange, npy, rdf
+from .conftest import MISSING, copy, exchange, npy, put_at, rdf
 
 Change = Callable[[dict[str, bytes]], None]
 ONNX, SAVED_MODEL = "weights.onnx", "tensorflow_saved_model_bundle.zip"
-MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -42,18 +41,7 @@ class Fault:
 
 def put(path: str, value: Any) -> Callable[[Any], Change]:
     """Set (or remove) a field of the description, its path with dots."""
-
-    def edit(description: dict[str, Any]) -> None:
-        *parents, last = (int(key) if key.isdecimal() else key for key in path.split("."))
-        holder: Any = description
-        for key in parents:
-            holder = holder[key]
-        if value is MISSING:
-            del holder[last]
-        else:
-            holder[last] = value
-
-    return lambda good: rdf(edit)
+    return lambda good: rdf(lambda description: put_at(description, path, value))
 
 
 def put_on_both_axes(side: str, key: str, value: Any) -> Callable[[Any], Change]:
@@ -77,30 +65,17 @@ def edit_onnx(edit: Callable[[Any], None]) -> Callable[[Any], Change]:
     return change
 
 
-def with_opset(version: int, *, stated: bool = True) -> Callable[[Any], Change]:
+def with_opset(version: int) -> Callable[[Any], Change]:
     def edit(model: Any) -> None:
         model.opset_import[0].version = version
 
-    def change(good) -> Change:
-        def both(files: dict[str, bytes]) -> None:
-            edit_onnx(edit)(good)(files)
-            if stated:
-                put("weights.onnx.opset_version", version)(good)(files)
-
-        return both
-
-    return change
+    return edit_onnx(edit)
 
 
 def second_named_output(model: Any) -> None:
     extra = model.graph.output.add()
     extra.CopyFrom(model.graph.output[0])
     extra.name = "extra"
-
-
-def fixed_size(model: Any) -> None:
-    for dimension in model.graph.input[0].type.tensor_type.shape.dim[2:]:
-        dimension.dim_value = 64
 
 
 def ir(version: int) -> Callable[[Any], None]:
@@ -188,16 +163,12 @@ def append(path: str, value: Any) -> Callable[[Any], Change]:
     return lambda good: rdf(edit)
 
 
-def rename_rdf(good) -> Change:
-    return lambda files: files.update({"bioimageio.yaml": files.pop("rdf.yaml")})
+def named(name: str) -> Callable[[Any], Change]:
+    return lambda good: lambda files: files.update({name: files.pop("rdf.yaml")})
 
 
 def smaller_output(good) -> Change:
     return exchange("test_output.npy", npy(good.description.sample.restored[None, :, 2:]))
-
-
-def readme_without_validation(good) -> Change:
-    return lambda files: files.update({"README.md": b"# Model\n\n## Use\n"})
 
 
 def cover(width: int, height: int, noise: bool = False) -> Callable[[Any], Change]:
@@ -212,10 +183,6 @@ def cover(width: int, height: int, noise: bool = False) -> Callable[[Any], Chang
     return change
 
 
-def text_cover(good) -> Change:
-    return lambda files: files.update({"cover.png": b"GIF89a"})
-
-
 def channels_last(good) -> Change:
     def edit(description: dict[str, Any]) -> None:
         for tensor in (description["inputs"][0], description["outputs"][0]):
@@ -227,33 +194,16 @@ def channels_last(good) -> Change:
     return rdf(edit)
 
 
-def no_parents(good) -> Change:
-    return put("weights.onnx.parent", MISSING)(good)
-
-
 def other_format(name: str) -> Callable[[Any], Change]:
-    def edit(description: dict[str, Any]) -> None:
-        description["weights"] = {name: {"source": ONNX}}
-
-    return lambda good: rdf(edit)
+    return put("weights", {name: {"source": ONNX}})
 
 
-def spec_scale(good) -> Change:
-    def edit(description: dict[str, Any]) -> None:
-        for side, scale in (("inputs", 1.0), ("outputs", 0.5)):
-            for axis in description[side][0]["axes"][2:]:
-                axis["scale"] = scale
-
-    return rdf(edit)
-
-
-def pixel_size_as_scale(good) -> Change:
-    def edit(description: dict[str, Any]) -> None:
-        for side, scale in (("inputs", 0.1), ("outputs", 0.05)):
-            for axis in description[side][0]["axes"][2:]:
-                axis["scale"] = scale
-
-    return rdf(edit)
+def scales(given: float, restored: float) -> Callable[[Any], Change]:
+    first, second = (
+        put_on_both_axes(side, "scale", scale)
+        for side, scale in (("inputs", given), ("outputs", restored))
+    )
+    return both(first, second)
 
 
 def one_image(graph: Any) -> None:
@@ -279,14 +229,14 @@ def add_file(name: str, data: bytes = b"") -> Callable[[Any], Change]:
 
 
 def with_macro(text: str) -> Callable[[Any], Change]:
-    return lambda good: lambda files: files.update({"preprocessing.ijm": text.encode()})
+    return add_file("preprocessing.ijm", text.encode())
 
 
-def element_type(kind: int) -> Callable[[Any], None]:
+def element_type(side: str, kind: int) -> Callable[[Any], Change]:
     def edit(model: Any) -> None:
-        model.graph.input[0].type.tensor_type.elem_type = kind
+        getattr(model.graph, side)[0].type.tensor_type.elem_type = kind
 
-    return edit
+    return edit_onnx(edit)
 
 
 def outside_weights(model: Any) -> None:
@@ -300,13 +250,6 @@ def outside_weights(model: Any) -> None:
 def custom_operators(model: Any) -> None:
     model.opset_import.add(domain="my.company", version=1)
     model.graph.node[0].domain = "my.company"
-
-
-def output_type(kind: int) -> Callable[[Any], None]:
-    def edit(model: Any) -> None:
-        model.graph.output[0].type.tensor_type.elem_type = kind
-
-    return edit
 
 
 def stated_opset(version: int) -> Callable[[Any], Change]:
@@ -349,10 +292,6 @@ def with_time(good) -> Change:
     return rdf(edit)
 
 
-def off_step_05(good) -> Change:
-    return put_on_both_axes("inputs", "size", {"min": 30, "step": 4})(good)
-
-
 def uneven_halo(good) -> Change:
     """Of a fixed size only the first axis's halo counts: the other is cut from the output alone."""
 
@@ -364,16 +303,15 @@ def uneven_halo(good) -> Change:
     return rdf(edit)
 
 
-def fixed_batch(model: Any) -> None:
-    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+def input_dimension(axis: int, size: int) -> Callable[[Any], Change]:
+    def edit(model: Any) -> None:
+        model.graph.input[0].type.tensor_type.shape.dim[axis].dim_value = size
+
+    return edit_onnx(edit)
 
 
 def three_axes(model: Any) -> None:
     del model.graph.input[0].type.tensor_type.shape.dim[0]
-
-
-def wrong_channels(model: Any) -> None:
-    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 3
 
 
 def keras_endpoint(graph: Any) -> None:
@@ -387,37 +325,13 @@ def channels_last_signature(graph: Any) -> None:
         dimension.size = size
 
 
-def two_inputs(good) -> Change:
+def twice_described(side: str, name: str = "second", place: int = 1) -> Callable[[Any], Change]:
     def edit(description: dict[str, Any]) -> None:
-        second = {**description["inputs"][0]}
-        second["id" if "id" in second else "name"] = "second"
-        description["inputs"].append(second)
+        again = {**description[side][0]}
+        again["id" if "id" in again else "name"] = name
+        description[side].insert(place, again)
 
-    return rdf(edit)
-
-
-def two_outputs(good) -> Change:
-    def edit(description: dict[str, Any]) -> None:
-        second = {**description["outputs"][0]}
-        second["id" if "id" in second else "name"] = "second"
-        description["outputs"].append(second)
-
-    return rdf(edit)
-
-
-def swapped_outputs(good) -> Change:
-    """Two outputs that the description lists the other way round."""
-
-    def edit(description: dict[str, Any]) -> None:
-        second = {**description["outputs"][0]}
-        second["id" if "id" in second else "name"] = "extra"
-        description["outputs"].insert(0, second)
-
-    def change(files: dict[str, bytes]) -> None:
-        edit_onnx(second_named_output)(good)(files)
-        rdf(edit)(files)
-
-    return change
+    return lambda good: rdf(edit)
 
 
 def huge_test_image(good) -> Change:
@@ -454,7 +368,7 @@ INFORMATION = f"{DEEPIMAGEJ}.test_information"
 MACRO = {"spec": "ij.IJ::runMacroFile", "kwargs": "preprocessing.ijm"}
 
 BOTH = [
-    ("the description has another name", Code.rdf_name, rename_rdf),
+    ("the description has another name", Code.rdf_name, named("bioimageio.yaml")),
     ("format 0.6", Code.format_unsupported, put("format_version", "0.6.0")),
     ("format is a number", Code.format_unsupported, put("format_version", 5)),
     ("no name", Code.name_missing, put("name", MISSING)),
@@ -465,13 +379,13 @@ BOTH = [
     ("garbage for ONNX", Code.onnx_unreadable, lambda good: exchange(ONNX, b"garbage" * 9)),
     ("IR 9", Code.onnx_ir_too_new, edit_onnx(ir(9))),
     ("IR 14", Code.onnx_ir_too_new, edit_onnx(ir(14))),
-    ("opset 18", Code.onnx_opset_too_new, with_opset(18, stated=False)),
-    ("opset 22", Code.onnx_opset_too_new, with_opset(22, stated=False)),
-    ("opset not as stated", Code.onnx_opset_undeclared, with_opset(16, stated=False)),
+    ("opset 18", Code.onnx_opset_too_new, with_opset(18)),
+    ("opset 22", Code.onnx_opset_too_new, with_opset(22)),
+    ("opset not as stated", Code.onnx_opset_undeclared, with_opset(16)),
     ("IR 8 in the engine of opset 8", Code.onnx_ir_too_new, stated_opset(8)),
     ("opset 17 in the engine of opset 16", Code.onnx_opset_too_new, stated_opset(16)),
     ("two outputs", Code.onnx_not_one_tensor, edit_onnx(second_named_output)),
-    ("fixed size", Code.onnx_fixed_size, edit_onnx(fixed_size)),
+    ("fixed size", Code.onnx_fixed_size, both(input_dimension(2, 64), input_dimension(3, 64))),
     ("SavedModel in a folder", Code.saved_model_layout, rezip(nest)),
     ("SavedModel without variables", Code.saved_model_layout, rezip(drop_variables)),
     ("SavedModel with a spoiled graph", Code.saved_model_layout, rezip(spoil_graph)),
@@ -481,17 +395,21 @@ BOTH = [
     ("test output of another size", Code.test_output_size, smaller_output),
     ("a dataset", Code.not_a_model, put("type", "dataset")),
     ("a bracket in the name", Code.name_breaks_macros, put("name", "model [2]")),
-    ("two inputs", Code.several_inputs, two_inputs),
-    ("two described outputs", Code.several_outputs, two_outputs),
-    ("outputs the other way round", Code.onnx_order, swapped_outputs),
-    ("float64 in", Code.onnx_input_type, edit_onnx(element_type(11))),
-    ("float64 out", Code.output_type_differs, edit_onnx(output_type(11))),
+    ("two inputs", Code.several_inputs, twice_described("inputs")),
+    ("two described outputs", Code.several_outputs, twice_described("outputs")),
+    (
+        "outputs the other way round",
+        Code.onnx_order,
+        both(edit_onnx(second_named_output), twice_described("outputs", "extra", 0)),
+    ),
+    ("float64 in", Code.onnx_input_type, element_type("input", 11)),
+    ("float64 out", Code.output_type_differs, element_type("output", 11)),
     ("weights in a folder", Code.weights_in_folder, in_folder),
     ("TensorFlow tried first", Code.tensorflow_first, tensorflow_version("2.10.1")),
     ("weights outside", Code.onnx_external_data, edit_onnx(outside_weights)),
     ("custom operators", Code.onnx_custom_operators, edit_onnx(custom_operators)),
     ("three axes", Code.axes_not_the_weights, edit_onnx(three_axes)),
-    ("three channels", Code.axes_not_the_weights, edit_onnx(wrong_channels)),
+    ("three channels", Code.axes_not_the_weights, input_dimension(1, 3)),
     ("channels last inside", Code.axes_not_the_weights, edit_graph(channels_last_signature)),
     ("opset 19 stated", Code.tensorflow_first, put("weights.onnx.opset_version", 19)),
     ("Keras export", Code.saved_model_endpoint, edit_graph(keras_endpoint)),
@@ -602,7 +520,7 @@ ONLY_04 = [
 ONLY_05 = [
     ("format 0.5.11", Code.format_unsupported, put("format_version", "0.5.11")),
     ("format 0.5.13", Code.format_newer, put("format_version", "0.5.13")),
-    ("fixed batch", Code.onnx_fixed_batch, edit_onnx(fixed_batch)),
+    ("fixed batch", Code.onnx_fixed_batch, input_dimension(0, 1)),
     ("a file in a folder", Code.zip_not_flat, add_file("src/code.py")),
     ("two descriptions", Code.upload_breaks, add_file("bioimageio.yaml", b"type: model")),
     ("names itself", Code.upload_breaks, append("attachments", {"source": "rdf.yaml"})),
@@ -611,7 +529,11 @@ ONLY_05 = [
     ("no weights", Code.rdf_incomplete, put("weights", {})),
     ("uint8 in", Code.onnx_input_type, put("inputs.0.data.type", "uint8")),
     ("uint8 out", Code.output_type_differs, put("outputs.0.data.type", "uint8")),
-    ("minimum off the step", Code.minimum_off_step, off_step_05),
+    (
+        "minimum off the step",
+        Code.minimum_off_step,
+        put_on_both_axes("inputs", "size", {"min": 30, "step": 4}),
+    ),
     ("a space axis without id", Code.jdll_drops, put("inputs.0.axes.3.id", MISSING)),
     ("no test tensor", Code.test_tensor_missing, put("outputs.0.test_tensor", MISSING)),
     ("a batch that only comes out", Code.batch_missing, put("inputs.0.axes.0", INDEX)),
@@ -672,13 +594,13 @@ ONLY_05 = [
         Code.test_size_off_grid,
         put_on_both_axes("inputs", "size", {"min": 28, "step": 4}),
     ),
-    ("scale by the specification alone", Code.output_scale_ambiguous, spec_scale),
+    ("scale by the specification alone", Code.output_scale_ambiguous, scales(1.0, 0.5)),
     (
         "offset",
         Code.output_offset,
         put_on_both_axes("outputs", "size", {"tensor_id": "input", "axis_id": "y", "offset": 2}),
     ),
-    ("a pixel size as scale", Code.output_scale_truncated, pixel_size_as_scale),
+    ("a pixel size as scale", Code.output_scale_truncated, scales(0.1, 0.05)),
     ("odd halo", Code.halo_odd, put_on_both_axes("outputs", "halo", 5)),
     ("halo on the input", Code.halo_on_input, put_on_both_axes("inputs", "halo", 4)),
     ("SavedModel of batch 1", Code.saved_model_fixed_batch, edit_graph(one_image)),
@@ -707,11 +629,11 @@ ONLY_05 = [
     ),
     ("no sample", Code.metadata_incomplete, put("inputs.0.sample_tensor", MISSING)),
     ("a licence of one's own", Code.license_unknown, put("license", "mine")),
-    ("README without validation", Code.readme_validation, readme_without_validation),
+    ("README without validation", Code.readme_validation, add_file("README.md", b"# Use\n")),
     ("no cover", Code.cover_unsuitable, put("covers", [])),
     ("cover 3:1", Code.cover_unsuitable, cover(300, 100)),
     ("cover of 600 KB", Code.cover_unsuitable, cover(640, 320, noise=True)),
-    ("cover no picture", Code.cover_unsuitable, text_cover),
+    ("cover no picture", Code.cover_unsuitable, add_file("cover.png", b"GIF89a")),
     (
         "relaxed tolerance",
         Code.tolerance_relaxed,
@@ -831,15 +753,17 @@ def axes_by_words(good) -> Change:
     return rdf(edit)
 
 
-def named(name: str) -> Callable[[Any], Change]:
-    return lambda good: lambda files: files.update({name: files.pop("rdf.yaml")})
-
-
 CORES = (Client.core_0_10, Client.core_0_11)
+NO_PARENT = put("weights.onnx.parent", MISSING)
 HARMLESS: list[tuple[str, str, tuple[Client, ...], Callable[[Any], Change]]] = [
     # bioimageio.spec warns of two originals in 0.5 and is silent in 0.4; JDLL reads no parent
-    ("bioimageio", "no parent", (*CORES, Client.deepimagej_3_1), no_parents),
-    ("deepimagej", "no parent", tuple(Client)[:5], no_parents),
+    (
+        "bioimageio",
+        "no parent",
+        (*CORES, Client.deepimagej_3_1),
+        put("weights.onnx.parent", MISSING),
+    ),
+    ("deepimagej", "no parent", tuple(Client)[:5], put("weights.onnx.parent", MISSING)),
     # OnnxWeights takes 17; core never compares the number with the file
     (
         "deepimagej",
@@ -952,7 +876,7 @@ def test_the_client_that_minds_is_named(good, tmp_path):
 def test_the_size_that_core_truncates_is_named(good, tmp_path):
     """0.1 → 0.05 µm made 85 of 43 in bioimageio.core, where 86 are meant."""
     sizes = put_on_both_axes("inputs", "size", {"min": 43, "step": 1})
-    change = both(pixel_size_as_scale, sizes)(good)
+    change = both(scales(0.1, 0.05), sizes)(good)
     findings = check_rules(open_package(copy(good.packages.bioimageio, tmp_path, change)))
     (finding, _) = [f for f in findings if f.code is Code.output_scale_truncated]
     assert finding.message == "43 pixels become 85, not 86"

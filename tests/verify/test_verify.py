@@ -15,7 +15,18 @@ from w2s_export.verify.findings import Client, Code, Severity
 from w2s_export.verify.verdicts import Answer
 from w2s_export.verify.verify import Report, verify
 
-from .conftest import Good, copy, exchange, npy, rdf
+from .conftest import (
+    Good,
+    copy,
+    exchange,
+    flipped_sample,
+    npy,
+    other_onnx,
+    other_output,
+    put_at,
+    rdf,
+    shifted_output,
+)
 
 BOTH = ("bioimageio", "deepimagej")
 
@@ -89,35 +100,13 @@ def test_a_good_export_passes(good, tmp_path, monkeypatch):
         assert set(written["packages"][1]["files"]) == set(archive.namelist())
 
 
-def other_onnx(good, other):
-    return exchange("weights.onnx", other.description.artifact("onnx").path.read_bytes())
-
-
 def other_saved_model(good, other):
     data = other.description.artifact("tensorflow_saved_model_bundle").path.read_bytes()
     return exchange("tensorflow_saved_model_bundle.zip", data)
 
 
-def shifted_output(good, other):
-    return exchange("test_output.npy", npy(np.roll(good.description.sample.restored[None], 1, -1)))
-
-
-def other_output(good, other):
-    return exchange("test_output.npy", npy(other.description.sample.restored[None]))
-
-
 def other_input(good, other):
     return exchange("test_input.npy", npy(good.description.sample.image[None] + np.float32(1)))
-
-
-def flipped_sample(good, other):
-    import io
-
-    import tifffile
-
-    stream = io.BytesIO()
-    tifffile.imwrite(stream, good.description.sample.image[0, ::-1])
-    return exchange("sample_input.tif", stream.getvalue())
 
 
 def swapped_percentiles(good, other):
@@ -136,35 +125,28 @@ def unknown_preprocessing(good, other):
     return rdf(edit)
 
 
-def halved_halo(good, other):
+def with_halo(value):
     def edit(description):
         output = description["outputs"][0]
         if "halo" in output:
-            output["halo"] = [0, 0, 2, 2]
+            output["halo"] = [0, 0, value, value]
         else:
             for axis in output["axes"][2:]:
-                axis["halo"] = 2
+                axis["halo"] = value
 
     return rdf(edit)
+
+
+def halved_halo(good, other):
+    return with_halo(2)
 
 
 def odd_halo(good, other):
-    def edit(description):
-        output = description["outputs"][0]
-        if "halo" in output:
-            output["halo"] = [0, 0, 3, 3]
-        else:
-            for axis in output["axes"][2:]:
-                axis["halo"] = 3
-
-    return rdf(edit)
+    return with_halo(3)
 
 
 def wrong_hash(good, other):
-    def edit(description):
-        description["weights"]["onnx"]["sha256"] = "0" * 64
-
-    return rdf(edit)
+    return rdf(lambda description: put_at(description, "weights.onnx.sha256", "0" * 64))
 
 
 def missing_macro(good, other):
