@@ -95,6 +95,7 @@ def test_ome_entities_and_quotes(tmp_path: Path, micron: str, quote: str) -> Non
 def test_ome_units_are_micrometres_and_seconds_unless_stated(tmp_path: Path) -> None:
     attributes = 'PhysicalSizeX="0.1" PhysicalSizeY="0.2" PhysicalSizeZ="0.3" TimeIncrement="2"'
     assert calibration(ome(tmp_path / "a.ome.tif", attributes)) == ((0.2, 0.1), 0.3, 2.0)
+    assert calibration(ome(tmp_path / "x.ome.tif", 'PhysicalSizeX="0.1"')) == (None, None, None)
     text = 'Note="PhysicalSizeX=&quot;9&quot;" TimeIncrement="no number" PhysicalSizeZ="-1"'
     assert calibration(ome(tmp_path / "b.ome.tif", text)) == (None, None, None)
 
@@ -143,6 +144,9 @@ def test_times_of_planes_give_the_interval_where_none_is_stated(tmp_path: Path) 
         ({"unit": "micron", "spacing": 0.3, "finterval": 2}, ((0.1, 0.05), 0.3, 2.0)),
         ({"unit": "um", "spacing": 0.3, "fps": 4}, ((0.1, 0.05), 0.3, 0.25)),
         ({"unit": "\\u00B5m", "finterval": 100, "tunit": "ms"}, ((0.1, 0.05), None, 0.1)),
+        ({"unit": "\\xb5m"}, ((0.1, 0.05), None, None)),
+        ({"unit": "cm"}, ((1000.0, 500.0), None, None)),
+        ({"unit": "furlong"}, (None, None, None)),
         ({"unit": "nm", "spacing": 300, "finterval": 0.1, "tunit": "min"},
          ((0.0001, 0.00005), 0.3, 6.0)),
         ({"unit": "mm", "finterval": 2, "tunit": "hour"}, ((100.0, 50.0), None, 7200.0)),
@@ -173,6 +177,7 @@ def test_imagej(tmp_path: Path, metadata: dict, expected: tuple) -> None:
         (3, ((100000, 1), (50000, 1)), (0.2, 0.1)),
         (3, ((10000000, 65), (10000000, 70)), (0.07, 0.065)),  # 65 nm, exactly
         (2, ((72, 1), (72, 1)), None),  # print
+        (2, ((1200, 1), (1200, 1)), None),
     ],
 )
 def test_plain_tiff(

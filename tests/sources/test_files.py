@@ -105,15 +105,6 @@ FILES: dict[str, tuple[str, bytes, str]] = {
         _hdf5(lambda f: f.create_dataset("layers/conv2d/vars/0", data=["a", "b"])),
         "holds object numbers",
     ),
-    "hdf5_elsewhere": (
-        "net.h5",
-        _hdf5(
-            lambda f: f.create_dataset(
-                "layers/conv2d/vars/0", (4,), "f4", external=[("secret.bin", 0, 16)]
-            )
-        ),
-        "points into another file",
-    ),
     "safetensors_of_5_gigabytes": (
         "net.safetensors",
         _safetensors(

@@ -18,11 +18,7 @@ from w2s_export.graph.specialise import Followed
 
 
 def free_batch(graph: Editable, one: Sequence[Followed]) -> bool:
-    """Rewrite every Reshape that fixes a batch of 1, in place.
-
-    Args:
-        graph: changed.
-        one: followed for several sizes of a single image.
+    """Rewrite every Reshape that fixes a batch of 1, in place; `one` followed a single image.
 
     Returns:
         Whether anything changed.

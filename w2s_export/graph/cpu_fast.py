@@ -52,10 +52,6 @@ from w2s_export.networks.layout import check_weights, conv_name, upsampling_step
 def write_cpu_fast(config: GeneratorConfig, weights: Weights) -> onnx.ModelProto:
     """The network as an ONNX model for fast inference on a CPU. The same weights, the same bytes.
 
-    Args:
-        config: the architecture.
-        weights: by name, as `networks.layout.tensor_shapes` names them.
-
     Raises:
         CheckpointMismatchError: the weights do not fit, or hold NaN or infinity.
         ConversionError: the ONNX checker refuses the graph.

@@ -35,12 +35,7 @@ def constant_of(attributes: Mapping[str, Any]) -> NDArray[Any]:
 def folded(
     node: onnx.NodeProto, inputs: Sequence[NDArray[Any] | None]
 ) -> list[NDArray[Any]] | None:
-    """What an operation gives whose inputs are all small constants; None for any other.
-
-    Args:
-        node: the operation.
-        inputs: what is known of its inputs, those left out being None too.
-    """
+    """What an operation gives whose inputs are all small constants; None for any other."""
     if node.op_type not in _FOLDED or not node.input:
         return None
     feeds = {}

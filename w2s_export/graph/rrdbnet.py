@@ -34,9 +34,7 @@ Weights = Mapping[str, NDArray[np.float32]]
 def write_rrdbnet(config: GeneratorConfig, weights: Weights) -> onnx.ModelProto:
     """The network as an ONNX model. The same weights give the same bytes.
 
-    Args:
-        config: the architecture.
-        weights: by name, as `networks.layout.tensor_shapes` names them; kernels HWIO.
+    Weights are named as in `networks.layout.tensor_shapes`; kernels HWIO.
 
     Raises:
         CheckpointMismatchError: the weights do not fit, or hold NaN or infinity.

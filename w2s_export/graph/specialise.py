@@ -99,9 +99,7 @@ def _step(seen: Followed, node: onnx.NodeProto) -> None:
 def settle_sizes(graph: Editable, seen: Sequence[Followed]) -> None:
     """Replace arithmetic on sizes by what it comes to for every size, in place.
 
-    Args:
-        graph: changed where something is the same in all of `seen`.
-        seen: the graph followed for several sizes, which differ in all dynamic axes.
+    The graph was followed for sizes that differ in all dynamic axes.
     """
     for node in list(graph.nodes):
         for place, name in enumerate(node.input):

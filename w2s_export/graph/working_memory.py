@@ -22,12 +22,7 @@ _KEEP_BLOCKS = ELEMENTWISE | {"Concat", "MaxPool", "AveragePool", "GlobalAverage
 
 
 def working_memory(steps: Sequence[Step], output: str) -> float:
-    """Bytes, at the size of image that was followed.
-
-    Args:
-        steps: operations on the image, in the order in which they run.
-        output: name of the tensor that is wanted.
-    """
+    """Bytes, at the size of image that was followed; steps in the order in which they run."""
     memory = _Memory({name: i for i, step in enumerate(steps) for name in step.reads})
     memory.last[output] = len(steps)
     for index, step in enumerate(steps):

@@ -81,10 +81,6 @@ def shut_in(reads: Sequence[str], writes: Sequence[str]) -> None:
     """Leave this process no network, no other program, and no file but the named ones.
 
     Python's own files and the system's libraries stay readable. Call it before a thread starts.
-
-    Args:
-        reads: files and folders it may read.
-        writes: folders it may also write.
     """
     if sys.platform != "linux":
         return

@@ -28,11 +28,7 @@ _CONVS_AROUND = 4  # conv_first, conv_body, conv_hr, conv_last
 def from_names(
     shapes: Mapping[str, tuple[int, ...]], known: Mapping[str, Any] = NOTHING_KNOWN
 ) -> GeneratorConfig:
-    """Configuration of a network whose tensors are known by name.
-
-    Args:
-        shapes: our tensor name → shape in our axis order; others may be missing or wrong.
-        known: fields of the configuration that the file or the user states.
+    """Configuration of a network whose tensors are known by our names, in our axis order.
 
     Raises:
         CheckpointMismatchError: a tensor the inference rests on is absent or no 3×3 kernel.
@@ -59,9 +55,7 @@ def from_order(
 ) -> tuple[GeneratorConfig, Iterator[tuple[str, Stored]]]:
     """Configuration and weight map of a network whose tensors lie in the order data flows.
 
-    Args:
-        tensors: kernel, bias, kernel, bias, …, first layer to last.
-        known: fields of the configuration that the file or the user states.
+    That is kernel, bias, kernel, bias, …, first layer to last.
 
     Raises:
         CheckpointMismatchError: no RRDBNet has these shapes in this order.

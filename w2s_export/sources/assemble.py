@@ -19,10 +19,7 @@ from w2s_export.sources.stored import Stored, check_claims, fill
 def by_name(tensors: Sequence[Stored], source_format: str, known: Mapping[str, Any]) -> Checkpoint:
     """Make a checkpoint of tensors whose keys tell their place.
 
-    Args:
-        tensors: all of the file's, in any order.
-        source_format: name of the format, for `Checkpoint.source_format`.
-        known: fields of the configuration that the file or the user states.
+    `known` are fields of the configuration that the file or the user states.
 
     Raises:
         CheckpointError: element types or sizes that cannot be a generator's.

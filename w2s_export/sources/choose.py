@@ -24,8 +24,7 @@ _WRAPPERS = (
 def choose(tensors: Sequence[Stored]) -> tuple[list[Stored], str]:
     """The generator's tensors, without the names that wrap them, and a sentence about the rest.
 
-    Args:
-        tensors: all of the file's, nested ones by dotted keys.
+    Keys of nested ones are dotted.
     """
     check_count(tensors)
     left, path, aside = list(tensors), [], []

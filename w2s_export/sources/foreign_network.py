@@ -60,14 +60,7 @@ def foreign_network(
     signature: str | None = None,
     instead_of: CheckpointError | None = None,
 ) -> Network:
-    """Load a network of another family.
-
-    Args:
-        path: the file or folder.
-        source_format: what `recognise` calls it.
-        dynamic: let go of a height and width that the file fixes.
-        signature: of a SavedModel with several.
-        instead_of: why it is no RRDBNet; raised where the file holds no whole network either.
+    """Load a network of another family; raise `instead_of` where the file holds no whole network.
 
     Raises:
         CheckpointError: no image-to-image network that can be exported; says why.

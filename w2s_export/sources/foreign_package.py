@@ -52,10 +52,6 @@ _NEVER: Mapping[str, str] = {
 def read_foreign_package(path: Path, rdf: Mapping[str, Any]) -> Network:
     """The network of a package that this tool did not write.
 
-    Args:
-        path: the zip.
-        rdf: its description.
-
     Raises:
         CheckpointError: several inputs or outputs, processing that is not known, or no weights
             that can be read: says why for each format.
@@ -136,10 +132,7 @@ def _extracted(path: Path, entry: object, target: Path) -> Path:
 
 
 def normalisation_of(tensor: Mapping[str, Any]) -> Normalisation:
-    """The normalisation that an input's preprocessing describes.
-
-    Args:
-        tensor: the entry of `inputs`, format 0.3 to 0.5.
+    """The normalisation that an input's preprocessing describes, in format 0.3 to 0.5.
 
     Raises:
         CheckpointError: a step that no normalisation of this tool is; names it.

@@ -33,11 +33,6 @@ def isolated(
 ) -> Iterator[tuple[dict[str, Any], list[tuple[Stored, str]]]]:
     """Have a worker list a file's tensors and write their values; they can be read inside.
 
-    Args:
-        program: module beside this one.
-        path: what it reads.
-        files: all that belongs to it.
-
     Returns:
         What else the program tells; each tensor with what the file notes of it.
 

@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 def rrdbnet_network(checkpoint: Checkpoint, graph: onnx.ModelProto | None = None) -> Network:
-    """The network of a checkpoint.
-
-    Args:
-        checkpoint: its weights.
-        graph: the same network as it was written before; written anew by default.
+    """The network of a checkpoint; its graph is written anew unless it is given.
 
     Raises:
         CheckpointMismatchError: the weights do not fit, or hold NaN or infinity.

@@ -72,12 +72,9 @@ def upper_half(bits: NDArray[np.uint16]) -> NDArray[np.float32]:
 
 
 def allowance(held: int) -> int:
-    """Bytes that the tensors of a file may take as float32.
+    """Bytes that the tensors of a file of so many bytes may take as float32.
 
     Compression gains little on trained weights; what is small may be all zeros.
-
-    Args:
-        held: bytes of the file.
     """
     return min(MAX_BYTES, max(_SMALL, _MOST_COMPRESSED * held))
 
@@ -97,9 +94,7 @@ def check_count(tensors: Sequence[Stored]) -> None:
 def check_claims(tensors: Sequence[Stored], held: int | None = None) -> None:
     """Refuse element types, counts and sizes no generator has, before reading anything.
 
-    Args:
-        tensors: all of the file's.
-        held: bytes of the file, where it may be compressed.
+    `held` are the bytes of the file, where it may be compressed.
 
     Raises:
         CheckpointError: no tensor at all, too many, a type other than floating point, or more
@@ -155,12 +150,7 @@ def fill(
     pairs: Iterable[tuple[str, Stored]],
     left_over: Sequence[Stored] = (),
 ) -> dict[str, NDArray[np.float32]]:
-    """Read every tensor into the place its pair names.
-
-    Args:
-        config: the architecture to fill.
-        pairs: (name as in `layout.tensor_shapes`, tensor).
-        left_over: tensors that no rule could place.
+    """Read every tensor into the place its pair names, as `layout.tensor_shapes` does.
 
     Raises:
         RRDBNetMismatchError: a tensor without layer, a layer without tensor, a shape that does

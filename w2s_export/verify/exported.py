@@ -61,14 +61,7 @@ class Source:
 def check_export(
     opened: Sequence[Contents], source: Source, gathered: Gathered, clock: Callable[[str], None]
 ) -> None:
-    """Compare what the packages hold with what they were written from.
-
-    Args:
-        opened: the packages, unpacked.
-        source: what they were written from.
-        gathered: gains comparisons and findings.
-        clock: called with a short text when a step begins.
-    """
+    """Compare what the packages hold with what they were written from."""
     description = source.description
     clock("test tensors and samples")
     for contents in opened:

@@ -214,13 +214,7 @@ class Finding:
 
 
 def internal_error(check: str, error: Exception, **about: Any) -> Finding:
-    """A check of ours that broke: our bug, never the package's fault.
-
-    Args:
-        check: its name.
-        error: what it raised.
-        about: further fields of the finding: `package`, `clients`, `format`.
-    """
+    """A check of ours that broke: our bug, never the package's fault."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "unknown"
     reason = " ".join(str(error).split())[:200]

@@ -116,14 +116,7 @@ def load_weights(
     gathered: Gathered,
     loaded: Mapping[str, Runtime],
 ) -> dict[str, Runtime]:
-    """Load every weights file a package should hold.
-
-    Args:
-        contents: the package.
-        loaders: makes a runtime of a weights file, by its format's key in the rdf.
-        gathered: gains a finding for each file that is missing or does not load.
-        loaded: runtimes of files that are loaded already, by their SHA-256.
-    """
+    """Load every weights file a package should hold; some are `loaded`, by SHA-256."""
     runtimes = {}
     for weights_format, load in loaders.items():
         path = contents.weights(weights_format)

@@ -53,13 +53,7 @@ _CHIPS = {
 def write_page(
     report: Report, path: Path, title: str, seconds: Mapping[str, float] | None = None
 ) -> None:
-    """Write `report.html`, at once or not at all.
-
-    Args:
-        report: what was found.
-        path: of the page.
-        title: name of the model.
-        seconds: of each stage of an export, shown beside those of the verification.
+    """Write `report.html`, at once or not at all; `seconds` are those of an export's stages.
 
     Raises:
         OutputError: the place cannot be written.

@@ -70,12 +70,6 @@ def run_weights(contents: Contents, folder: Path, gathered: Gathered) -> list[Co
 
     Each in a process of its own, which then makes bioimageio.core's own test of it.
 
-    Args:
-        contents: the package, unpacked.
-        folder: for what the processes write; made.
-        gathered: gains comparisons, and findings: what differs, what was refused, and a note for
-            each thing that was not run.
-
     Raises:
         OutputError: no space is left for what the processes write.
     """

@@ -30,10 +30,6 @@ def settle(gathered: Gathered, tests: Sequence[CoreTest]) -> None:
 
     A rule's error that core 0.11 is said to make is refuted where core's test of all weights it
     could test passed; core 0.10.4 and the zoo follow it, unless the rule is about them alone.
-
-    Args:
-        gathered: what was found so far; changed in place.
-        tests: of all packages.
     """
     from w2s_export.verify.clients.core_tests import Result
 
@@ -57,11 +53,7 @@ def unproven_clients(
 ) -> tuple[Client, ...]:
     """Clients for which no test output was compared, by us or by core, with weights they run.
 
-    Args:
-        package: name of the zip.
-        gathered: what was found.
-        tests: of core.
-        jdll: weights format that DeepImageJ 3.1 runs; empty where that is not known.
+    `jdll` is the weights format that DeepImageJ 3.1 runs; empty where that is not known.
     """
     compared = {
         row.format

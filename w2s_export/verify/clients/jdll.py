@@ -200,9 +200,7 @@ def restore(
 def normalise_as_jdll(image: NDArray[Any], rdf: Mapping[str, Any]) -> NDArray[np.float32]:
     """The rdf's preprocessing as JDLL runs it, over the whole image and before any tile is cut.
 
-    Args:
-        image: in the order of the input's axes, detector counts.
-        rdf: a description of one input.
+    The image is detector counts, in the order of the input's axes.
 
     Raises:
         JdllError: JDLL drops the model, or a step throws.
@@ -214,9 +212,7 @@ def normalise_as_jdll(image: NDArray[Any], rdf: Mapping[str, Any]) -> NDArray[np
 def check_run(rdf: Mapping[str, Any], shape: Sequence[int]) -> None:
     """Read, plan and process as JDLL does, with zeros for the image and the network's outputs.
 
-    Args:
-        rdf: a description of one input.
-        shape: of the image, in the order of the input's axes.
+    The shape is the image's, in the order of the input's axes.
 
     Raises:
         JdllError: JDLL drops the model, throws or hangs.

@@ -136,10 +136,6 @@ def weights_in_order(rdf: Mapping[str, Any]) -> list[Weights]:
 def chosen_weights(rdf: Mapping[str, Any], files: Collection[str]) -> Weights | None:
     """The weights that DeepImageJ 3.1 runs, None where it finds none that it can.
 
-    Args:
-        rdf: the description.
-        files: names of the package's files.
-
     Raises:
         JdllError: JDLL drops such a model.
     """

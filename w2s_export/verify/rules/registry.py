@@ -198,12 +198,7 @@ def maintained(rdf: Mapping[str, Any]) -> bool:
 
 
 def check_rules(package: OpenedPackage, clients: tuple[Client, ...] | None = None) -> list[Finding]:
-    """Check a package against every rule of the clients.
-
-    Args:
-        package: an opened zip.
-        clients: None for those its format is meant for.
-    """
+    """Check a package against every rule of the clients, by default those it is meant for."""
     for module in _MODULES:
         import_module(f"{__package__}.{module}")
     wanted = clients if clients is not None else intended_clients(package.rdf)

@@ -118,12 +118,7 @@ class Jobs:
 
 @contextmanager
 def job_program(folder: Path, reads: Sequence[Path]) -> Iterator[Jobs]:
-    """Start the program; it ends with the block, finished or not.
-
-    Args:
-        folder: for results, its log and what it unpacks; made.
-        reads: files and folders it may read.
-    """
+    """Start the program, which writes to a folder that is made; it ends with the block."""
     variables: Mapping[str, str] = {**ENVIRONMENT, "BIOIMAGEIO_CACHE_PATH": str(folder / "cache")}
     module, limits = f"{__package__}.program", Limits(TIME_LIMIT, memory_limit(), MOST_FILE)
     arguments = [str(folder.absolute())]
