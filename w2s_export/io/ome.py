@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -148,7 +148,8 @@ def _image(image: Element, left: list[str]) -> OmeImage:
             name=image.get("Name", ""),
             left=(*unread_steps, *_of_planes(pixels), *_regions(image), *left),
         ),
-        blocks=tuple(b if b.count else _sized(b, total) for b in blocks) or (whole,),
+        # A block that names neither page nor count holds everything.
+        blocks=tuple(b if b.count else replace(b, count=total) for b in blocks) or (whole,),
     )  # fmt: skip
 
 
@@ -188,11 +189,6 @@ def _block(data: Element) -> Block:
     file = "" if uuid is None else uuid.get("FileName", "")
     text = "" if uuid is None else (uuid.text or "").strip()
     return Block((at[0], at[1], at[2]), _whole(data, "IFD", 0), count, file, text)
-
-
-def _sized(block: Block, total: int) -> Block:
-    """A block that names neither page nor count holds everything."""
-    return Block(block.first, block.page, total, block.file, block.uuid)
 
 
 def _channel(channel: Element) -> Channel:

@@ -45,7 +45,10 @@ def stored_tensors(content: Any) -> list[Stored]:
         CheckpointError: none by name, or the state of an optimizer alone.
     """
     if isinstance(content, Mapping):
-        found = [_stored(key, tensor) for key, tensor in flattened(content)]
+        found = [
+            Stored(key, tensor.shape, tensor.dtype, tensor.read, axes="OIHW")
+            for key, tensor in flattened(content)
+        ]
         names = {tensor.key.partition(".")[0] for tensor in found}
         if "param_groups" in content or ("optimizers" in content and names <= {"optimizers"}):
             raise CheckpointError(
@@ -89,7 +92,3 @@ def _check_one_level(content: Mapping[str, Any], chosen: Sequence[Stored]) -> No
                 f"holds tensors beside '{shown(name)}', which holds more of them; save the "
                 "generator's state dict alone"
             )
-
-
-def _stored(key: str, tensor: Tensor) -> Stored:
-    return Stored(key, tensor.shape, tensor.dtype, tensor.read, axes="OIHW")

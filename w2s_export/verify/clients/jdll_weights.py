@@ -153,7 +153,8 @@ def java_hash_order(keys: Iterable[str]) -> list[str]:
     size = 16
     while len(entries) > size * 3 // 4:
         size *= 2
-    places = {key: _spread(_java_hash(key)) & (size - 1) for key in entries}
+    hashes = {key: _java_hash(key) for key in entries}
+    places = {key: (value ^ (value >> 16)) & (size - 1) for key, value in hashes.items()}
     return sorted(entries, key=places.__getitem__)  # stable: a bucket keeps the order of insertion
 
 
@@ -164,11 +165,6 @@ def _java_hash(text: str) -> int:
     for high, low in zip(units[::2], units[1::2], strict=True):
         value = (31 * value + (high << 8 | low)) & 0xFFFFFFFF
     return value
-
-
-def _spread(value: int) -> int:
-    """HashMap.hash."""
-    return value ^ (value >> 16)
 
 
 def _version(value: Any) -> str | None:

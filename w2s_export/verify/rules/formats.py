@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from w2s_export.rdf.stated import at, listed, release
 from w2s_export.verify.clients.versions import CORE_KNOWS, READS
@@ -32,44 +32,44 @@ def _rdf_has_its_name(subject: Subject) -> Iterator[Fault]:
         yield subject.package.rdf_name, "DeepImageJ looks for rdf.yaml alone"
 
 
-@rule(
-    'DeepImageJ 2.1 / 3.0 refuse "0.5 packages ✔".',
-    Code.format_unsupported,
-    OLD_DEEPIMAGEJ,
-    "use the package of format 0.4",
+_VERSIONS = (
+    (
+        'DeepImageJ 2.1 / 3.0 refuse "0.5 packages ✔".',
+        OLD_DEEPIMAGEJ,
+        "use the package of format 0.4",
+    ),
+    (
+        "DeepImageJ 3.1 (JDLL 0.6.1): \"`format_version` '0.4.x' or '0.5.x'\".",
+        JDLL,
+        "write format 0.4.10 or 0.5.10",
+    ),
+    (
+        'The zoo\'s bioimageio.core 0.10.4 with spec 0.5.10: "`format_version` ≤ 0.5.10".',
+        (CORE[0], *ZOO),
+        "write format 0.5.10",
+    ),
+    (
+        "bioimageio.core 0.11.0 with spec 0.5.12.0 reads versions from 0.3 on.",
+        (CORE[1],),
+        "write format 0.5.10",
+    ),
 )
-def _old_deepimagej_reads_04(subject: Subject) -> Iterator[Fault]:
-    yield from _unread(subject, Client.deepimagej_2_1)
 
 
-@rule(
-    "DeepImageJ 3.1 (JDLL 0.6.1): \"`format_version` '0.4.x' or '0.5.x'\".",
-    Code.format_unsupported,
-    JDLL,
-    "write format 0.4.10 or 0.5.10",
-)
-def _jdll_reads_04_and_05(subject: Subject) -> Iterator[Fault]:
-    yield from _unread(subject, Client.deepimagej_3_1)
+def _reads(client: Client) -> Callable[[Subject], Iterator[Fault]]:
+    """A version that a client does not read; a number where the format wants text."""
+
+    def unread(subject: Subject) -> Iterator[Fault]:
+        if not isinstance(subject.rdf.get("format_version"), str):
+            yield "format_version", f"is {subject.rdf.get('format_version')!r:.40}, no text"
+        elif not READS[client].covers(release(subject.rdf)):
+            yield "format_version", f"is {version_text(subject.rdf)}; {READS[client].words}"
+
+    return unread
 
 
-@rule(
-    'The zoo\'s bioimageio.core 0.10.4 with spec 0.5.10: "`format_version` ≤ 0.5.10".',
-    Code.format_unsupported,
-    (CORE[0], *ZOO),
-    "write format 0.5.10",
-)
-def _zoo_reads_up_to_0510(subject: Subject) -> Iterator[Fault]:
-    yield from _unread(subject, Client.zoo)
-
-
-@rule(
-    "bioimageio.core 0.11.0 with spec 0.5.12.0 reads versions from 0.3 on.",
-    Code.format_unsupported,
-    (CORE[1],),
-    "write format 0.5.10",
-)
-def _core_reads_versions(subject: Subject) -> Iterator[Fault]:
-    yield from _unread(subject, Client.core_0_11)
+for _because, _clients, _remedy in _VERSIONS:
+    rule(_because, Code.format_unsupported, _clients, _remedy)(_reads(_clients[0]))
 
 
 @rule(
@@ -197,11 +197,3 @@ def _nickname(subject: Subject) -> Iterator[Fault]:
     nickname = at(subject.rdf, "config", "bioimageio", "nickname")
     if not isinstance(nickname, str) or not nickname:
         yield "config.bioimageio.nickname", f"is {nickname!r:.40}"
-
-
-def _unread(subject: Subject, client: Client) -> Iterator[Fault]:
-    """A version that a client does not read; a number where the format wants text."""
-    if not isinstance(subject.rdf.get("format_version"), str):
-        yield "format_version", f"is {subject.rdf.get('format_version')!r:.40}, no text"
-    elif not READS[client].covers(release(subject.rdf)):
-        yield "format_version", f"is {version_text(subject.rdf)}; {READS[client].words}"

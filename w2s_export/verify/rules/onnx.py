@@ -72,7 +72,7 @@ def _onnx_can_be_read(subject: Subject) -> Iterator[Fault]:
 )
 def _jdll_reads_the_ir(subject: Subject) -> Iterator[Fault]:
     if engine := _jdll_engine(subject):
-        yield from _ir(subject, engine.ir_version, f" by ONNX Runtime {engine.version}")
+        yield from _too_new(subject, "IR", engine.ir_version, f" by ONNX Runtime {engine.version}")
 
 
 @rule(
@@ -82,13 +82,7 @@ def _jdll_reads_the_ir(subject: Subject) -> Iterator[Fault]:
     _LIMITS,
 )
 def _zoo_reads_the_ir(subject: Subject) -> Iterator[Fault]:
-    yield from _ir(subject, 10)
-
-
-def _ir(subject: Subject, most: int, reader: str = "") -> Iterator[Fault]:
-    if subject.onnx and subject.onnx.ir_version > most:
-        message = f"has IR {subject.onnx.ir_version}, read are versions up to {most}{reader}"
-        yield _onnx(subject), message
+    yield from _too_new(subject, "IR", 10)
 
 
 @rule(
@@ -100,7 +94,7 @@ def _ir(subject: Subject, most: int, reader: str = "") -> Iterator[Fault]:
 )
 def _jdll_reads_the_opset(subject: Subject) -> Iterator[Fault]:
     if engine := _jdll_engine(subject):
-        yield from _opset(subject, engine.opset, f" by ONNX Runtime {engine.version}")
+        yield from _too_new(subject, "opset", engine.opset, f" by ONNX Runtime {engine.version}")
 
 
 @rule(
@@ -110,7 +104,7 @@ def _jdll_reads_the_opset(subject: Subject) -> Iterator[Fault]:
     _LIMITS,
 )
 def _zoo_reads_the_opset(subject: Subject) -> Iterator[Fault]:
-    yield from _opset(subject, 21)
+    yield from _too_new(subject, "opset", 21)
 
 
 @rule(
@@ -120,7 +114,7 @@ def _zoo_reads_the_opset(subject: Subject) -> Iterator[Fault]:
     _LIMITS,
 )
 def _core_reads_the_opset(subject: Subject) -> Iterator[Fault]:
-    yield from _opset(subject, 28)
+    yield from _too_new(subject, "opset", 28)
 
 
 @rule(
@@ -135,10 +129,11 @@ def _an_engine_has_the_stated_opset(subject: Subject) -> Iterator[Fault]:
         yield "weights.onnx.opset_version", f"is {stated}, engines go up to 18"
 
 
-def _opset(subject: Subject, most: int, reader: str = "") -> Iterator[Fault]:
-    if subject.onnx and subject.onnx.opset > most:
-        message = f"has opset {subject.onnx.opset}, read are versions up to {most}{reader}"
-        yield _onnx(subject), message
+def _too_new(subject: Subject, what: str, most: int, reader: str = "") -> Iterator[Fault]:
+    header = subject.onnx
+    held = 0 if header is None else header.ir_version if what == "IR" else header.opset
+    if held > most:
+        yield _onnx(subject), f"has {what} {held}, read are versions up to {most}{reader}"
 
 
 @rule(
