@@ -6,7 +6,6 @@ import json
 import time
 import weakref
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,34 +27,21 @@ _SECONDS = 900.0
 _ANSWER = 0.002  # seconds between two looks for an answer
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ForeignNetwork:
-    """A foreign network in the house's form."""
-
-    graph: onnx.ModelProto
-    architecture: str
-    channels_in: int
-    channels_out: int
-    scale: int
-    step: int
-    minimum: int
-    fixed: tuple[int, int] | None
-    """Height and width, where the file allows no others."""
-    difference: float
-    """Largest difference from the original that was seen, as a part of the result's range."""
-    chosen: str
-    """What was taken of a file that holds more than the network, and what was left aside."""
-    witness: Witness
-
-
 class Witness:
     """The framework the weights came from, running them in its worker: float32 NCHW in and out."""
 
     def __init__(self, kind: str, path: Path, options: dict[str, Any]) -> None:
-        """Start it.
+        """Open a file in its framework, and bring its network into the house's form.
+
+        Args:
+            kind: module of this package that opens it: `onnx_network`, `keras_network`,
+                `saved_model_network` or `torch_network`.
+            path: the file or folder.
+            options: `dynamic`, let go of sizes that the file fixes; `signature` of a SavedModel.
 
         Raises:
-            CheckpointError: the file is refused; says why.
+            CheckpointError: no image-to-image network that can be exported; says why.
+            MissingExtraError: its framework is not installed.
         """
         self.name = kind
         self._count = 0
@@ -70,6 +56,7 @@ class Witness:
                 worker(program, arguments, self._folder, limits, reads=[beside])
             )
             self.opened = self._opened()
+            """What `foreign_program` tells of the network."""
             self.name = str(self.opened["runtime"])
             self.close = weakref.finalize(self, stack.pop_all().close)
 
@@ -128,36 +115,3 @@ class Witness:
                     reason = str(error)
                 raise CheckpointError(f"its framework {reason}")
             time.sleep(_ANSWER)
-
-
-def open_foreign(
-    kind: str, path: Path, *, dynamic: bool = False, signature: str | None = None
-) -> ForeignNetwork:
-    """Open a file in its framework and bring its network into the house's form.
-
-    Args:
-        kind: module of this package that opens it: `onnx_network`, `keras_network`,
-            `saved_model_network` or `torch_network`.
-        path: the file or folder.
-        dynamic: let go of sizes that the file fixes.
-        signature: of a SavedModel.
-
-    Raises:
-        CheckpointError: no image-to-image network that can be exported; says why.
-        MissingExtraError: its framework is not installed.
-    """
-    witness = Witness(kind, path, {"dynamic": dynamic, "signature": signature})
-    told = witness.opened
-    return ForeignNetwork(
-        graph=witness.graph(),
-        architecture=told["architecture"],
-        channels_in=told["channels_in"],
-        channels_out=told["channels_out"],
-        scale=told["scale"],
-        step=told["step"],
-        minimum=told["minimum"],
-        fixed=None if told["fixed"] is None else (told["fixed"][0], told["fixed"][1]),
-        difference=told["difference"],
-        chosen=told["chosen"],
-        witness=witness,
-    )

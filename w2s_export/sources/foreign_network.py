@@ -19,8 +19,7 @@ from w2s_export.network import Network
 from w2s_export.sources import recognise
 
 if TYPE_CHECKING:
-    from w2s_export.graph.facts import Facts
-    from w2s_export.sources.foreign import ForeignNetwork
+    from w2s_export.sources.foreign import Witness
 
 _log = logging.getLogger(__name__)
 
@@ -66,66 +65,57 @@ def foreign_network(
         CheckpointError: no image-to-image network that can be exported; says why.
         MissingExtraError: its framework is not installed.
     """
-    from w2s_export.sources.foreign import open_foreign
+    from w2s_export.sources.foreign import Witness
 
+    options = {"dynamic": dynamic, "signature": signature}
     try:
-        opened = open_foreign(_OPENERS[source_format], path, dynamic=dynamic, signature=signature)
-        return as_network(opened, source_format)
+        return _as_network(Witness(_OPENERS[source_format], path, options), source_format)
     except NoWholeNetworkError as error:
         raise instead_of or error from None
 
 
-def as_network(opened: ForeignNetwork, source_format: str) -> Network:
+def _as_network(witness: Witness, source_format: str) -> Network:
     """What the house knows of an opened network.
 
     Raises:
         CheckpointError: its graph cannot be followed.
     """
-    from w2s_export.graph.facts import read_facts
+    from w2s_export.graph.facts import Facts, read_facts
 
+    told, graph = witness.opened, witness.graph()
+    fixed = None if told["fixed"] is None else (told["fixed"][0], told["fixed"][1])
     try:
-        facts = read_facts(opened.graph)
+        facts = read_facts(graph)
     except W2SExportError as error:
         _log.info("how far it looks is measured, not read off its graph: %s", error)
-        facts = _unread(opened)
-    step = lcm(opened.step, facts.step)
-    if opened.fixed is not None:
-        height, width = opened.fixed
+        # It may look at the whole image. The costs are guesses: every weight once for each pixel,
+        # and room for 64 features 80 times.
+        facts = Facts(
+            scale=told["scale"],
+            step=told["step"],
+            receptive_radius=None,
+            multiplications=float(sum(prod(tensor.dims) for tensor in graph.graph.initializer)),
+            bytes_per_pixel=20_000.0,
+            operators=frozenset(node.op_type for node in graph.graph.node),
+        )
+    step = lcm(told["step"], facts.step)
+    if fixed is not None:
         _log.warning(
             "takes images of %d×%d pixels and no others: larger ones are cut into such tiles; "
             "--dynamic lets it take other sizes, where its graph allows that",
-            height,
-            width,
+            *fixed,
         )
     return Network(
-        graph=opened.graph,
-        architecture=opened.architecture,
-        channels_in=opened.channels_in,
-        channels_out=opened.channels_out,
-        scale=opened.scale,
+        graph=graph,
+        architecture=told["architecture"],
+        channels_in=told["channels_in"],
+        channels_out=told["channels_out"],
+        scale=told["scale"],
         facts=facts,
-        reference=lambda: opened.witness,
+        reference=lambda: witness,
         step=step,
-        minimum=-(-opened.minimum // step) * step,
-        fixed=opened.fixed,
+        minimum=-(-told["minimum"] // step) * step,
+        fixed=fixed,
         source_format=source_format,
-        chosen=opened.chosen,
-    )
-
-
-def _unread(opened: ForeignNetwork) -> Facts:
-    """What can be said of a graph that is not followed: it may look at the whole image.
-
-    The costs are guesses: every weight once for each pixel, and room for 64 features 80 times.
-    """
-    from w2s_export.graph.facts import Facts
-
-    weights = sum(prod(tensor.dims) for tensor in opened.graph.graph.initializer)
-    return Facts(
-        scale=opened.scale,
-        step=opened.step,
-        receptive_radius=None,
-        multiplications=float(weights),
-        bytes_per_pixel=20_000.0,
-        operators=frozenset(node.op_type for node in opened.graph.graph.node),
+        chosen=told["chosen"],
     )
