@@ -85,20 +85,6 @@ def test_imagej_hyperstack(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("axes", ["TZCYX", "CTZYX", "ZCTYX", "TCZYX"])
-def test_ome_axes_in_any_order(tmp_path: Path, axes: str) -> None:
-    length = {"T": 2, "Z": 3, "C": 4, "Y": 5, "X": 7}
-    index = dict(zip(axes, np.indices([length[a] for a in axes]), strict=True))
-    pixels = (1000 * index["T"] + 100 * index["Z"] + 10 * index["C"] + index["Y"]).astype(np.uint16)
-    tifffile.imwrite(tmp_path / "o.ome.tif", pixels, metadata={"axes": axes})
-    got = read_image(tmp_path / "o.ome.tif").pixels
-    assert got.shape == (6, 4, 5, 7)
-    np.testing.assert_array_equal(got[0, :, 0, 0], [0, 10, 20, 30])
-    np.testing.assert_array_equal(got[0, 0, :, 0], [0, 1, 2, 3, 4])
-    # slices of the first time, then of the second, as `restore` writes them
-    assert got[:, 0, 0, 0].tolist() == [0, 100, 200, 1000, 1100, 1200]
-
-
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 def test_rgb(tmp_path: Path, planar: str) -> None:
     colours = np.random.default_rng(1).integers(0, 255, (5, 7, 3), np.uint8)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from w2s_export.verify.clients import core_program, core_tests
-from w2s_export.verify.clients.control import write_control
 from w2s_export.verify.clients.core_tests import CoreTest, Result
 from w2s_export.verify.findings import Client, Code, Finding, Severity
 from w2s_export.verify.report import Gathered
@@ -131,7 +130,7 @@ def test_a_broken_environment_is_told_from_a_broken_package(
 
 @pytest.mark.slow
 def test_the_control_is_right(tmp_path):
-    control = write_control(tmp_path)
+    control = core_program.write_control(tmp_path)
     with core_tests.core_program([tmp_path], ["onnx"]) as core:
         (test,) = core.test([control]).finish()
     assert (test.result, test.errors) == (Result.passed, ())

@@ -19,9 +19,8 @@ from onnx import TensorProto, helper
 
 from w2s_export.errors import PackageError, WithheldError
 from w2s_export.verify.protobuf import read_onnx
-from w2s_export.verify.worker.guard import checked_onnx, output_values
+from w2s_export.verify.worker.guard import check_saved_model, checked_onnx, output_values
 from w2s_export.verify.worker.keras_guard import check_keras
-from w2s_export.verify.worker.saved_model import check_whole
 
 
 def model(domain: str = "", *, opsets: tuple[str, ...] = ("",), scale: int = 1) -> onnx.ModelProto:
@@ -180,11 +179,11 @@ def test_a_saved_model_that_touches_files_anywhere_is_not_given_to_core(tmp_path
             archive.writestr("saved_model.pb", proto.SerializeToString())
         return written(tmp_path, stream.getvalue())
 
-    check_whole(zipped("Conv2D"))
-    check_whole(zipped("SaveV2"))
+    check_saved_model(zipped("Conv2D"))
+    check_saved_model(zipped("SaveV2"))
     for operation in ("ReadFile", "WriteFile", "PyFunc", "LookupTableImportV2"):
         with pytest.raises(WithheldError, match=operation):
-            check_whole(zipped(operation))
+            check_saved_model(zipped(operation))
 
 
 PROGRAM = """

@@ -8,18 +8,20 @@ from __future__ import annotations
 import gc
 import os
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from w2s_export.errors import PackageError
 from w2s_export.io.files import sha256_of
 from w2s_export.package.opening import open_package
 from w2s_export.rdf.stated import ONNX, SAVED_MODEL, weights_file
-from w2s_export.verify.clients.control import write_control
-from w2s_export.verify.worker.guard import checked_onnx
+from w2s_export.verify.worker.guard import check_saved_model, checked_onnx
 
 PATCHED = (
     "httpx.HTTPTransport.handle_request: every request times out, so core asks no server for a "
@@ -27,6 +29,34 @@ PATCHED = (
     "tf.saved_model.load: loads a SavedModel once per process, where core loads it four to eight "
     "times a test",
 )
+
+_CONTROL = """\
+format_version: 0.5.4
+type: model
+name: control
+description: Gives its input back.
+authors: [{name: w2s-export}]
+cite: [{text: none, url: "https://bioimage.io"}]
+license: MIT
+documentation: README.md
+inputs:
+- id: input
+  axes:
+  - {type: batch}
+  - {type: channel, channel_names: [signal]}
+  - {type: space, id: y, size: {min: 8, step: 1}}
+  - {type: space, id: x, size: {min: 8, step: 1}}
+  test_tensor: {source: test.npy}
+outputs:
+- id: output
+  axes:
+  - {type: batch}
+  - {type: channel, channel_names: [signal]}
+  - {type: space, id: y, size: {tensor_id: input, axis_id: y}}
+  - {type: space, id: x, size: {tensor_id: input, axis_id: x}}
+  test_tensor: {source: test.npy}
+weights: {onnx: {source: weights.onnx, opset_version: 17}}
+"""
 
 
 def prepare(formats: Sequence[str], saved_model: Path | None = None) -> None:
@@ -111,9 +141,7 @@ def _check_file(weights_format: str) -> Callable[[Path], object]:
     if weights_format == ONNX:
         return checked_onnx
     if weights_format == SAVED_MODEL:
-        from w2s_export.verify.worker.saved_model import check_whole
-
-        return check_whole
+        return check_saved_model
     from w2s_export.verify.worker.keras_guard import check_keras
 
     return check_keras
@@ -182,3 +210,27 @@ def _inside(folder: Path) -> Iterator[None]:
 
 def _line(error: Exception) -> str:
     return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def write_control(folder: Path) -> Path:
+    """Write `control.zip`, a package that is right: format 0.5, ONNX, one identity."""
+    from onnx import TensorProto, helper
+
+    values = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["b", 1, "y", "x"])
+        for name in ("input", "output")
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["input"], ["output"])], "control", values[:1], values[1:]
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    path = folder / "control.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("rdf.yaml", _CONTROL)
+        archive.writestr("README.md", "# Validation\n")
+        archive.writestr("weights.onnx", model.SerializeToString())
+        with archive.open("test.npy", "w") as stream:
+            image = np.linspace(0, 1, 96, dtype=np.float32).reshape(1, 1, 8, 12)
+            np.lib.format.write_array(stream, image)
+    return path
