@@ -16,6 +16,7 @@ from w2s_export.verify.findings import Client, Code, Finding, Severity
 
 _CLIENTS = (Client.core_0_10, Client.core_0_11, Client.zoo)
 _BECAUSE = "bioimageio.core refuses a description that bioimageio.spec calls invalid."
+_SPEC = "bioimageio.spec"
 _MOST = 10
 
 
@@ -28,17 +29,9 @@ def check_specification(package: OpenedPackage) -> list[Finding]:
         with _without_collection():
             from bioimageio.spec import ValidationContext, build_description
     except Exception as error:  # any at all, of any library that it imports
-        return [
-            Finding(
-                Code.core_unavailable,
-                "bioimageio.spec",
-                f"cannot be imported: {type(error).__name__}: {' '.join(str(error).split())[:300]}",
-                Severity.note,
-                _CLIENTS,
-                "mend the environment, then verify again",
-                package=package.path.name,
-            )
-        ]
+        broken = f"cannot be imported: {type(error).__name__}: {error}"
+        mend = "mend the environment, then verify again"
+        return [_finding(package, Code.core_unavailable, _SPEC, broken, mend, "", Severity.note)]
     # Told to collect errors, it draws each of its own failures as a picture of the traceback.
     context = ValidationContext(
         perform_io_checks=False, update_hashes=False, log_warnings=False, raise_errors=True
@@ -53,18 +46,24 @@ def check_specification(package: OpenedPackage) -> list[Finding]:
         raise  # not the description's doing
     except Exception as error:  # the validator stumbles over what it should refuse
         found = [(package.rdf_name, f"{type(error).__name__}: {error}")]
+    remedy = "write what the specification asks for"
     return [
-        Finding(
-            Code.rdf_invalid,
-            where or package.rdf_name,
-            " ".join(message.split())[:300],
-            clients=_CLIENTS,
-            remedy="write what the specification asks for",
-            because=_BECAUSE,
-            package=package.path.name,
-        )
+        _finding(package, Code.rdf_invalid, where or package.rdf_name, message, remedy, _BECAUSE)
         for where, message in (found or [("", "invalid")])[:_MOST]
     ]
+
+
+def _finding(
+    package: OpenedPackage,
+    code: Code,
+    where: str,
+    message: str,
+    remedy: str,
+    because: str,
+    severity: Severity = Severity.error,
+) -> Finding:
+    said, name = " ".join(message.split())[:300], package.path.name
+    return Finding(code, where, said, severity, _CLIENTS, remedy, because, package=name)
 
 
 @contextmanager
@@ -105,17 +104,10 @@ def _test_tensors(package: OpenedPackage, description: Any) -> list[Finding]:
     except MemoryError:
         raise  # not the tensors' doing
     except Exception as error:
-        return [
-            Finding(
-                Code.test_tensor_invalid,
-                "test tensors",
-                " ".join(str(error).split())[:300],
-                clients=_CLIENTS,
-                remedy="give test tensors as the description says they are",
-                because="bioimageio.core checks them as bioimageio.spec does (validate_tensors).",
-                package=package.path.name,
-            )
-        ]
+        remedy = "give test tensors as the description says they are"
+        because = "bioimageio.core checks them as bioimageio.spec does (validate_tensors)."
+        code, where = Code.test_tensor_invalid, "test tensors"
+        return [_finding(package, code, where, str(error), remedy, because)]
     return []
 
 

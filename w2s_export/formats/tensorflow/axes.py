@@ -36,12 +36,15 @@ def _concat(operation: Operation) -> Value:
     return made(operation, tf.concat(tensors, axis, name=operation.label), last=last)
 
 
-def _reduce(kind: str, *, before: str = "", after: str = "") -> Rule:
-    """A reduction by the TensorFlow operation `kind`, elements changed before and after."""
+def _reduce(kind: str, *, before: str = "", after: str = "", pixels: bool = False) -> Rule:
+    """A reduction by the TensorFlow operation `kind`, elements changed before and after.
+
+    Of the named axes, or of all `pixels` as global pooling does.
+    """
 
     def rule(operation: Operation) -> Value:
         x, raw = operation.first, tf.raw_ops
-        axes = operation.integers("axes", 1)
+        axes = list(range(2, x.rank)) if pixels else operation.integers("axes", 1)
         if not axes:
             if operation.attributes.get("noop_with_empty_axes"):
                 return x
@@ -188,6 +191,8 @@ AXES: Mapping[str, Rule] = {
     "CumSum": _cumulative,
     "Expand": _expand,
     "Flatten": _flatten,
+    "GlobalAveragePool": _reduce("Mean", pixels=True),
+    "GlobalMaxPool": _reduce("Max", pixels=True),
     "LogSoftmax": _softmax("LogSoftmax"),
     "Range": _range,
     "ReduceL1": _reduce("Sum", before="Abs"),

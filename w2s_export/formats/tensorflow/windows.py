@@ -284,16 +284,6 @@ def _rounded_up(
     return before, (count - 1) * stride + (extent - before) - size
 
 
-def _global_pooling(kind: str) -> Rule:
-    def rule(operation: Operation) -> Value:
-        y = getattr(tf.raw_ops, kind)(
-            input=_image(operation), axis=np.array([1, 2], np.int32), keep_dims=True
-        )
-        return made(operation, y, last=True)
-
-    return rule
-
-
 def _depth_to_space(operation: Operation) -> Value:
     """Channels to pixels: TensorFlow's order is ONNX's DCR; CRD has the channel slowest."""
     x, block = _image(operation), operation.attributes["blocksize"]
@@ -318,8 +308,6 @@ WINDOWS: Mapping[str, Rule] = {
     "Conv": _convolution,
     "ConvTranspose": _transposed_convolution,
     "DepthToSpace": _depth_to_space,
-    "GlobalAveragePool": _global_pooling("Mean"),
-    "GlobalMaxPool": _global_pooling("Max"),
     "MaxPool": _pooling("MaxPool"),
     "SpaceToDepth": _space_to_depth,
 }
