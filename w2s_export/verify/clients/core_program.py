@@ -22,6 +22,7 @@ from w2s_export.io.files import sha256_of
 from w2s_export.package.opening import open_package
 from w2s_export.rdf.stated import ONNX, SAVED_MODEL, weights_file
 from w2s_export.verify.worker.guard import check_saved_model, checked_onnx
+from w2s_export.verify.worker.keras_guard import check_keras
 
 PATCHED = (
     "httpx.HTTPTransport.handle_request: every request times out, so core asks no server for a "
@@ -134,17 +135,9 @@ def _check(path: Path, weights_format: str) -> None:
     if name is None:
         raise PackageError("names no weights file")
     package.extract(Path.cwd(), name)
-    _check_file(weights_format)(Path(name))
-
-
-def _check_file(weights_format: str) -> Callable[[Path], object]:
-    if weights_format == ONNX:
-        return checked_onnx
-    if weights_format == SAVED_MODEL:
-        return check_saved_model
-    from w2s_export.verify.worker.keras_guard import check_keras
-
-    return check_keras
+    guards: dict[str, Callable[[Path], object]]
+    guards = {ONNX: checked_onnx, SAVED_MODEL: check_saved_model}
+    guards.get(weights_format, check_keras)(Path(name))
 
 
 @cache
