@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from w2s_export.errors import WorkerError
-from w2s_export.io.worker import Limits, protections, worker
+from w2s_export.io.confine import protections
+from w2s_export.io.worker import Limits, worker
 
 _PROGRAM = """
 import json, os, socket, subprocess, sys

@@ -2,8 +2,8 @@
 
 The process is bounded in time, resident memory and file size, and dies with the one that started
 it. Where the kernel allows it has no network, starts no program, and sees only Python's own files,
-what it is given to read and its own folder (seccomp and Landlock, Linux 5.13; `protections` says
-which).
+what it is given to read and its own folder (seccomp and Landlock, Linux 5.13:
+`confine.protections`).
 
     python -m w2s_export.io.worker SETTINGS MODULE [ARGUMENT …]
 
@@ -132,11 +132,6 @@ class Worker:
                     self._process.kill()
                     return
                 time.sleep(_POLL)
-
-
-def protections() -> tuple[str, ...]:
-    """What the kernel keeps from a worker, besides its limits; empty where it cannot."""
-    return confine.protections()
 
 
 @contextmanager

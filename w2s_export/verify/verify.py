@@ -254,7 +254,7 @@ def _verdicts(
 
 def _environment(tests: Sequence[CoreTest]) -> dict[str, Any]:
     """Versions, and what ran where; nothing is imported."""
-    from w2s_export.io.worker import protections
+    from w2s_export.io.confine import protections
 
     patched: tuple[str, ...] = ()
     if tests:
