@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.torch_rrdbnet import forward
 from w2s_export.metrics.parity import compare
 from w2s_export.runtime.keras import KerasRuntime
 from w2s_export.runtime.onnx_runtime import OnnxOptions, OnnxRuntime
@@ -52,48 +54,17 @@ def test_conversions_give_the_sources_image(
 
 @pytest.mark.parametrize("converted", ["plain_x2", "conv_x4_rgb"], indirect=True)
 def test_pytorch_gives_the_same_image(converted: Any) -> None:
-    torch = pytest.importorskip("torch")
-    batch = noise(converted.config, "odd")
-    with torch.no_grad():
-        expected = rrdbnet(torch, converted.model, converted.config, torch.from_numpy(batch))
+    pytest.importorskip("torch")
+    batch, state = noise(converted.config, "odd"), {}
+    for layer in converted.model.layers:
+        for part, values in zip(("weight", "bias"), layer.get_weights(), strict=False):
+            name = re.sub(r"body_(\d+)_rdb(\d)_conv", r"body.\1.rdb\2.conv", layer.name)
+            axes = (3, 2, 0, 1) if values.ndim == 4 else (0,)
+            state[f"{name}.{part}"] = np.ascontiguousarray(values.transpose(axes))
+    expected = forward(state, batch, converted.config)
     for runtime in (
         OnnxRuntime(converted.onnx.path),
         SavedModelRuntime(converted.saved_model.path),
     ):
-        parity = compare(runtime.name, "odd", expected.numpy(), runtime(batch))
+        parity = compare(runtime.name, "odd", expected, runtime(batch))
         assert parity.max_relative <= TOLERANCE, parity
-
-
-def rrdbnet(torch: Any, model: Any, config: Any, x: Any) -> Any:
-    """ESRGAN's RRDBNet as its paper draws it, in PyTorch, on the weights of `model`."""
-    functional = torch.nn.functional
-
-    def conv(name: str, image: Any) -> Any:
-        kernel, bias = model.get_layer(name).get_weights()
-        weight = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
-        return functional.conv2d(image, weight, torch.from_numpy(bias), padding=1)
-
-    def active(image: Any) -> Any:
-        return functional.leaky_relu(image, 0.2)
-
-    def twice(image: Any) -> Any:
-        return functional.interpolate(image, scale_factor=2, mode="nearest")
-
-    first = conv("conv_first", x)
-    trunk = first
-    for block in range(config.nb):
-        entry = trunk
-        for dense in (1, 2, 3):
-            name = f"body_{block}_rdb{dense}_conv"
-            stack = [trunk]
-            for index in (1, 2, 3, 4):
-                stack.append(active(conv(f"{name}{index}", torch.cat(stack, 1))))
-            trunk = trunk + 0.2 * conv(f"{name}5", torch.cat(stack, 1))
-        trunk = entry + 0.2 * trunk
-    image = first + conv("conv_body", trunk)
-    if config.upsampling == "conv":
-        image = active(conv("conv_up1", twice(image)))
-        image = active(conv("conv_up2", twice(image)))
-    else:
-        image = active(twice(image))
-    return conv("conv_last", active(conv("conv_hr", image)))
