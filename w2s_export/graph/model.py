@@ -46,6 +46,7 @@ def make_model(
 
     from w2s_export import __version__
 
+    sizes: tuple[list[str] | list[int], list[str] | list[int]]
     if fixed is None:
         sizes = ["y", "x"], ["y", "x"] if scale == 1 else [f"{scale}*y", f"{scale}*x"]
     else:

@@ -23,9 +23,9 @@ def read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]
     version = npy.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"is a NumPy array of the unknown version {version}")
-    if version == (1, 0):
-        return npy.read_array_header_1_0(stream)
-    return npy.read_array_header_2_0(stream)
+    reader = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, first_fastest, dtype = reader(stream)
+    return shape, first_fastest, dtype
 
 
 def read(path: Path, limit: int) -> ArraySource:
