@@ -21,11 +21,12 @@ import yaml
 from w2s_export.config import NoNormalisation
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import UnsupportedOperationError
-from w2s_export.export import ExportRequest, export
+from w2s_export.export import export
 from w2s_export.formats import onnx as onnx_format
 from w2s_export.formats import saved_model
 from w2s_export.formats.registry import Format
 from w2s_export.network import Network
+from w2s_export.options import ExportOptions
 from w2s_export.package.network import open_network
 from w2s_export.restore.arrays import restore_array
 from w2s_export.sources.load import load_network
@@ -178,12 +179,12 @@ def measure(file: Path, folder: Path, title: str) -> dict[str, str]:
     metadata = folder / "metadata.yaml"
     metadata.write_text(yaml.safe_dump(_PEOPLE), encoding="utf-8")
     how = None if file.suffix == ".zip" else NoNormalisation()
-    request = ExportRequest(
-        folder / "out", weights=file, metadata=metadata, normalisation=how, name="a network"
+    options = ExportOptions(
+        file, output=folder / "out", metadata=metadata, normalisation=how, name="a network"
     )
     network = load_network(file)
     with patch("w2s_export.export.load_network", return_value=network):  # opened once
-        result = export(request)
+        result = export(options)
     report, halo = result.report, result.report.halo
     assert halo is not None
     sizes = f"multiples of {network.step}" if network.step > 1 else "any"
@@ -223,8 +224,7 @@ def _client(report: Report, package: str, client: Client) -> str:
 def _restored(network: Network, package: Path, file: Path, halo: int) -> str:
     """How far `restore` is from the framework on the mirrored image, part of the range."""
     image = np.load(f"{file}.in.npy")[0]
-    opened = open_network(package, None)
-    made = restore_array(image, opened.model, opened.open)
+    made = restore_array(image, open_network(package, None))
     scale, (height, width) = network.scale, image.shape[1:]
     normalised = normalise(image, network.normalisation)
     if network.fixed is None:
