@@ -269,9 +269,9 @@ def restore_to_tiff(
         found = ranges(source, images, model.normalisation, options.percentiles_over)
         error = engines.error_on(fields_of(source, images, found, model), network)
         record = replace(record, error=error)
-        layout = replace(
-            with_appearance(layout, source, images, found, model, options), record=record
-        )
+        look = with_appearance(layout, source, images, found, model, options).appearance
+        look = enlarged(look, model.scale) if plan.format == "tiff" else look
+        layout = replace(layout, appearance=look, record=record)
         clipped, layouts = 0, all_layouts(layout, spread=options.uncertainty)
         with _tiffs(part, plan, layouts) as files:
 
@@ -318,7 +318,7 @@ def with_appearance(
         layout.scaling,
         keep=options.keep_intensity,
     )
-    return replace(layout, appearance=enlarged(look, model.scale))
+    return replace(layout, appearance=look)
 
 
 def restored_tile(
