@@ -160,7 +160,7 @@ def zipped(folder: Path) -> Path:
     net = factories.network()
     sample = Sample(
         np.arange(48 * 64, dtype=np.uint16).reshape(1, 48, 64),
-        np.zeros((1, 96, 128), np.float32),
+        np.linspace(0, 1, 96 * 128, dtype=np.float32).reshape(1, 96, 128),
         None,
         "ramp",
     )
