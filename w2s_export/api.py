@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 
 from w2s_export.errors import ConfigError
+from w2s_export.keywords import documented, help_of, with_keywords_of
 from w2s_export.options import (
     ArrayOptions,
     EvaluateCall,
@@ -24,9 +25,6 @@ from w2s_export.options import (
     SubmitCall,
     TrainCall,
     VerifyCall,
-    documented,
-    help_of,
-    with_keywords_of,
 )
 
 if TYPE_CHECKING:

@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import ast
 import inspect
-import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from functools import wraps
 from pathlib import Path
-from textwrap import fill
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from w2s_export.config import Normalisation
@@ -40,11 +37,6 @@ Format: TypeAlias = Literal["tiff", "ome-tiff", "ome-zarr"]
 Engine: TypeAlias = Literal["auto", "cpu", "openvino", "cuda", "tensorrt", "coreml", "directml"]
 Precision: TypeAlias = Literal[32, 16]
 PercentilesOver: TypeAlias = Literal["plane", "stack"]
-
-P = ParamSpec("P")
-Options = TypeVar("Options")
-Result = TypeVar("Result")
-Called = TypeVar("Called", bound=Callable[..., Any])
 
 
 def _nothing(stage: str) -> None:
@@ -367,46 +359,6 @@ class SubmitCall(ProgressOption, SubmitOptions):
 
     package: PathLike = field(kw_only=False)
     """NAME.bioimageio.zip."""
-
-
-def with_keywords_of(
-    options: Callable[P, Options],
-) -> Callable[[Callable[[Options], Result]], Callable[P, Result]]:
-    """Let a function of an options object take its fields as keywords."""
-
-    def decorate(function: Callable[[Options], Result]) -> Callable[P, Result]:
-        returned = inspect.signature(function).return_annotation
-        signature = inspect.signature(options).replace(return_annotation=returned)
-
-        @wraps(function)
-        def called(*values: P.args, **keywords: P.kwargs) -> Result:
-            signature.bind(*values, **keywords)  # its error names the function's keyword alone
-            return function(options(*values, **keywords))
-
-        return documented(called, signature, help_of(options))
-
-    return decorate
-
-
-def documented(function: Called, signature: inspect.Signature, texts: dict[str, str]) -> Called:
-    """The function with a signature, and the help of each parameter in its documentation."""
-    summary, _, rest = (inspect.getdoc(function) or "").partition("\n\n")
-    told = "\n".join(
-        fill(f"{name}: {texts[name]}", 100, initial_indent=" " * 4, subsequent_indent=" " * 8)
-        for name in signature.parameters
-    )
-    plain = [
-        one.replace(annotation=re.sub(r"^Annotated\[(.*), [A-Z]+\]$", r"\1", one.annotation))
-        for one in signature.parameters.values()
-    ]
-    function.__doc__ = f"{summary}\n\nArgs:\n{told}\n\n{rest}".rstrip()
-    function.__signature__ = signature.replace(parameters=plain)  # type: ignore[attr-defined]
-    return function
-
-
-def help_of(kind: Any) -> dict[str, str]:
-    """The help of each option of a class, by its name, in their order."""
-    return {one.name: one.metadata["help"] for one in fields(kind)}
 
 
 def _explain(kinds: Sequence[Any]) -> None:
