@@ -64,6 +64,19 @@ def restore_array(
             f"has {batch.shape[1]} channels, the network takes {model.channels_in}; say which axis "
             "holds them with axes='…C…', or give images one by one"
         )
+    restored = _restored(batch, network, uncertainty=uncertainty)
+    made = []
+    for part in np.split(restored, 2, axis=1) if uncertainty else [restored]:
+        back = part.transpose(["NCHW".index(one) for one in full])
+        kept = [length for one, length in zip(full, back.shape, strict=True) if one in named]
+        made.append(back.reshape(kept))
+    return np.stack(made) if uncertainty else made[0]
+
+
+def _restored(
+    batch: NDArray[Any], network: OpenableNetwork, *, uncertainty: bool
+) -> NDArray[np.float32]:
+    """(N, C, H, W) → (N, C', s·H, s·W); with `uncertainty` means, then standard deviations."""
     with temporary_folder() as folder:
         memory = free_bytes() // 2
         ready = network.open(folder).for_other_engines(memory)
@@ -71,11 +84,11 @@ def restore_array(
         runtime: Runtime = open_engines(ready, "auto", None, 32, memory, pixels).runtime
         if uncertainty:
             runtime = OrientationsRuntime(runtime, ready.fixed)
-        restored = np.stack(
+        return np.stack(
             [
                 restore_tiled(
                     runtime,
-                    normalise(image, model.normalisation),
+                    normalise(image, network.model.normalisation),
                     scale=ready.scale,
                     halo=ready.halo,
                     tile=_TILE,
@@ -85,9 +98,3 @@ def restore_array(
                 for image in batch
             ]
         )
-    made = []
-    for part in np.split(restored, 2, axis=1) if uncertainty else [restored]:
-        back = part.transpose(["NCHW".index(one) for one in full])
-        kept = [length for one, length in zip(full, back.shape, strict=True) if one in named]
-        made.append(back.reshape(kept))
-    return np.stack(made) if uncertainty else made[0]

@@ -55,8 +55,8 @@ def restore_layer(
         reason; it stays black.
 
     Returns:
-        The restored layer: float32, height and width enlarged; colours are an axis before them.
-        With `uncertainty` it is the mean of eight, and their standard deviation follows.
+        Float32, height and width enlarged; colours are an axis before them. With `uncertainty` the
+        mean of eight, and their standard deviation.
 
     Raises:
         ImageError: channels that the network does not take, or an image that is too small.
@@ -65,22 +65,16 @@ def restore_layer(
     colours = min(array.shape[-1], 3) if rgb else 1
     height, width = array.shape[-3:-1] if rgb else array.shape[-2:]
     model = network.model
-    if model.channels_in not in (1, colours):
-        raise ImageError(
-            f"has {colours} colours, the network takes {model.channels_in}; choose another layer"
-        )
     lead = tuple(array.shape[:-3] if rgb else array.shape[:-2])
-    each = colours if model.channels_in == 1 else 1
+    each = _images_of_plane(model.channels_in, colours)
     out, images = each * model.channels_out, 2 if uncertainty else 1
-    shape = (*lead, out, model.scale * height, model.scale * width)
-    results = [np.full(shape, black, np.float32) for black in (0, np.nan)[:images]]
+    results = np.zeros(
+        (images, *lead, out, *(model.scale * n for n in (height, width))), np.float32
+    )
+    results[1:] = np.nan
     with temporary_folder() as folder:
         ready = network.open(folder)
-        if min(height, width) < ready.minimum:
-            raise ImageError(
-                f"is {height}×{width} pixels; the smallest this network restores is "
-                f"{ready.minimum}×{ready.minimum}"
-            )
+        _require_size(height, width, ready.minimum)
         runtime = open_engine("auto", ready.onnx)
         runs = OrientationsRuntime(runtime, model.fixed) if uncertainty else runtime
         cut = {"halo": ready.halo, "tile": _TILE, "step": ready.step}
@@ -95,13 +89,28 @@ def restore_layer(
                 continue
             channels = slice(number * model.channels_out, (number + 1) * model.channels_out)
             for y, x in tiles:
-                target = (channels, y.target(model.scale), x.target(model.scale))
+                target = (*place, channels, y.target(model.scale), x.target(model.scale))
                 made = restore_tile(runs, values, y, x, scale=model.scale, fixed=model.fixed)
-                for result, one in zip(results, np.split(made, images), strict=True):
-                    result[place][target] = one
+                results[(slice(None), *target)] = np.split(made, images)
                 done += 1
                 yield done / total, ""
     return [result if out > 1 else result[..., 0, :, :] for result in results]
+
+
+def _images_of_plane(channels: int, colours: int) -> int:
+    """How many images a plane is, each of the channels that the network takes."""
+    if channels not in (1, colours):
+        raise ImageError(
+            f"has {colours} colours, the network takes {channels}; choose another layer"
+        )
+    return colours if channels == 1 else 1
+
+
+def _require_size(height: int, width: int, minimum: int) -> None:
+    if min(height, width) < minimum:
+        raise ImageError(
+            f"is {height}×{width} pixels; the smallest this network restores is {minimum}×{minimum}"
+        )
 
 
 def _images(
