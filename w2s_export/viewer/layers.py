@@ -68,9 +68,8 @@ def restore_layer(
     lead = tuple(array.shape[:-3] if rgb else array.shape[:-2])
     each = _images_of_plane(model.channels_in, colours)
     out, images = each * model.channels_out, 2 if uncertainty else 1
-    results = np.zeros(
-        (images, *lead, out, *(model.scale * n for n in (height, width))), np.float32
-    )
+    size = (model.scale * height, model.scale * width)
+    results = np.zeros((images, *lead, out, *size), np.float32)
     results[1:] = np.nan
     with temporary_folder() as folder:
         ready = network.open(folder)
