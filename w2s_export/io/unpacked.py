@@ -48,11 +48,11 @@ def _counted(data: bytes, most: int) -> int:
         while count <= most and (opened := _opened(data[place : place + _MAGIC])):
             piece = b""
             while not opened.eof and count <= most:
-                if not piece and getattr(opened, "needs_input", True):
-                    piece = data[place : place + _PIECE]
-                    place += len(piece)
-                    if not piece:
-                        return count
+                wanted = not piece and getattr(opened, "needs_input", True)
+                piece = data[place : place + _PIECE] if wanted else piece
+                place += len(piece) if wanted else 0
+                if wanted and not piece:
+                    return count
                 count += len(opened.decompress(piece, _STEP))
                 piece = getattr(opened, "unconsumed_tail", b"")
             place -= len(opened.unused_data)
