@@ -119,7 +119,7 @@ def _draw_scale_bar(cover: Any, description: Description, side: int) -> None:
     font = _font(24)
     right, bottom = WIDTH - 20, HEIGHT - 22
     left = right - round(length * micrometre)
-    text = f"{1000 * length:g} nm"  # Pillow's font has no µ
+    text = length_text(length).replace("µ", "u")  # Pillow's font has no µ
     box = draw.textbbox(((left + right) / 2, bottom - 14), text, font=font, anchor="ms")
     plate = (min(left, box[0]) - 8, box[1] - 8, max(right, box[2]) + 8, bottom + 8)
     draw.rounded_rectangle(plate, 6, (0, 0, 0, 170))
