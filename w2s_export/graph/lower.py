@@ -342,7 +342,13 @@ def _written(
         node.ClearField("metadata_props")
     stored = [numpy_helper.from_array(v, names[n]) for n, v in graph.constants.items()]
     model = make_model(
-        graph.nodes, stored, name="network", channels=channels, scale=scale, text="", fixed=fixed
+        graph.nodes,
+        stored,
+        name="network",
+        channels=channels,
+        scale=scale,
+        text="",
+        axes=("batch", *(fixed or ("y", "x"))),
     )
     try:
         checker.check_model(model, full_check=True)

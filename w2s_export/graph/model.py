@@ -27,8 +27,7 @@ def make_model(
     channels: tuple[int, int],
     scale: int,
     text: str,
-    batch: str | int = "batch",
-    fixed: tuple[int, int] | None = None,
+    axes: tuple[str | int, str | int, str | int] = ("batch", "y", "x"),
 ) -> onnx.ModelProto:
     """A model of these nodes, with readable axes.
 
@@ -39,21 +38,22 @@ def make_model(
         channels: of the input and of the output.
         scale: output pixels per input pixel, along each axis.
         text: what the file is, for people.
-        batch: that axis, named or fixed.
-        fixed: height and width of the input, where they are.
+        axes: batch, height and width of the input: a name, or a number where it is fixed.
     """
     from onnx import TensorProto, helper
 
     from w2s_export import __version__
 
-    sizes: tuple[list[str] | list[int], list[str] | list[int]]
-    if fixed is None:
-        sizes = ["y", "x"], ["y", "x"] if scale == 1 else [f"{scale}*y", f"{scale}*x"]
-    else:
-        sizes = [*fixed], [scale * side for side in fixed]
+    batch, *size = axes
+    enlarged = [
+        side * scale if isinstance(side, int) else side if scale == 1 else f"{scale}*{side}"
+        for side in size
+    ]
     image_in, image_out = (
-        helper.make_tensor_value_info(tensor, TensorProto.FLOAT, [batch, count, *size])
-        for tensor, count, size in zip((INPUT_ID, OUTPUT_ID), channels, sizes, strict=True)
+        helper.make_tensor_value_info(tensor, TensorProto.FLOAT, [batch, count, *sides])
+        for tensor, count, sides in zip(
+            (INPUT_ID, OUTPUT_ID), channels, (size, enlarged), strict=True
+        )
     )
     return helper.make_model(
         helper.make_graph(nodes, name, [image_in], [image_out], constants),

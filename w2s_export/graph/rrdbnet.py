@@ -78,7 +78,7 @@ def rrdbnet_model(
         name="rrdbnet",
         channels=(config.in_nc, config.out_nc),
         scale=config.scale,
-        batch=batch,
+        axes=(batch, "y", "x"),
         text=f"RRDBNet, {config.nb} blocks of {config.nf} features, ×{config.scale}; "
         "normalised float32 NCHW in and out",
     )

@@ -63,9 +63,8 @@ def restore_layer(
     """
     array = data if hasattr(data, "ndim") else data[0]
     colours = min(array.shape[-1], 3) if rgb else 1
-    height, width = array.shape[-3:-1] if rgb else array.shape[-2:]
+    *lead, height, width = array.shape[:-1] if rgb else array.shape
     model = network.model
-    lead = tuple(array.shape[:-3] if rgb else array.shape[:-2])
     each = _images_of_plane(model.channels_in, colours)
     out, images = each * model.channels_out, 2 if uncertainty else 1
     size = (model.scale * height, model.scale * width)
@@ -90,7 +89,8 @@ def restore_layer(
             for y, x in tiles:
                 target = (*place, channels, y.target(model.scale), x.target(model.scale))
                 made = restore_tile(runs, values, y, x, scale=model.scale, fixed=model.fixed)
-                results[(slice(None), *target)] = np.split(made, images)
+                for result, image in zip(results, np.split(made, images), strict=True):
+                    result[target] = image
                 done += 1
                 yield done / total, ""
     return [result if out > 1 else result[..., 0, :, :] for result in results]
