@@ -11,7 +11,7 @@ import pytest
 
 from tests import factories
 from w2s_export.config import GeneratorConfig
-from w2s_export.graph.facts import Facts, read_facts
+from w2s_export.graph.facts import Facts, facts_of_any, read_facts
 from w2s_export.graph.tracing import GraphError
 from w2s_export.graph.writer import GraphWriter, integers
 
@@ -339,3 +339,21 @@ def test_other_graphs_are_refused(write: Callable[[GraphWriter], None], message:
     write(writer)
     with pytest.raises(GraphError, match=message):
         read_facts(model(writer))
+
+
+def test_what_is_not_followed_is_guessed_and_said(caplog: pytest.LogCaptureFixture) -> None:
+    writer = GraphWriter()
+    image = writer.node("Conv", "input", np.ones((3, 1, 1, 1), np.float32))
+    places = writer.node("NonZero", image)  # as many as there are: no size follows from it
+    count = writer.node("Shape", places)
+    total = writer.node("ReduceSum", writer.node("Cast", count, to=1), keepdims=0)
+    writer.node("Mul", image, total)
+    graph = model(writer)
+    with pytest.raises(GraphError, match="NonZero"):
+        read_facts(graph)
+    caplog.set_level("INFO")
+    facts = facts_of_any(graph, scale=2, step=8)
+    assert (facts.scale, facts.step, facts.receptive_radius) == (2, 8, None)
+    assert facts.multiplications == 3
+    assert facts.operators == {"Conv", "NonZero", "Shape", "Cast", "ReduceSum", "Mul"}
+    assert "NonZero" in caplog.text

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from fractions import Fraction
-from math import lcm
+from math import lcm, prod
 
 import onnx
 
+from w2s_export.errors import W2SExportError
 from w2s_export.graph.reach import radius as radius_of
 from w2s_export.graph.tensors import Tensor, length
 from w2s_export.graph.tracing import GraphError
 from w2s_export.graph.walk import HEIGHT, WIDTH, Step, walk
 from w2s_export.graph.working_memory import working_memory
 
+_log = logging.getLogger(__name__)
 _SIDE = 256
 _MOST_ELEMENTS = 1 << 20
 """Elements per pixel of one tensor; beyond, it grows faster than the image."""
@@ -107,3 +110,27 @@ def _multiplications(step: Step) -> int:
         between = node.first.axes[-2 if node.attributes.get("transA") else -1]
         return output.elements * length(between)
     return 0
+
+
+def facts_of_any(graph: onnx.ModelProto, *, scale: int, step: int) -> Facts:
+    """As `read_facts`, of a graph that may do something with the image that is not followed.
+
+    Then the costs are guesses: every weight once for each pixel, and room for 64 features 80 times.
+
+    Args:
+        graph: as there.
+        scale: output pixels per input pixel, found by running it.
+        step: sizes are multiples of it, found so too.
+    """
+    try:
+        return read_facts(graph)
+    except W2SExportError as error:
+        _log.info("how far it looks is measured, not read off its graph: %s", error)
+        return Facts(
+            scale=scale,
+            step=step,
+            receptive_radius=None,
+            multiplications=float(sum(prod(tensor.dims) for tensor in graph.graph.initializer)),
+            bytes_per_pixel=20_000.0,
+            operators=frozenset(node.op_type for node in graph.graph.node),
+        )

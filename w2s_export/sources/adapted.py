@@ -58,12 +58,12 @@ def _adapted(
     **changes: Any,
 ) -> Network:
     """A network of another graph; its witness is the original's behind and before plain NumPy."""
-    from w2s_export.graph.facts import read_facts
+    from w2s_export.graph.facts import facts_of_any
 
     return replace(
         network,
         graph=graph,
-        facts=read_facts(graph),
+        facts=facts_of_any(graph, scale=network.scale, step=network.step),
         reference=lambda: _Adapted(network.reference(), before, after),
         checkpoint=None,
         **changes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from math import lcm, prod
+from math import lcm
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from w2s_export.errors import (
     CheckpointMismatchError,
     NoWholeNetworkError,
     RRDBNetMismatchError,
-    W2SExportError,
 )
 from w2s_export.network import Network
 from w2s_export.sources import recognise
@@ -75,29 +74,12 @@ def foreign_network(
 
 
 def _as_network(witness: Witness, source_format: str) -> Network:
-    """What the house knows of an opened network.
-
-    Raises:
-        CheckpointError: its graph cannot be followed.
-    """
-    from w2s_export.graph.facts import Facts, read_facts
+    """What the house knows of an opened network."""
+    from w2s_export.graph.facts import facts_of_any
 
     told, graph = witness.opened, witness.graph()
     fixed = None if told["fixed"] is None else (told["fixed"][0], told["fixed"][1])
-    try:
-        facts = read_facts(graph)
-    except W2SExportError as error:
-        _log.info("how far it looks is measured, not read off its graph: %s", error)
-        # It may look at the whole image. The costs are guesses: every weight once for each pixel,
-        # and room for 64 features 80 times.
-        facts = Facts(
-            scale=told["scale"],
-            step=told["step"],
-            receptive_radius=None,
-            multiplications=float(sum(prod(tensor.dims) for tensor in graph.graph.initializer)),
-            bytes_per_pixel=20_000.0,
-            operators=frozenset(node.op_type for node in graph.graph.node),
-        )
+    facts = facts_of_any(graph, scale=told["scale"], step=told["step"])
     step = lcm(told["step"], facts.step)
     if fixed is not None:
         _log.warning(

@@ -101,12 +101,12 @@ def read_network(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Networ
     graph = parse(data)
     if recorded.network is None:
         return rrdbnet_network(_checkpoint(recorded, data, known), graph)
-    from w2s_export.graph.facts import read_facts
+    from w2s_export.graph.facts import facts_of_any
 
     stated = recorded.network
     return Network(
         graph=graph,
-        facts=read_facts(graph),
+        facts=facts_of_any(graph, scale=stated.scale, step=stated.step),
         reference=partial(_onnx_reference, graph.SerializeToString()),
         normalisation=recorded.normalisation,
         provenance=recorded.provenance,
