@@ -134,7 +134,8 @@ def _restoring(
 
         Returns:
             Of an array: the restored array, float32, of the same axes, height and width `scale`
-            times as large. Of paths: what became of each image.
+            times as large; with `uncertainty` mean and standard deviation along one axis more, in
+            front. Of paths: what became of each image.
 
         Raises:
             W2SExportError: the network cannot be used, or the array does not fit it.
@@ -152,7 +153,7 @@ def _restoring(
     signature = inspect.Signature(
         [first, *parameters.values()], return_annotation="NDArray | list[Outcome]"
     )
-    documented(restore, signature, texts | help_of(files) | help_of(array))
+    documented(restore, signature, texts | help_of(array) | help_of(files))
     return cast("_Restore[P, Q]", restore)
 
 

@@ -174,7 +174,7 @@ class Provenance(Frozen):
     """Pixel size of the training inputs, micrometres."""
     scores: dict[str, float] = Field(default_factory=dict)
     """Scores on held-out images, e.g. `psnr_db`, `ssim`, `psnr_bicubic_db`."""
-    training: dict[str, str | float] = Field(default_factory=dict)
+    training: dict[str, str | int | float] = Field(default_factory=dict)
     """How it was trained, by the names of bioimage.io's model card, e.g. `loss_function`."""
 
 

@@ -213,7 +213,7 @@ def test_imagej_and_core_make_the_same_of_an_image(tmp_path: Path, how: Normalis
     images = {name: IMAGES[name] for name in ("uint8", "uint16", "float32")}
     for name, outcome in run_all(tmp_path, preprocessing_macro(how, 1), images).items():
         expected = run_in_core(processing_05(how), images[name][np.newaxis])[0]
-        assert np.ptp(expected) > 0.5
+        assert np.ptp(expected) > 0.05  # no flat image: 8 bits are little of the fixed range
         # Both in float32: 3e-7 of the largest value measured.
         allowed = 2e-6 * max(1.0, float(np.abs(expected).max()))
         assert np.abs(outcome.pixels - expected).max() <= allowed, name

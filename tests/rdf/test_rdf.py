@@ -155,7 +155,7 @@ def test_a_network_of_one_size_says_so_and_is_planned_in_its_tiles(
     assert old["inputs"][0]["shape"] == [1, 1, height, width]
     for rdf in (new, old):  # J: DeepImageJ 3.1 cuts tiles of that size, and crops the halo
         planned = plan(rdf, (1, 1, 3 * height + 5, 2 * width))
-        assert planned.tile_shape == (1, 1, height, width)
+        assert [axis.tile for axis in planned.input] == [1, 1, height, width]
         assert planned.output_shape == (1, 1, 2 * (3 * height + 5), 4 * width)
         assert [axis.kept for axis in planned.input[2:]] == [height - 12, width - 12]
     write_packages(fixed, tmp_path)

@@ -136,7 +136,7 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "safetensors_int8": (
         "net.safetensors",
         _safetensors({"a": {"dtype": "I8", "shape": [32], "data_offsets": [0, 32]}}, b"0" * 32),
-        "holds I8 numbers",
+        "holds int8 numbers",
     ),
 }
 
