@@ -5,6 +5,7 @@ The whole way, to restored images, is measured by `python -m tests.matrix`; one 
 
 from __future__ import annotations
 
+import itertools
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,6 +37,34 @@ SCALE_AND_STEP = {
     "n2v.zip": (1, 4),
 }
 NAMES = {name: (kind, title) for kind, name, title in CASES}
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def documented(path: str) -> dict[str, dict[str, str]]:
+    """The table of networks that a page shows: cells by column, by network."""
+    lines = iter((ROOT / path).read_text(encoding="utf-8").splitlines())
+    head = next(line for line in lines if line.startswith("| network |") and "zoo" in line)
+    columns = [cell.strip() for cell in head.strip("|").split("|")]
+    next(lines)
+    rows = {}
+    for line in itertools.takewhile(lambda line: line.startswith("|"), lines):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        rows[cells[0]] = dict(zip(columns, cells, strict=True))
+    return rows
+
+
+def test_the_documentation_shows_what_is_measured() -> None:
+    """The whole table takes minutes; each row's scale and sizes are measured below."""
+    rows = documented("docs/networks.md")
+    assert list(rows) == [title for _, title in NAMES.values()]
+    for name, (_, title) in NAMES.items():
+        scale, step = SCALE_AND_STEP[name]
+        sizes = f"multiples of {step}" if step > 1 else "any"
+        assert rows[title]["scale"] == f"×{scale}"
+        assert rows[title]["sizes"] == ("48×64" if name == "fixed.onnx" else sizes)
+    for title, row in documented("README.md").items():
+        assert row == {column: rows[title][column] for column in row}
+    assert len(documented("README.md")) == len(rows)
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +108,14 @@ def test_a_network_goes_the_whole_way(
 ) -> None:
     """Exported, verified and restored: a network of one size alone, for every client."""
     name = "fixed.onnx"
-    row = measure(folder_of(name, made, tmp_path_factory) / name, tmp_path, "one size alone")
+    title = NAMES[name][1]
+    row = measure(folder_of(name, made, tmp_path_factory) / name, tmp_path, title)
     assert [float(row[cell]) < 1e-5 for cell in ("ONNX", "SavedModel", "restored")] == [True] * 3
     clients = ("DeepImageJ 2.1", "DeepImageJ 3.1", "core", "zoo")
     assert [row[client].partition(":")[0] for client in clients] == ["yes"] * 4
+    shown = documented("docs/networks.md")[title]
+    for column in ("scale", "sizes", "halo", *clients):
+        assert row[column] == shown[column]
     assert (row["sizes"], row["halo"]) == ("48×64", "2 px")
 
 
