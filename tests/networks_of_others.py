@@ -1,6 +1,6 @@
 """Makes tiny networks of other families, and what their own frameworks make of an image.
 
-    python -m tests.networks_of_others keras|torch FOLDER
+    python -m tests.networks_of_others keras|torch|trained FOLDER
 
 For each network a file, NAME.in.npy and NAME.out.npy, both (N, C, H, W). In a process of its own:
 spandrel and TensorFlow do not live together.
@@ -98,6 +98,54 @@ def write_keras(folder: Path) -> None:
         np.save(folder / f"{name}.out.npy", made.transpose(0, 3, 1, 2))
 
 
+def write_trained(folder: Path) -> None:
+    """A Keras file of one size; SavedModels: after training, and of two signatures, one of a size."""
+    import keras
+    import tensorflow as tf
+    from keras import layers as L
+
+    keras.utils.set_random_seed(4)
+    x = start = keras.Input((32, 48, 1))
+    x = L.UpSampling2D()(L.MaxPooling2D()(L.Conv2D(8, 3, padding="same", activation="relu")(x)))
+    fixed = keras.Model(start, L.Conv2D(1, 3, padding="same")(x))
+    fixed.save(folder / "fixed.keras")
+    free = keras.Input((None, None, 1))
+    freed = keras.models.clone_model(fixed, input_tensors=free)
+    freed.set_weights(fixed.get_weights())
+
+    freed.compile("adam", "mse", metrics=["mae"])
+    batch = np.random.default_rng(3).random((2, 32, 48, 1)).astype(np.float32)
+    given = image(1)
+    np.save(folder / "fixed.keras.in.npy", given[:, :, :, :40])
+    made = np.asarray(freed(given[..., :40].transpose(0, 2, 3, 1)))
+    np.save(folder / "fixed.keras.out.npy", made.transpose(0, 3, 1, 2))
+    freed.fit(batch, batch, verbose=0)
+    tf.saved_model.save(freed, folder / "trained")
+    made = np.asarray(freed(given.transpose(0, 2, 3, 1), training=False))
+
+    class Two(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = freed
+
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 1), tf.float32)])
+        def any(self, x: Any) -> Any:
+            return {"y": self.network(x)}
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 16, 16, 1), tf.float32)])
+        def twice(self, x: Any) -> Any:
+            return {"y": 2 * self.network(x)}
+
+    two = Two()
+    tf.saved_model.save(two, folder / "two", signatures={"any": two.any, "twice": two.twice})
+    np.save(folder / "trained.in.npy", given)
+    np.save(folder / "trained.out.npy", made.transpose(0, 3, 1, 2))
+    small = given[..., :16, :16]
+    made = np.asarray(freed(small.transpose(0, 2, 3, 1), training=False))
+    np.save(folder / "two.in.npy", small)
+    np.save(folder / "two.out.npy", 2 * made.transpose(0, 3, 1, 2))
+
+
 SPANDREL = {
     "compact": ("Compact.__arch.SRVGG", "SRVGGNetCompact", {"num_feat": 8, "num_conv": 2,
                 "upscale": 2}),
@@ -134,4 +182,5 @@ def write_torch(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"keras": write_keras, "torch": write_torch}[sys.argv[1]](Path(sys.argv[2]))
+    makers = {"keras": write_keras, "torch": write_torch, "trained": write_trained}
+    makers[sys.argv[1]](Path(sys.argv[2]))

@@ -5,6 +5,7 @@ Weights run alone, in each runtime; packages run whole, in each bioimageio.core.
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -25,9 +26,14 @@ from tests.clients.environments import (
     needs_environments,
 )
 from tests.clients.running import ONNX, PIPELINE, SAVED_MODEL, largest_difference, run
+from tests.matrix import make
 from w2s_export.config import GeneratorConfig
+from w2s_export.export import export
+from w2s_export.formats.saved_model import FILE as SAVED_MODEL_FILE
 from w2s_export.networks.layout import tensor_shapes
+from w2s_export.options import ExportOptions
 from w2s_export.rdf.stated import SAVED_MODEL as SAVED_MODEL_KEY
+from w2s_export.sources.load import load_network
 
 AT_HAND = version("bioimageio.core")
 pytestmark = needs_environments
@@ -116,10 +122,34 @@ def family(name: str, folder: Path) -> Source:
     )
 
 
+def unet(folder: Path) -> Source:
+    """A Keras U-Net through a whole export: the files of its packages, on sizes of its grid."""
+    make("keras", folder)
+    options = ExportOptions(
+        folder / "unet.keras", output=folder / "out", normalisation="none", name="U-Net"
+    )
+    result = export(options)
+    files = {}
+    for path in (result.packages.bioimageio, result.packages.deepimagej):
+        with zipfile.ZipFile(path) as archive:
+            for script, name in ((ONNX, "weights.onnx"), (SAVED_MODEL, SAVED_MODEL_FILE)):
+                files[script] = Path(archive.extract(name, folder))
+    network = load_network(folder / "unet.keras")
+    assert (network.step, result.report.passed) == (4, True)
+    rng = np.random.default_rng(11)
+    batches = {
+        f"{n}x{height}x{width}": rng.random((n, 1, height, width), np.float32)
+        for n, height, width in ((1, 8, 8), (1, 20, 28), (1, 64, 48), (2, 32, 12))
+    }
+    np.savez(folder / "inputs.npz", **batches)
+    run = network.reference()
+    return Source(files, folder / "inputs.npz", {case: run(b) for case, b in batches.items()})
+
+
 @pytest.fixture(scope="module")
 def sources(exported: Exported, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Source]:
     small = {name: family(name, tmp_path_factory.mktemp(name)) for name in FAMILY}
-    return {**small, "embedded": exported.weights}
+    return {**small, "U-Net": unet(tmp_path_factory.mktemp("unet")), "embedded": exported.weights}
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.runtime)

@@ -141,6 +141,7 @@ def open_graph(
     session = v1.Session(graph=graph)
     if restore:
         session.run(restore, {meta.saver_def.filename_tensor_name: str(variables)})
+        _fill_originals(session, kept, _copies(meta.graph_def))
 
     def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         if len(arrays) != len(sources):
@@ -153,6 +154,38 @@ def open_graph(
         return outputs
 
     return OpenedGraph(f"TensorFlow {tf.__version__}", sources, targets, run)
+
+
+def _copies(graph: Any) -> dict[str, str]:
+    """Names of variables, and of those that begin as their copies.
+
+    `tf.saved_model.save` of a Keras 3 model stores copies; the signatures read the originals.
+    """
+    nodes = {node.name: node for node in graph.node}
+    found = {}
+    for node in graph.node:
+        read = nodes.get(node.input[1]) if node.op == "AssignVariableOp" else None
+        if read is not None and read.op == "ReadVariableOp":
+            found[read.input[0]] = node.input[0]
+    return found
+
+
+def _fill_originals(session: Any, kept: Any, copies: Mapping[str, str]) -> None:
+    """Give variables that no file holds what was restored into their copies."""
+    import tensorflow as tf
+
+    types = {node.name: node.attr["dtype"].type for node in kept.node if node.op == "VarHandleOp"}
+    with session.graph.as_default():
+        for original, copy in copies.items():
+            if original not in types or copy not in types:
+                continue
+            handle, source = (
+                session.graph.get_tensor_by_name(f"{name}:0") for name in (original, copy)
+            )
+            if session.run(tf.raw_ops.VarIsInitializedOp(resource=handle)):
+                continue
+            value = tf.raw_ops.ReadVariableOp(resource=source, dtype=types[copy])
+            session.run(tf.raw_ops.AssignVariableOp(resource=handle, value=value))
 
 
 def _chosen(tensors: Mapping[str, Any], ids: list[str], side: str) -> list[str]:

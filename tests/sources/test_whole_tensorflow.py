@@ -1,0 +1,51 @@
+"""Keras files and SavedModels of anybody: one size, several signatures, what training left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.matrix import make
+from w2s_export.errors import CheckpointError
+from w2s_export.sources.load import doubts, load_network
+
+# Conversions differ from TensorFlow by 1e-6 of the range; the wrong signature by half of it.
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    make("trained", folder)
+    return folder
+
+
+def difference(network: object, file: Path) -> float:
+    given, expected = (np.load(f"{file}.{side}.npy") for side in ("in", "out"))
+    made = network.reference()(given)  # type: ignore[attr-defined]
+    return float(np.abs(made - expected).max() / np.ptp(expected))
+
+
+def test_a_keras_file_is_let_go_of_its_size(folder: Path) -> None:
+    network = load_network(folder / "fixed.keras", dynamic=True)
+    assert (network.fixed, network.step) == (None, 2)
+    assert difference(network, folder / "fixed.keras") <= TOLERANCE
+
+
+def test_the_signature_is_the_user_s_choice(folder: Path) -> None:
+    with pytest.raises(
+        CheckpointError, match=r"signatures any, twice; choose one with --signature"
+    ):
+        load_network(folder / "two")
+    network = load_network(folder / "two", signature="twice")
+    assert network.fixed == (16, 16)
+    assert difference(network, folder / "two") <= TOLERANCE
+
+
+def test_what_training_left_beside_the_network_is_said(folder: Path) -> None:
+    network = load_network(folder / "trained")
+    assert difference(network, folder / "trained") <= TOLERANCE
+    assert "left aside" in doubts(network)
+    assert "optimizer" in doubts(network)
