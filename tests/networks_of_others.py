@@ -99,7 +99,7 @@ def write_keras(folder: Path) -> None:
 
 
 def write_trained(folder: Path) -> None:
-    """A Keras file of one size; SavedModels: after training, and of two signatures, one of a size."""
+    """A Keras file of one size; SavedModels: after training, of two signatures, of one size."""
     import keras
     import tensorflow as tf
     from keras import layers as L
