@@ -29,7 +29,7 @@ def test_a_damaged_file_is_read_or_refused(subject: str, count: int, tmp_path: P
 def test_undamaged_it_is_read(subject: str, tmp_path: Path) -> None:
     for file in originals(subject, tmp_path):
         result = attempt(file, file.path)
-        assert result.kind == "read", (file.path.name, result)
+        assert result.kind == "read", (file.path.name, result, file.read(file.path))
 
 
 def test_the_same_seed_makes_the_same_file(tmp_path: Path) -> None:
