@@ -402,7 +402,7 @@ def test_more_tensors_axes_or_steps_than_any_model_has_are_not_compared(tmp_path
 
 def test_what_a_finding_says_is_bounded_and_printable(good, tmp_path, capsys):
     def edit(description: dict[str, Any]) -> None:
-        description["weights"] |= {f"\x1b[2J{'k' * 100}{n}": {} for n in range(9000)}
+        description["weights"] |= {f"\x1b[2J{'k' * 220}{n}": {} for n in range(2000)}
         description["attachments"] = [{"source": f"x{n}"} for n in range(9000)]
 
     path = copy(good.packages.bioimageio, tmp_path, rdf(edit))
