@@ -130,6 +130,15 @@ def nested(state: State) -> State:
     return result
 
 
+def saved(state: State, kind: str, folder: Path) -> Path:
+    path = folder / f"net.{kind}"
+    if kind == "pth":
+        torch.save(nested(state), path)
+    else:
+        save_file({key: np.array(value) for key, value in state.items()}, path)
+    return path
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["pth", "safetensors"])
 def test_the_generator_is_taken_and_the_rest_is_said(
@@ -138,11 +147,7 @@ def test_the_generator_is_taken_and_the_rest_is_said(
     make, taken, aside = LAYOUTS[layout]
     best, other = (reference.state(CONFIG, seed) for seed in (1, 2))
     state = make(best, other)
-    path = tmp_path / f"net.{kind}"
-    if kind == "pth":
-        torch.save(nested(state), path)
-    else:
-        save_file({key: np.array(value) for key, value in state.items()}, path)
+    path = saved(state, kind, tmp_path)
     checkpoint = load_checkpoint(path)
     np.testing.assert_array_equal(checkpoint.weights["conv_hr/bias"], best["conv_hr.bias"])
     assert checkpoint.config == CONFIG
@@ -168,11 +173,7 @@ def test_other_architectures_are_found_in_the_same_places(kind: str, tmp_path: P
         **under("discriminator", DISCRIMINATOR),
         "step_counter": COUNTER,
     }
-    path = tmp_path / f"net.{kind}"
-    if kind == "pth":
-        torch.save(nested(state), path)
-    else:
-        save_file({key: np.array(value) for key, value in state.items()}, path)
+    path = saved(state, kind, tmp_path)
     network = load_network(path)
     assert (network.architecture.split(",")[0], network.scale) == ("RealESRGAN Compact", 2)
     assert doubts(network).startswith("took 'generator_ema', left aside ")

@@ -164,8 +164,10 @@ def _copies(graph: Any) -> dict[str, str]:
     nodes = {node.name: node for node in graph.node}
     found = {}
     for node in graph.node:
-        read = nodes.get(node.input[1]) if node.op == "AssignVariableOp" else None
-        if read is not None and read.op == "ReadVariableOp":
+        if node.op != "AssignVariableOp" or len(node.input) < 2:
+            continue
+        read = nodes.get(node.input[1])
+        if read is not None and read.op == "ReadVariableOp" and read.input:
             found[read.input[0]] = node.input[0]
     return found
 
