@@ -19,9 +19,11 @@ class KerasRuntime:
         import tensorflow as tf
 
         self.name = f"Keras {keras.__version__}"
-        # A graph frees each tensor after its last use; an eager call holds all of them.
+        # A graph frees each tensor after its last use; an eager call holds all of them. Autograph,
+        # which nothing here needs, leaves a temporary file behind where the process is killed.
         self._call = tf.function(
             lambda batch: model(batch, training=False),
+            autograph=False,
             input_signature=[tf.TensorSpec((None, None, None, model.inputs[0].shape[-1]))],
         )
 

@@ -149,7 +149,7 @@ def _freed(keras: Any, model: Any, shape: tuple[Any, ...]) -> Any:
 def _converted(model: Any, shape: tuple[Any, ...]) -> onnx.ModelProto:
     import tensorflow as tf
 
-    traced = tf.function(lambda image: model(image, training=False))
+    traced = tf.function(lambda image: model(image, training=False), autograph=False)
     with _resizing_by_graph():
         return to_onnx_function(traced, [tf.TensorSpec((None, *shape[1:]), tf.float32)])
 

@@ -63,7 +63,7 @@ def wait_for_all(strategy: Any) -> None:
         return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(1.0))
 
     if workers() > 1:
-        tf.function(lambda: strategy.run(arrive))()
+        tf.function(lambda: strategy.run(arrive), autograph=False)()
 
 
 def _tf_config() -> dict[str, Any]:

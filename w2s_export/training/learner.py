@@ -105,8 +105,11 @@ class Learner:
                     self._critic = self._trainee(self._judge.critic)
             finally:
                 keras.config.set_dtype_policy(before)
-        self._learn = tf.function(self._joint_step, reduce_retracing=True)
-        self._infer = tf.function(lambda x: self._average(x), reduce_retracing=True)
+        # Autograph, which nothing here needs, leaves temporary files of a killed run.
+        self._learn = tf.function(self._joint_step, reduce_retracing=True, autograph=False)
+        self._infer = tf.function(
+            lambda x: self._average(x), reduce_retracing=True, autograph=False
+        )
 
     def _trainee(self, model: Any) -> _Trainee:
         import keras
