@@ -121,11 +121,9 @@ def _networks_of_others(folder: Path) -> list[Path]:
     )
     opsets = [helper.make_opsetid("", 17)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), folder / "other.onnx")
-    # Two channels: of a bare pair of convolutions with one, tf2onnx 1.17 now and then loses the
-    # Squeeze behind the last, and the file is refused.
-    image = keras.Input((None, None, 2))
+    image = keras.Input((None, None, 1))
     inner = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(image)
-    model = keras.Model(image, keras.layers.Conv2D(2, 3, padding="same")(inner))
+    model = keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(inner))
     model.save(folder / "other.keras")
     model.save(folder / "other.h5")
     model.export(folder / "other_saved_model", verbose=False)

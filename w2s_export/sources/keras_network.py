@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError, NoWholeNetworkError
 from w2s_export.shown import shown
+from w2s_export.sources.by_tf2onnx import convert, first_line
 from w2s_export.sources.original import Options, Original
 from w2s_export.sources.stored import check_size
 
@@ -47,7 +48,7 @@ def open_original(path: Path, options: Options) -> Original:
         model = keras.saving.load_model(_named(path), compile=False, safe_mode=True)
     except Exception as error:  # Keras raises errors of any class for what it cannot build
         raise CheckpointError(
-            f"Keras {keras.__version__} does not load it ({shown(_first_line(error))}); {_ADVICE}"
+            f"Keras {keras.__version__} does not load it ({shown(first_line(error))}); {_ADVICE}"
         ) from None
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise CheckpointError(
@@ -140,7 +141,7 @@ def _freed(keras: Any, model: Any, shape: tuple[Any, ...]) -> Any:
         made.set_weights(model.get_weights())
     except Exception as error:
         raise CheckpointError(
-            f"cannot be freed from its size {shape[1:3]} ({shown(_first_line(error))}); export it "
+            f"cannot be freed from its size {shape[1:3]} ({shown(first_line(error))}); export it "
             "without --dynamic"
         ) from None
     return made
@@ -148,29 +149,12 @@ def _freed(keras: Any, model: Any, shape: tuple[Any, ...]) -> Any:
 
 def _converted(model: Any, shape: tuple[Any, ...]) -> onnx.ModelProto:
     import tensorflow as tf
+    import tf2onnx
 
     traced = tf.function(lambda image: model(image, training=False), autograph=False)
     with _resizing_by_graph():
-        return to_onnx_function(traced, [tf.TensorSpec((None, *shape[1:]), tf.float32)])
-
-
-def to_onnx_function(traced: Any, signature: list[Any]) -> onnx.ModelProto:
-    """What tf2onnx makes of a TensorFlow function.
-
-    Raises:
-        CheckpointError: an operation that it cannot convert, by name.
-    """
-    import logging
-
-    import tf2onnx
-
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    try:
-        return tf2onnx.convert.from_function(traced, signature, opset=17)[0]
-    except Exception as error:
-        raise CheckpointError(
-            f"tf2onnx {tf2onnx.__version__} cannot convert it: {shown(_first_line(error))}"
-        ) from None
+        signature = [tf.TensorSpec((None, *shape[1:]), tf.float32)]
+        return convert(lambda: tf2onnx.convert.from_function(traced, signature, opset=17))
 
 
 class _resizing_by_graph:  # noqa: N801 - a context, read like a function
@@ -198,8 +182,3 @@ class _resizing_by_graph:  # noqa: N801 - a context, read like a function
         import keras
 
         keras.layers.UpSampling2D._resize_images = self._kept
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -16,6 +16,7 @@ from w2s_export.errors import CheckpointError, PackageError
 from w2s_export.runtime.saved_model import SIGNATURE, saved_model_folder
 from w2s_export.runtime.saved_model_graph import open_graph, read_graph
 from w2s_export.shown import shown
+from w2s_export.sources.by_tf2onnx import convert
 from w2s_export.sources.choose import chosen
 from w2s_export.sources.generator_names import is_aside
 from w2s_export.sources.original import Options, Original
@@ -94,18 +95,12 @@ def _signature(folder: Path, wanted: str | None) -> str:
 
 
 def _converted(folder: Path, signature: str) -> onnx.ModelProto:
-    import logging
-
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-    try:
+    def converter() -> Any:
         graph, inputs, outputs, *_ = tf_loader.from_saved_model(
             str(folder), None, None, tag="serve", signatures=[signature]
         )
-        model: onnx.ModelProto = tf2onnx.convert.from_graph_def(
+        return tf2onnx.convert.from_graph_def(
             graph, input_names=list(inputs), output_names=list(outputs), opset=17
-        )[0]
-    except Exception as error:
-        raise CheckpointError(
-            f"tf2onnx {tf2onnx.__version__} cannot convert it: {shown(str(error).splitlines()[0])}"
-        ) from None
-    return model
+        )
+
+    return convert(converter)
