@@ -217,6 +217,7 @@ def test_what_no_rule_knows_beside_a_generic_name_is_not_dropped(
         load_checkpoint(tmp_path / "net.safetensors")
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_training_of_tensorflow(tmp_path: Path) -> None:
     """A checkpoint of generator, discriminator, optimizers with slots, metric and step."""

@@ -18,9 +18,12 @@ from w2s_export.errors import CheckpointError, CheckpointMismatchError
 from w2s_export.sources.load import load_checkpoint
 
 # Keras 3.15 copies a variable in a way that NumPy 2.4 warns of.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
-)
+pytestmark = [
+    pytest.mark.usefixtures("in_this_process"),
+    pytest.mark.filterwarnings(
+        "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
+    ),
+]
 ONE = {"nf": 8, "gc": 4, "nb": 1}
 GOLDEN = GeneratorConfig(**ONE)
 FAMILY = {

@@ -33,7 +33,6 @@ BY_TENSORS = (
     "net.pth", "bare.pt", "xinntao.pth", "oldest.pth", "net.safetensors",
     "net.weights.h5", "keras_2.h5", "RRDB_GAN", "RRDB_GAN.zip",
 )  # fmt: skip
-IN_A_WORKER = {"net.keras", "net.weights.h5", "keras_2.h5", "RRDB_GAN", "RRDB_GAN.zip"}
 OF_THE_ORIGINAL = ("oldest.pth", "keras_2.h5", "RRDB_GAN", "RRDB_GAN.zip")
 """Layouts of projects that have no pixel-unshuffle."""
 
@@ -158,31 +157,17 @@ def write_package(network: Network, folder: Path) -> None:
     packages.deepimagej.rename(folder / "deepimagej.zip")
 
 
-PROPERTY = {
-    "deadline": None,
-    "derandomize": True,
-    "phases": [Phase.generate],
-    "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-}
-
-
+@pytest.mark.usefixtures("in_this_process")
 @given(config=members(), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=12, **PROPERTY)
+@settings(
+    max_examples=12,
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 def test_every_format(config: GeneratorConfig, seed: int, reference: Any) -> None:
-    compare(config, seed, reference, [one for one in formats(config) if one not in IN_A_WORKER])
-
-
-@given(config=members(), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=4, **PROPERTY)
-def test_every_format_that_a_worker_reads(
-    config: GeneratorConfig, seed: int, reference: Any
-) -> None:
-    """Each starts a process and its library: fewer networks, or it takes minutes."""
-    compare(config, seed, reference, ["net.npz", *(IN_A_WORKER & set(formats(config)))])
-
-
-def compare(config: GeneratorConfig, seed: int, reference: Any, files: list[str]) -> None:
-    """Read every file; all hold one network, which restores as PyTorch does."""
+    """All files hold one network, which restores as PyTorch does."""
     state = reference.state(config, seed)
     image = reference.image(config)
     expected = reference.forward(state, image, config)
@@ -192,7 +177,7 @@ def compare(config: GeneratorConfig, seed: int, reference: Any, files: list[str]
         folder = Path(name)
         write_all(config, state, folder)
         found = {}
-        for file in files:
+        for file in formats(config):
             # Of a plain network neither tensors nor keys tell the scale; the user does.
             tell = file in BY_TENSORS and config.upsampling == "plain"
             found[file] = load_checkpoint(folder / file, scale=config.scale if tell else None)

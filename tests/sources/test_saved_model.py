@@ -16,6 +16,7 @@ from w2s_export.sources.load import load_checkpoint
 from w2s_export.sources.stored import Stored
 from w2s_export.sources.tensorflow_program import listed
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
 ONE = GeneratorConfig(nf=8, gc=4, nb=1)
 
 
