@@ -84,6 +84,7 @@ def test_the_report_says_what_was_proven(exported: Path) -> None:
     assert report["halo"]["minimum"] >= 2 * report["halo"]["input_pixels"] + 1
 
 
+@pytest.mark.usefixtures("core_unasked")
 @pytest.mark.parametrize("name", ZIPS)
 def test_a_package_exported_again_is_the_same_package(
     name: str, exported: Path, tmp_path: Path
@@ -93,6 +94,7 @@ def test_a_package_exported_again_is_the_same_package(
         assert (tmp_path / zipped).read_bytes() == (exported / zipped).read_bytes()
 
 
+@pytest.mark.usefixtures("core_unasked")
 def test_a_colour_package_exported_again_is_the_same_package(tmp_path: Path) -> None:
     """Authors, citations, notes and a colour sample come back too."""
     weights = checkpoint(tmp_path / "w.npz", in_nc=3, out_nc=3, scale=4, upsampling="conv")
@@ -119,6 +121,7 @@ def test_the_page_shows_the_sample_and_every_format(exported: Path) -> None:
         assert words in page
 
 
+@pytest.mark.usefixtures("core_unasked")
 def test_the_same_input_gives_the_same_bytes(exported: Path, tmp_path: Path) -> None:
     source = exported.parent
     arguments = ["--weights", str(source / "w.npz"), "--sample", str(source / "cell.tif")]
@@ -127,6 +130,7 @@ def test_the_same_input_gives_the_same_bytes(exported: Path, tmp_path: Path) -> 
         assert (exported / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
 
 
+@pytest.mark.usefixtures("core_unasked")
 def test_overwrite_replaces(exported: Path, tmp_path: Path) -> None:
     output = tmp_path / "output"
     output.mkdir()
@@ -171,6 +175,7 @@ def test_a_failed_check_exits_with_1_and_is_named(
     assert f"{tmp_path / 'output' / 'report.html'}\n" in said
 
 
+@pytest.mark.usefixtures("core_unasked")
 @pytest.mark.parametrize("shape", [(300, 300), (501, 161)], ids=["square", "strip"])
 def test_the_sample_is_as_large_as_the_halo_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int]
@@ -202,6 +207,7 @@ def test_an_image_smaller_than_the_network_needs_is_refused(
     assert not output.exists()
 
 
+@pytest.mark.usefixtures("core_unasked")
 def test_a_colour_network_takes_a_repeated_grey_sample(tmp_path: Path) -> None:
     weights = checkpoint(tmp_path / "rgb.npz", in_nc=3, out_nc=3)
     arguments = ["--weights", str(weights), "--sample", image(tmp_path / "s.tif", noise(48, 48))]
