@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -46,3 +50,64 @@ def core_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
             )
 
     monkeypatch.setattr(core_tests, "core_program", lambda *_, **__: nullcontext(Unasked()))
+
+
+class _Here:
+    """A worker's program in a thread of this process."""
+
+    pid = 0
+
+    def __init__(self, module: str, arguments: Sequence[str], folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        self._questions: SimpleQueue[bytes | None] = SimpleQueue()
+        main = import_module(module).main
+        given = [list(arguments)]
+        if module.endswith("foreign_program"):
+            given.append(iter(self._questions.get, None))
+        self._thread = Thread(target=main, args=given, daemon=True)
+        self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        return not self._thread.is_alive()
+
+    def clock_from_now(self) -> None:
+        pass
+
+    def tell(self, line: bytes) -> None:
+        self._questions.put(line)
+
+    def wait(self) -> None:
+        self._thread.join()
+
+    def end(self) -> None:
+        self._questions.put(None)
+        self._thread.join()
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Foreign files are read here: what is read matters, not who reads it.
+
+    A worker imports TensorFlow anew, for five seconds and more each time. `sources/test_files.py`
+    and `sources/test_hostile.py` have the worker, and so has whatever PyTorch reads, which is not
+    loaded beside TensorFlow.
+    """
+    from w2s_export.sources import foreign, isolated
+
+    apart = isolated.worker
+
+    @contextmanager
+    def here(
+        module: str, arguments: Sequence[str], folder: Path, *limits: Any, **files: Any
+    ) -> Iterator[Any]:
+        if "torch_network" in arguments:
+            with apart(module, arguments, folder, *limits, **files) as run:
+                yield run
+            return
+        run = _Here(module, arguments, folder)
+        yield run
+        run.end()
+
+    monkeypatch.setattr(isolated, "worker", here)
+    monkeypatch.setattr(foreign, "worker", here)

@@ -84,6 +84,7 @@ def folder_of(name: str, made: dict[str, Path], factory: pytest.TempPathFactory)
     return made[kind]
 
 
+@pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "n2v.zip"])
 def test_every_format_gives_the_framework_s_image(
     name: str,

@@ -6,13 +6,9 @@ what was loaded in our generator.
 
 from __future__ import annotations
 
-import importlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,7 +16,6 @@ import pytest
 
 from tests.torch_rrdbnet import Floats, forward
 from w2s_export.config import GeneratorConfig
-from w2s_export.sources import isolated
 from w2s_export.sources.checkpoint import Checkpoint
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -92,23 +87,6 @@ def _generator(config: GeneratorConfig) -> Any:
 def reference() -> Reference:
     pytest.importorskip("torch", reason="the independent network is PyTorch's: install torch")
     return Reference()
-
-
-@pytest.fixture
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tensors of foreign files are read here: what is read matters, not who reads it.
-
-    A worker imports TensorFlow anew, for five seconds and more each time. `test_files.py` and
-    `test_hostile.py` have the worker.
-    """
-
-    @contextmanager
-    def here(module: str, arguments: list[str], folder: Path, *_: Any, **__: Any) -> Iterator[Any]:
-        folder.mkdir()
-        importlib.import_module(module).main(arguments)
-        yield SimpleNamespace(wait=lambda: None)
-
-    monkeypatch.setattr(isolated, "worker", here)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -36,8 +36,13 @@ _BASES = (16, 32, 48, 56, 60, 64, 120, 128, 192, 240, 256)
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def main(arguments: list[str]) -> None:
-    """Open, lower, measure, then serve."""
+def main(arguments: list[str], questions: Iterable[bytes] | None = None) -> None:
+    """Open, lower, measure, then serve.
+
+    Args:
+        arguments: FOLDER KIND FILE OPTIONS.
+        questions: lines, instead of standard input's.
+    """
     folder, kind, file, options = Path(arguments[0]), *arguments[1:]
     try:
         chosen = json.loads(options)
@@ -61,7 +66,7 @@ def main(arguments: list[str]) -> None:
     _put(folder / "opened.json", json.dumps(result).encode())
     if "refused" in result:
         return
-    for line in sys.stdin.buffer:
+    for line in questions or sys.stdin.buffer:
         number = line.strip().decode()
         try:
             output = witness(np.load(folder / f"in-{number}.npy", allow_pickle=False))
