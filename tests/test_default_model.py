@@ -37,11 +37,14 @@ def test_it_is_small_and_says_where_it_comes_from() -> None:
 
 
 @pytest.mark.slow
-def test_its_packages_have_no_finding_for_their_clients(tmp_path: Path) -> None:
+def test_its_packages_have_no_finding_for_their_clients(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """As the README's first command exports it, each weights format run by `verify`."""
     exported = export(ExportOptions(output=tmp_path))
     assert exported.report.passed
     assert exported.report.findings == ()
+    request.getfixturevalue("core_unasked")  # it has just tested both
     for path in (exported.packages.bioimageio, exported.packages.deepimagej):
         report = verify(path)
         meant = {verdict.client: verdict.findings for verdict in report.verdicts if verdict.meant}

@@ -26,7 +26,7 @@ from w2s_export.training.config import read_training_config
 MODELS = Path(__file__).resolve().parents[1] / "models"
 LARGE = "wf2sim-structures-l"
 DATA = Path(os.environ.get("W2S_DATA", MODELS.parents[1] / "shared" / "data")) / "biosr_mt"
-EXPECTED = ((26.568, 0.7356), (25.819, 0.7985))  # dB and SSIM of the first two test fields
+EXPECTED = (26.568, 0.7356)  # dB and SSIM of the first test field
 NAMES = ("wf2sim-microtubules-s", "wf2sim-microtubules-s-gan")
 
 
@@ -73,14 +73,13 @@ def test_the_large_model_is_what_its_card_and_configuration_say() -> None:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the BioSR pairs are not beside the repository")
 def test_the_large_model_restores_unseen_regions_as_its_card_says() -> None:
-    """Two of the 19 fields, as `evaluate` scored them."""
+    """One of the 19 fields, which takes half a minute, as `evaluate` scored it."""
     config = read_training_config(MODELS / LARGE / "config.yaml")
-    files = assign(config.data, DATA)["test"][:2]
-    found = evaluate([MODELS / LARGE / "weights.npz"], files).of("weights")
-    assert [row.image for row in found] == ["019.tif", "028.tif"]
-    for row, (psnr, ssim) in zip(found, EXPECTED, strict=True):
-        assert row.scores["psnr_db"] == pytest.approx(psnr, abs=0.02)
-        assert row.scores["ssim"] == pytest.approx(ssim, abs=0.001)
+    files = assign(config.data, DATA)["test"][:1]
+    (found,) = evaluate([MODELS / LARGE / "weights.npz"], files).of("weights")
+    assert found.image == "019.tif"
+    assert found.scores["psnr_db"] == pytest.approx(EXPECTED[0], abs=0.02)
+    assert found.scores["ssim"] == pytest.approx(EXPECTED[1], abs=0.001)
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the BioSR pairs are not beside the repository")

@@ -26,6 +26,7 @@ from w2s_export.rdf.description import Description
 from w2s_export.rdf.metadata import Metadata, default_metadata
 from w2s_export.submit import TOKEN, Submission, submit
 
+pytestmark = pytest.mark.usefixtures("core_unasked")
 COMPLETE = Metadata.model_validate(
     {
         "description": "Restores noise.",
