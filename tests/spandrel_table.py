@@ -120,12 +120,9 @@ def row(name: str, folder: Path) -> str:
         made = getattr(importlib.import_module(f"spandrel.architectures.{module}"), kind)
         torch.save(made(**settings).state_dict(), folder / f"{name}.pth")
         original = torch_network.open_original(folder / f"{name}.pth", {})
-        lowered = foreign_program._lowered(original, False)
-        witness = foreign_program._witness(original, lowered)
-        session = foreign_program._session(lowered)
-        found = foreign_program._measured(witness, session, lowered, original.step)
+        lowered, _, found = foreign_program.look(original, dynamic=False)
     except W2SExportError as error:
-        return f"| {name} | no: {error} |"
+        return f"| {name} | no: {' '.join(str(error).split())} |"
     except Exception as error:  # building it, or a bug of ours: the row says which
         return f"| {name} | no ({type(error).__name__}): {' '.join(str(error).split())[:200]} |"
     finally:

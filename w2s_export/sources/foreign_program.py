@@ -48,9 +48,7 @@ def main(arguments: list[str], questions: Iterable[bytes] | None = None) -> None
         chosen = json.loads(options)
         opener = import_module(f"{__package__}.{kind}")
         original: Original = opener.open_original(Path(file), chosen)
-        lowered = _lowered(original, bool(chosen.get("dynamic")))
-        witness, again = _witness(original, lowered), _runtime(lowered)
-        measured = _measured(witness, again, lowered, original.step)
+        lowered, witness, measured = look(original, bool(chosen.get("dynamic")))
         (folder / "network.onnx").write_bytes(lowered.graph.SerializeToString())
         result: dict[str, Any] = {
             "runtime": original.runtime,
@@ -75,6 +73,17 @@ def main(arguments: list[str], questions: Iterable[bytes] | None = None) -> None
             (folder / "writing").replace(folder / f"out-{number}.npy")
         except Exception as error:  # whatever a framework raises: the file or the image is at fault
             _put(folder / f"out-{number}.json", json.dumps({"refused": shown(error)}).encode())
+
+
+def look(original: Original, dynamic: bool) -> tuple[Lowered, Run, dict[str, Any]]:
+    """The lowered network, the original on NCHW, and what running both shows.
+
+    Raises:
+        CheckpointError: it cannot be lowered, or gives another result then; says why.
+    """
+    lowered = _lowered(original, dynamic)
+    witness = _witness(original, lowered)
+    return lowered, witness, _measured(witness, _runtime(lowered), lowered, original.step)
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -167,8 +176,9 @@ def _measured(witness: Run, run: Run, lowered: Lowered, least_step: int) -> dict
         CheckpointError: no size that both compute, or the results differ.
     """
     if lowered.fixed is not None:
-        _compare(witness, run, lowered, lowered.fixed)
-        return {"step": 1, "minimum": 1, "fixed": list(lowered.fixed)}
+        difference = _compared(witness, run, lowered, lowered.fixed)
+        fixed = list(lowered.fixed)
+        return {"step": 1, "minimum": 1, "fixed": fixed, "difference": difference}
 
     def fits(height: int, width: int) -> bool:
         image = _image(lowered, 1, height, width)
@@ -185,12 +195,17 @@ def _measured(witness: Run, run: Run, lowered: Lowered, least_step: int) -> dict
             step = divisor
             break
     minimum = next((side for side in range(step, base + 1, step) if fits(side, side)), base)
-    for size in dict.fromkeys(((minimum, minimum + step), (base + step, base))):
-        _compare(witness, run, lowered, size)
-    return {"step": step, "minimum": minimum, "fixed": None}
+    sizes = dict.fromkeys(((minimum, minimum + step), (base + step, base)))
+    difference = max(_compared(witness, run, lowered, size) for size in sizes)
+    return {"step": step, "minimum": minimum, "fixed": None, "difference": difference}
 
 
-def _compare(witness: Run, run: Run, lowered: Lowered, size: tuple[int, int]) -> None:
+def _compared(witness: Run, run: Run, lowered: Lowered, size: tuple[int, int]) -> float:
+    """Difference of both results, as a part of the range.
+
+    Raises:
+        CheckpointError: beyond the tolerance, or no result.
+    """
     image = _image(lowered, 1, *size)
     try:
         expected = witness(image)
@@ -206,3 +221,4 @@ def _compare(witness: Run, run: Run, lowered: Lowered, size: tuple[int, int]) ->
             f"gives another result once converted to ONNX: {difference:.1e} of its range on "
             f"{size[0]}×{size[1]} pixels, at most {TOLERANCE:.0e} is allowed"
         )
+    return difference
