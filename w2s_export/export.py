@@ -126,6 +126,7 @@ def _read(options: ExportOptions) -> _Subject:
         scale=options.scale,
         dynamic=options.dynamic,
         signature=options.signature,
+        normalisation=as_normalisation(options.normalisation),
     )
     if doubt := doubts(network):
         logger.warning("%s: %s", options.weights, doubt)
@@ -139,7 +140,7 @@ def _read(options: ExportOptions) -> _Subject:
         normalise(whole.cut(network).pixels, network.normalisation)
     except ImageError as error:
         raise type(error)(f"sample '{whole.name}': {error}") from None
-    if options.weights and not options.sample and not recorded:
+    if options.weights and not options.sample and not (recorded and recorded.sample):
         logger.warning(
             "no --sample: the packages carry a simulated image of microtubules; give an image of "
             "the kind the network restores before you share them"
@@ -314,7 +315,7 @@ def _recorded(options: ExportOptions, network: Network) -> Recorded | None:
 
 def _sample(options: ExportOptions, network: Network, recorded: Recorded | None) -> RawSample:
     channels = network.channels_in
-    if options.sample is None and recorded is not None:
+    if options.sample is None and recorded is not None and recorded.sample is not None:
         return recorded.sample
     if options.sample is None and (channels > 1 or network.fixed):
         return simulated_sample(channels, max(network.fixed or (0,)))

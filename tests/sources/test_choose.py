@@ -107,6 +107,15 @@ LAYOUTS: dict[str, tuple[Callable[[State, State], State], str, set[str]]] = {
         "state_dict_ema",
         {"state_dict", "rng_state"},
     ),
+    "stochastic averages": (
+        lambda best, other: {
+            **under("generator", other),
+            **under("generator_swa", best),
+            **under("discriminator", DISCRIMINATOR),
+        },
+        "generator_swa",
+        {"generator", "discriminator"},
+    ),
     "bare, with a counter and metrics": (
         lambda best, _: {**best, "step": COUNTER, "val_psnr.total": np.float32([3])},
         "",

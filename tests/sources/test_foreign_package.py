@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import tifffile
 import yaml
 
 from tests.graph.test_lower import CONV, PLAIN, model, n, plain, run
@@ -27,6 +28,7 @@ from w2s_export.graph.facts import read_facts
 from w2s_export.graph.lower import lower
 from w2s_export.network import Network
 from w2s_export.package.others import differs_from_test, read_others
+from w2s_export.package.recorded import Recorded
 from w2s_export.sources.adapted import of_counts
 from w2s_export.sources.foreign_package import normalisation_of
 from w2s_export.sources.load import load_network
@@ -305,7 +307,7 @@ class Original:
 def opened_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """ONNX files opened in this process, not in a worker of their own."""
 
-    def opened(path: Path) -> Network:
+    def opened(path: Path, **_: Any) -> Network:
         proto = onnx.load(path)
         made = lower(proto)
         return Network(
@@ -369,6 +371,116 @@ def test_public_descriptions_give_the_image_they_describe(name: str, tmp_path: P
     normalised = normalise(image[0], network.normalisation)[np.newaxis]
     for result in (run(network.graph, normalised), network.reference()(normalised)):
         assert np.abs(result - expected).max() <= 2e-6 * max(1, np.abs(expected).max())
+
+
+# What is beside the tensors in public descriptions, shortened: StarDist's and the nuclei U-Net of
+# bioimage-io/spec-bioimage-io, napari-n2v's build_modelzoo, DEFCoN of DeepImageJ's tests (0.3).
+SAID: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "StarDist": (
+        {
+            "format_version": "0.4.0",
+            "cite": [
+                {"text": "Star-Convex Polygons", "url": "10.1007/978-3-030-00934-2_30"},
+                {"text": "Star-convex Polyhedra", "url": "10.1109/WACV45572.2020.9093435"},
+            ],
+            "authors": [{"name": "Uwe Schmidt"}, {"name": "M. Weigert", "github_user": "mw"}],
+            "license": "CC-BY-NC-4.0",
+        },
+        {
+            "cite": ["10.1007/978-3-030-00934-2_30", "10.1109/WACV45572.2020.9093435"],
+            "authors": ["Uwe Schmidt", "M. Weigert"],
+            "license": "CC-BY-NC-4.0",
+        },
+        "",
+    ),
+    "nuclei": (
+        {
+            "documentation": {"source": "README.md"},
+            "authors": [{"name": "C. Pape;@bioimage-io", "orcid": "0000-0001-6562-7188",
+                         "affiliation": "EMBL"}],
+            "cite": [{"text": "U-net", "doi": "10.1007/978-3-319-24574-4_28"},
+                     {"text": "Data Science Bowl", "url": "https://example.com/"}],
+            "maintainers": [{"name": "C. Pape", "github_user": "constantinpape"}, {"name": "F."}],
+            "license": "MIT",
+        },
+        {
+            "cite": ["10.1007/978-3-319-24574-4_28", "https://example.com/"],
+            "authors": ["C. Pape;@bioimage-io"],
+            "license": "MIT",
+        },
+        "its check digit is wrong",
+    ),
+    "DEFCoN": (
+        {
+            "format_version": "0.3.0",
+            "authors": ["Baptiste Ottino", "Kyle M. Douglass"],
+            "cite": [{"text": "DEFCoN was written by Baptiste Ottino as a Master's thesis"}],
+            "git_repo": "https://github.com/LEB-EPFL/DEFCoN-ImageJ",
+            "license": "BSD 3",
+        },
+        {
+            "cite": ["https://github.com/LEB-EPFL/DEFCoN-ImageJ"],
+            "authors": ["Baptiste Ottino", "Kyle M. Douglass"],
+            "license": None,
+        },
+        "no SPDX licence identifier",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_people_citations_and_licence_are_kept_one_by_one(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rdf, expected, warned = SAID[name]
+    found = read_others(package(tmp_path / "theirs.zip", model(PLAIN, plain()), **rdf), 1).metadata
+    assert [entry.doi or entry.url for entry in found.cite] == expected["cite"]
+    assert [person.name for person in found.authors] == expected["authors"]
+    assert found.license == expected["license"]
+    assert warned in caplog.text
+    assert bool(warned) == ("left out" in caplog.text)
+    if name == "nuclei":
+        assert (found.authors[0].orcid, found.authors[0].affiliation) == (None, "EMBL")
+        assert [person.github_user for person in found.maintainers] == ["constantinpape"]
+
+
+def test_the_sample_image_serves_where_no_test_image_fits(tmp_path: Path) -> None:
+    path = package(tmp_path / "theirs.zip", model(PLAIN, plain()))
+    image = RNG.integers(0, 4000, (48, 64)).astype(np.uint16)
+    stream = BytesIO()
+    tifffile.imwrite(stream, image)
+    with zipfile.ZipFile(path) as archive:
+        rdf = yaml.safe_load(archive.read("rdf.yaml"))
+    rdf["inputs"][0] |= {"test_tensor": {"source": "none.npy"}}
+    assert with_files(path, rdf).sample is None
+    rdf["inputs"][0] |= {"sample_tensor": {"source": "sample.tif"}}
+    sample = with_files(path, rdf, {"sample.tif": stream.getvalue()}).sample
+    assert sample is not None
+    np.testing.assert_array_equal(sample.pixels[0], image)
+
+
+def with_files(path: Path, rdf: dict[str, Any], files: dict[str, bytes] | None = None) -> Recorded:
+    changed = path.with_name("changed.zip")
+    with zipfile.ZipFile(changed, "w") as archive:
+        for name, content in {"rdf.yaml": yaml.safe_dump(rdf), **(files or {})}.items():
+            archive.writestr(name, content)
+    return read_others(changed, 1)
+
+
+@pytest.mark.usefixtures("opened_here")
+def test_the_user_says_what_a_description_cannot(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """napari-n2v normalises over the training data, whose numbers its package does not hold."""
+    step = {"name": "zero_mean_unit_variance", "kwargs": {"axes": "yx", "mode": "per_dataset"}}
+    source = {"name": "i", "axes": "byxc", "shape": [1, 64, 64, 1], "preprocessing": [step]}
+    rdf = {"format_version": "0.4.9", "inputs": [source], "outputs": [{"name": "o"}]}
+    path = package(tmp_path / "n2v.zip", model(PLAIN, plain()), **rdf)
+    with pytest.raises(CheckpointError, match="over a data set.*or say --normalisation"):
+        load_network(path)
+    given = FixedMeanNormalisation(mean=120, std=30)
+    assert load_network(path, normalisation=given).normalisation == given
+    assert "over a data set" in caplog.text
 
 
 @pytest.mark.parametrize("right", [True, False])

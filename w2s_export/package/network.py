@@ -194,7 +194,13 @@ def read_weights(
         PackageError: a package without the fast CPU graph that is asked for.
     """
     reading = reading or Reading()
-    network = load_network(path, scale=scale, dynamic=reading.dynamic, signature=reading.signature)
+    network = load_network(
+        path,
+        scale=scale,
+        dynamic=reading.dynamic,
+        signature=reading.signature,
+        normalisation=normalisation,
+    )
     how = normalisation or network.normalisation
     if doubt := doubts(network):
         logger.warning("%s: %s", path, doubt)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,18 +16,21 @@ from numpy.typing import NDArray
 
 from w2s_export.config import parse_config
 from w2s_export.data.normalise import normalise
-from w2s_export.errors import ConfigError, PackageError, W2SExportError
+from w2s_export.errors import ConfigError, ImageError, PackageError, W2SExportError
+from w2s_export.io.temporary import temporary_folder
 from w2s_export.network import Network
 from w2s_export.package.opening import OpenedPackage, open_package
 from w2s_export.package.recorded import Recorded
-from w2s_export.package.sample import RawSample
-from w2s_export.rdf.metadata import Metadata
+from w2s_export.package.sample import SMALLEST, RawSample, read_sample
+from w2s_export.rdf.metadata import NOT_STATED, Metadata
 from w2s_export.rdf.stated import axes, example_tensors, listed
 
 _log = logging.getLogger(__name__)
 
 _LARGEST = 1 << 28
 """Bytes of a test image."""
+_NEEDED = {"authors": "name", "maintainers": "github_user", "cite": "text"}
+"""What an entry of a list cannot do without."""
 
 
 def read_others(path: Path, channels: int) -> Recorded:
@@ -35,7 +41,7 @@ def read_others(path: Path, channels: int) -> Recorded:
         channels: of its network's input.
 
     Raises:
-        PackageError: unsafe or damaged, or without a test image that fits the network.
+        PackageError: unsafe or damaged.
     """
     package = open_package(path)
     return Recorded(_metadata(package.rdf), _sample(package, channels))
@@ -70,27 +76,37 @@ def differs_from_test(path: Path, network: Network) -> float | None:
 def _metadata(rdf: Mapping[str, Any]) -> Metadata:
     """What of the description passes today's checks; the rest is named in a warning."""
     values = {
-        "name": rdf.get("name"),
-        "description": rdf.get("description"),
-        "authors": [_person(person, with_user=False) for person in listed(rdf, "authors")],
-        "maintainers": [_person(person, with_user=True) for person in listed(rdf, "maintainers")],
-        "cite": [_citation(entry) for entry in listed(rdf, "cite")],
-        "license": rdf.get("license"),
-        "tags": listed(rdf, "tags"),
-        "version": rdf.get("version"),
-        "git_repo": rdf.get("git_repo"),
+        key: rdf.get(key)
+        for key in ("name", "description", "license", "tags", "version", "git_repo")
     }
-    kept: dict[str, Any] = {}
-    for key, value in values.items():
-        if not value:
-            continue
-        try:
-            parse_config(Metadata, {key: value}, "its rdf")
-        except ConfigError as error:
-            _log.warning("left out of the package's metadata: %s", error)
-        else:
-            kept[key] = value
+    kept = {key: value for key, value in values.items() if value and _passes(key, value)}
+    people = [_person(person, with_user=False) for person in listed(rdf, "authors")]
+    keepers = [_person(person, with_user=True) for person in listed(rdf, "maintainers")]
+    place = rdf.get("git_repo") or NOT_STATED.url  # format 0.3 asks for none
+    works = [_citation(entry, place) for entry in listed(rdf, "cite")]
+    for key, entries in (("authors", people), ("maintainers", keepers), ("cite", works)):
+        if found := [good for entry in entries if (good := _usable(key, entry)) is not None]:
+            kept[key] = found
     return parse_config(Metadata, kept, "its rdf")
+
+
+def _passes(key: str, value: Any) -> bool:
+    try:
+        parse_config(Metadata, {key: value}, "its rdf")
+    except ConfigError as error:
+        _log.warning("left out of the package's metadata: %s", error)
+        return False
+    return True
+
+
+def _usable(key: str, entry: dict[str, Any]) -> dict[str, Any] | None:
+    """A person or a citation without what does not pass; None where it says too little."""
+    with suppress(ConfigError):
+        parse_config(Metadata, {key: [entry]}, "its rdf")
+        return entry
+    kept = {k: v for k, v in entry.items() if k == _NEEDED[key]}
+    kept |= {k: v for k, v in entry.items() if k not in kept and _passes(key, [{**kept, k: v}])}
+    return kept if _passes(key, [kept]) else None
 
 
 def _person(person: Any, *, with_user: bool) -> dict[str, Any]:
@@ -102,22 +118,38 @@ def _person(person: Any, *, with_user: bool) -> dict[str, Any]:
     return found if with_user or "name" in found else {**found, "name": "Author not stated"}
 
 
-def _citation(entry: Any) -> dict[str, Any]:
+def _citation(entry: Any, place: Any) -> dict[str, Any]:
     stated = entry if isinstance(entry, Mapping) else {"text": str(entry)}
     found = {key: str(stated[key]) for key in ("text", "doi", "url") if stated.get(key)}
+    if "doi" not in found and re.match(r"10\.\d{4,}/", found.get("url", "")):
+        found["doi"] = found.pop("url")  # as StarDist's packages have it
     if "doi" in found:
         found["doi"] = found["doi"].split("doi.org/")[-1]
+    if not found.keys() & {"doi", "url"}:
+        found["url"] = str(place)
     return found
 
 
-def _sample(package: OpenedPackage, channels: int) -> RawSample:
+def _sample(package: OpenedPackage, channels: int) -> RawSample | None:
+    """The test image, else the sample image; None where neither fits the network."""
     image = _test_image(package, "inputs")
-    if image is None or image.shape[0] != channels or min(image.shape[1:]) < 1:
-        raise PackageError(
-            f"{package.path}: holds no test image that fits the network of {channels} channels; "
-            "give one with --sample"
-        )
-    return RawSample(image, None, f"the test image of {package.path.name}")
+    if image is not None and image.shape[0] == channels and min(image.shape[1:]) >= SMALLEST:
+        return RawSample(image, None, f"the test image of {package.path.name}")
+    name = next(iter(example_tensors(package.rdf, "sample", "inputs")), None)
+    if name is not None and name in package.sizes:
+        with temporary_folder() as folder, suppress(ImageError):
+            package.extract(folder, name)
+            sample = read_sample(folder / name, channels)
+            return replace(sample, name=f"the sample image of {package.path.name}")
+    _log.warning(
+        "%s: holds no image of at least %d×%d pixels that fits the network of %d channels; give "
+        "one with --sample",
+        package.path,
+        SMALLEST,
+        SMALLEST,
+        channels,
+    )
+    return None
 
 
 def _test_image(package: OpenedPackage, side: str) -> NDArray[Any] | None:

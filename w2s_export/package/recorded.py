@@ -20,7 +20,8 @@ class Recorded:
     """Metadata and sample of a package."""
 
     metadata: Metadata
-    sample: RawSample
+    sample: RawSample | None
+    """None where a package of others holds no image that fits."""
 
 
 def read_recorded(path: Path, channels: int) -> Recorded:

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from w2s_export.config import (
     FixedMeanNormalisation,
@@ -30,6 +30,9 @@ from w2s_export.network import Network
 from w2s_export.shown import shown
 from w2s_export.sources.adapted import cut_to, in_counts, squashed, turned
 from w2s_export.sources.stored import check_size
+
+if TYPE_CHECKING:
+    from w2s_export.sources.load import Reading
 
 _log = logging.getLogger(__name__)
 
@@ -49,20 +52,36 @@ _NEVER: Mapping[str, str] = {
 }
 
 
-def read_foreign_package(path: Path, rdf: Mapping[str, Any]) -> Network:
+def read_foreign_package(path: Path, rdf: Mapping[str, Any], reading: Reading) -> Network:
     """The network of a package that this tool did not write.
+
+    Args:
+        path: the zip.
+        rdf: its description.
+        reading: what the user says of it.
 
     Raises:
         CheckpointError: several inputs or outputs, processing that is not known, or no weights
             that can be read: says why for each format.
     """
     source, result = (_sole(rdf, side) for side in ("inputs", "outputs"))
-    how = normalisation_of(source)
+    how = _normalisation(source, reading.normalisation)
     _processed(result, None)  # refused before the weights are opened
-    network = replace(_network(path, rdf), normalisation=how, source_format=FORMAT)
+    network = replace(_network(path, rdf, reading), normalisation=how, source_format=FORMAT)
     if _columns_first(source):
         network = turned(network)
     return _processed(result, network) or network
+
+
+def _normalisation(source: Mapping[str, Any], given: Normalisation | None) -> Normalisation:
+    """What the description says; what the user says where no client has it."""
+    try:
+        return normalisation_of(source)
+    except CheckpointError as error:
+        if given is None:
+            raise CheckpointError(f"{error}, or say --normalisation for this package") from None
+        _log.warning("the package %s; --normalisation is taken instead", error)
+        return given
 
 
 def _columns_first(tensor: Mapping[str, Any]) -> bool:
@@ -88,7 +107,7 @@ def _sole(rdf: Mapping[str, Any], side: str) -> Mapping[str, Any]:
     return tensors[0]
 
 
-def _network(path: Path, rdf: Mapping[str, Any]) -> Network:
+def _network(path: Path, rdf: Mapping[str, Any], reading: Reading) -> Network:
     from w2s_export.sources.load import load_network
 
     listed = rdf.get("weights")
@@ -100,7 +119,7 @@ def _network(path: Path, rdf: Mapping[str, Any]) -> Network:
                 continue
             try:
                 file = _extracted(path, entries[kind], folder / f"{kind}{suffix}")
-                network = load_network(file)
+                network = load_network(file, dynamic=reading.dynamic, signature=reading.signature)
             except W2SExportError as error:
                 reason = str(error).replace(f"{folder}/", "")
                 reasons.append(f"{kind}: {reason}")
@@ -284,5 +303,5 @@ def _matched(
 def _unknown(name: str, how: str = "") -> CheckpointError:
     return CheckpointError(
         f"processes images by '{shown(name)}'{f' {how}' if how else ''}, which no client of both "
-        "formats does alike; give the weights themselves and --normalisation"
+        "formats does alike; give the weights themselves"
     )

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 
 _GENERATORS = (
     "params_ema", "generator_ema", "gen_ema", "net_g_ema", "netg_ema", "network_g_ema", "g_ema",
-    "generator_averaged", "ema_generator", "ema_g", "ema_model", "model_ema", "averaged_model",
+    "generator_averaged", "averaged_generator", "generator_swa", "swa_generator", "ema_generator",
+    "ema_g", "ema_model", "model_ema", "averaged_model", "swa_model",
     "state_dict_ema", "model_state_dict_ema", "ema",
     "params", "generator", "gen", "net_g", "netg", "network_g", "model_g", "modelg", "g_model",
     "g_net", "gen_model", "generator_model", "g",

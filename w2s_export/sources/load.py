@@ -56,6 +56,8 @@ class Reading:
     """Let go of a height and width that the file fixes."""
     signature: str | None = None
     """Of a SavedModel with several."""
+    normalisation: Normalisation | None = None
+    """Instead of what a package of others describes."""
 
 
 def load_network(
@@ -64,6 +66,7 @@ def load_network(
     scale: int | None = None,
     dynamic: bool = False,
     signature: str | None = None,
+    normalisation: Normalisation | None = None,
 ) -> Network:
     """Load the network of a file of any known format: an RRDBNet, or else anybody's.
 
@@ -72,6 +75,8 @@ def load_network(
         scale: as for `load_checkpoint`.
         dynamic: let go of a height and width that a file of another network fixes.
         signature: of a SavedModel with several.
+        normalisation: what is known of it, for a package of others that describes none, or one
+            that no client has.
 
     Raises:
         CheckpointError: unreadable, damaged, or no network; nothing in it is ever executed.
@@ -84,7 +89,8 @@ def load_network(
         source_format = recognise.recognise(path)
         known = {} if scale is None else {"scale": scale}
         if source_format == recognise.PACKAGE:
-            return package_file.read_network(path, known)
+            reading = Reading(dynamic, signature, normalisation)
+            return package_file.read_network(path, known, reading)
         try:
             if (dynamic or signature) and source_format in _WHOLE_NETWORKS:
                 raise CheckpointError("is asked for as another network than an RRDBNet")

@@ -31,6 +31,7 @@ from w2s_export.sources.rrdbnet import rrdbnet_network
 
 if TYPE_CHECKING:
     from w2s_export.runtime.protocol import Runtime
+    from w2s_export.sources.load import Reading
 
 _RDF_LIMIT = 1 << 20
 _MOST_VALUES = 100_000  # with its aliases written out
@@ -80,7 +81,7 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
     return _checkpoint(recorded, data, known)
 
 
-def read_network(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Network:
+def read_network(path: Path, known: Mapping[str, Any], reading: Reading) -> Network:
     """The network of a package: of ours its own ONNX graph, of others what their weights hold.
 
     Raises:
@@ -96,7 +97,7 @@ def read_network(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Networ
     if not isinstance(section, dict) or section.get("w2s_export") is None:
         from w2s_export.sources.foreign_package import read_foreign_package
 
-        return read_foreign_package(path, rdf)
+        return read_foreign_package(path, rdf, reading)
     recorded, data = _opened(path)
     graph = parse(data)
     if recorded.network is None:
