@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+SECTIONS = {"parameters": "Arguments:", "returns": "Result:", "raises": "Errors:"}
 
 
 def command_line() -> str:
@@ -47,9 +48,31 @@ def functions() -> str:
         lines.insert(sum(one.kind is not one.KEYWORD_ONLY for one in parameters), "*")
         shown = ",\n    ".join(lines)
         head = f"{name}(\n    {shown},\n) -> {signature.return_annotation}"
-        summary, _, rest = inspect.getdoc(function).partition("\n\n")
-        texts.append(f"## {name}\n\n{summary}\n\n```python\n{head}\n```\n\n```text\n{rest}\n```\n")
-    return "\n".join(texts)
+        told = documentation(inspect.getdoc(function))
+        summary = told.pop(0)
+        texts.append(f"## {name}\n\n{summary}\n\n```python\n{head}\n```\n\n" + "\n\n".join(told))
+    return "\n\n".join(texts)
+
+
+def documentation(docstring: str) -> list[str]:
+    """A docstring in Google's style as Markdown: its text, then a list for each section."""
+    from griffe import Docstring
+
+    parts = []
+    reading = {"warnings": False, "returns_multiple_items": False, "returns_named_value": False}
+    for section in Docstring(docstring).parse("google", **reading):
+        if section.kind.value == "text":
+            parts += section.value.split("\n\n")
+            continue
+        parts.append(SECTIONS[section.kind.value])
+        rows = []
+        for one in section.value:
+            text = " ".join(one.description.split())
+            mark = "" if section.kind.value == "returns" else "`"
+            name = getattr(one, "name", "") or one.annotation
+            rows.append(f"- {mark}{name}{mark}: {text}" if name else f"- {text}")
+        parts.append("\n".join(rows))
+    return parts
 
 
 def _parameter(parameter: Any) -> str:
