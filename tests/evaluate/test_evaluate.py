@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,11 @@ def test_summary_by_hand(data: Path) -> None:
     # noise of 60, 20 and 5 counts on the inputs
     assert extremes(evaluation) == ["a.tif", "b.tif", "c.tif"]
     assert f"{row.means['psnr_db']:.2f}" in summary_markdown([row])
+    for size, column in ((None, "detail px"), (200.0, "detail nm")):
+        text = summary_markdown([replace(row, resolution_nm=size)])
+        assert f"| {column} |" in text  # and explained below in the same unit
+        assert f"\n- {column}: Finest period" in text
+        assert ("target pixels" in text) == (size is None)
 
 
 def test_tiles_change_nothing(data: Path) -> None:

@@ -126,10 +126,11 @@ def summary_markdown(summaries: Sequence[MethodSummary]) -> str:
     escaped = [[markdown(first), *others] for first, *others in cells]
     lines = [header, ["---"] * len(header), *escaped]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    shown = [one for key, one in metrics().items() if key in summaries[0].means]
+    labels = [header[1], *header[5:]]
     meanings = "\n".join(
-        f"- {one.label}: {one.meaning}"
-        for key, one in metrics().items()
-        if key in summaries[0].means
+        f"- {label}: {_in_unit_of(label, one.meaning)}"
+        for label, one in zip(labels, shown, strict=True)
     )
     return (
         f"{table}\n\nMeans over {summaries[0].images} images, targets as stored, borders mirrored "
@@ -137,6 +138,10 @@ def summary_markdown(summaries: Sequence[MethodSummary]) -> str:
         "target's 99.9 % minus its 0.1 % percentile. Gain and the number of better images compare "
         f"PSNR with bicubic.\n\n{meanings}\n"
     )
+
+
+def _in_unit_of(label: str, meaning: str) -> str:
+    return meaning.replace("target pixels", "nanometres") if label.endswith(" nm") else meaning
 
 
 def _mean(values: Sequence[float | None]) -> float:
