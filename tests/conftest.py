@@ -1,4 +1,8 @@
-"""What every test process starts with."""
+"""What every test process starts with.
+
+The modules with a mark `xdist_group` share something that takes long to make: one process has all
+their tests.
+"""
 
 from __future__ import annotations
 

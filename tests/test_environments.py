@@ -19,7 +19,10 @@ OF_LOCALES = ("LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "PYTHONUTF8", "PYTHONIOE
 STRICT = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 """Text of files and terminals is encoded as the locale says."""
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="locales as Linux names them")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="locales as Linux names them"),
+    pytest.mark.xdist_group("environments"),
+]
 
 
 def _has_locale(name: str) -> bool:

@@ -15,6 +15,8 @@ import yaml
 from tests.inputs import checkpoint, image, noise
 from w2s_export.cli import run
 
+pytestmark = pytest.mark.xdist_group("export")
+
 ZIPS = ("tiny-model.bioimageio.zip", "tiny-model.deepimagej.zip")
 
 

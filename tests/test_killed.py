@@ -25,6 +25,7 @@ PROC = Path("/proc")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (PROC / "self/environ").exists(), reason="looks into /proc"),
+    pytest.mark.xdist_group("killed"),
 ]
 
 

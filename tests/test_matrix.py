@@ -18,6 +18,8 @@ from w2s_export.formats import registry
 from w2s_export.network import Network
 from w2s_export.sources.load import load_network
 
+pytestmark = pytest.mark.xdist_group("matrix")
+
 SCALE_AND_STEP = {
     "unet.keras": (1, 4),
     "care.h5": (1, 4),

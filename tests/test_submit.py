@@ -26,7 +26,10 @@ from w2s_export.rdf.description import Description
 from w2s_export.rdf.metadata import Metadata, default_metadata
 from w2s_export.submit import TOKEN, Submission, submit
 
-pytestmark = pytest.mark.usefixtures("core_unasked")
+pytestmark = [
+    pytest.mark.usefixtures("core_unasked"),
+    pytest.mark.xdist_group("submit"),
+]
 COMPLETE = Metadata.model_validate(
     {
         "description": "Restores noise.",

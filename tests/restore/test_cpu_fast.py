@@ -17,6 +17,8 @@ from w2s_export.cli import run
 from w2s_export.package.archive import Packages, write_packages
 from w2s_export.rdf.description import Description
 
+pytestmark = pytest.mark.xdist_group("cpu-fast")
+
 FILE = "cpu_fast.onnx"
 
 

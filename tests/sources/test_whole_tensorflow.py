@@ -13,7 +13,10 @@ from w2s_export.sources.load import doubts, load_network
 
 # Conversions differ from TensorFlow by 1e-6 of the range; the wrong signature by half of it.
 TOLERANCE = 1e-5
-pytestmark = pytest.mark.usefixtures("in_this_process")
+pytestmark = [
+    pytest.mark.usefixtures("in_this_process"),
+    pytest.mark.xdist_group("whole-tensorflow"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,8 @@ from w2s_export.training.learner import Learner, reproducible
 from w2s_export.training.phases import phases
 from w2s_export.training.schedules import Schedule
 
+pytestmark = pytest.mark.xdist_group("fit")
+
 CONFIG = TrainingConfig(
     name="tiny-model",
     generator=GeneratorConfig(nf=4, gc=2, nb=1),

@@ -32,6 +32,8 @@ from w2s_export.verify.verify import Report, verify
 from .conftest import Plain, npy
 from .test_others import images, onnx, saved_model
 
+pytestmark = pytest.mark.xdist_group("verify-fuzz")
+
 MEMORY = 512 << 20
 """Bytes a case may add to the process. Measured: below 100 MB; a bomb that went off took 8 GB."""
 

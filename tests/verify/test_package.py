@@ -43,6 +43,7 @@ from .conftest import (
     tiff,
 )
 
+pytestmark = pytest.mark.xdist_group("verified")
 JDLL_AND_CORE = {Client.deepimagej_3_1, Client.core_0_10, Client.core_0_11, Client.zoo}
 
 
