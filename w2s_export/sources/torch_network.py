@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from io import BytesIO
 from math import lcm
 from pathlib import Path
@@ -169,7 +169,12 @@ def _traced(network: Any, channels: int) -> tuple[onnx.ModelProto, int]:
         for size in _EXAMPLES if pooling is None else _EXAMPLES[1:]:
             buffer = BytesIO()
             try:
-                with warnings.catch_warnings(), torch.no_grad(), pooling or nullcontext():
+                with (
+                    warnings.catch_warnings(),
+                    torch.no_grad(),
+                    pooling or nullcontext(),
+                    _followed_data(),
+                ):
                     warnings.simplefilter("ignore")
                     torch.onnx.export(
                         network,
@@ -191,6 +196,21 @@ def _traced(network: Any, channels: int) -> tuple[onnx.ModelProto, int]:
         f"PyTorch {torch.__version__} cannot write it as ONNX ({shown(reasons[0])}); such networks "
         "run in PyTorch alone"
     )
+
+
+@contextmanager
+def _followed_data() -> Iterator[None]:
+    """`x.data` as PyTorch's tracer follows it: DITN reads sizes by `x.data.shape`.
+
+    Otherwise such a size becomes the number that it had when the network was traced.
+    """
+    import torch
+
+    torch.Tensor.data = property(torch.Tensor.detach, torch.Tensor.data.__set__)
+    try:
+        yield
+    finally:
+        del torch.Tensor.data
 
 
 class _WindowPooling:

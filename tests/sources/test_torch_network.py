@@ -1,0 +1,33 @@
+"""Tracing PyTorch networks: what its tracer would fix to one size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.graph.test_lower import run
+from w2s_export.sources.torch_network import _traced
+
+torch = pytest.importorskip("torch")
+
+
+class Patches(torch.nn.Module):  # type: ignore[misc]
+    """Sizes read as DITN reads them."""
+
+    def forward(self, image: Any) -> Any:
+        n, c, h, w = image.data.shape
+        columns = image.view(n, c, h * w)
+        return (columns - columns.mean(-1, keepdim=True)).view(n, c, h, w)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_sizes_read_from_data_stay_free() -> None:
+    kept = torch.Tensor.data
+    model, step = _traced(Patches(), 2)
+    assert (torch.Tensor.data, step) == (kept, 1)
+    for size in ((5, 9), (61, 83), (64, 32)):
+        image = np.random.default_rng(1).random((1, 2, *size)).astype(np.float32)
+        expected = Patches()(torch.from_numpy(image)).numpy()
+        np.testing.assert_allclose(run(model, image), expected, atol=1e-6)  # 6e-8 seen
