@@ -1,7 +1,8 @@
 """Throw-away environments for the runtimes that clients ship.
 
 They need the package index and a minute or two, so they are made only when `W2S_CLIENTS` names a
-folder for them (`nox -s clients` does that), once each. An interpreter is taken from
+folder for them (`nox -s clients` does that), once each; `python -m tests.clients.environments` makes
+those of old versions at once. An interpreter is taken from
 `W2S_PYTHON37`-like variables, from `python3.7` on the PATH, or from pyenv.
 """
 
@@ -119,3 +120,8 @@ def _candidates(version: str) -> Iterator[str]:
 def clean_variables() -> dict[str, str]:
     """The environment's variables without those that would show one Python another's packages."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+if __name__ == "__main__":
+    for old in (TENSORFLOW_1_15, TENSORFLOW_2_7, ONNX_1_12, ZOO):
+        python_of(old)
