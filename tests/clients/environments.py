@@ -1,8 +1,8 @@
 """Throw-away environments for the runtimes that clients ship.
 
 They need the package index and a minute or two, so they are made only when `W2S_CLIENTS` names a
-folder for them (`nox -s clients` does that), once each; `python -m tests.clients.environments` makes those
-of old versions at once. An interpreter is taken from `W2S_PYTHON37`-like variables, from
+folder for them (`nox -s clients` does that), once each. `python -m tests.clients.environments`
+makes those of old versions. An interpreter is taken from `W2S_PYTHON37`-like variables, from
 `python3.7` on the PATH, or from pyenv.
 """
 
