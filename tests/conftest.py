@@ -75,7 +75,7 @@ class _Here:
     def ended(self) -> bool:
         return not self._thread.is_alive()
 
-    def clock_from_now(self) -> None:
+    def clock_from_now(self, seconds: float | None = None) -> None:
         pass
 
     def tell(self, line: bytes) -> None:
@@ -97,7 +97,8 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     and `sources/test_hostile.py` have the worker, and so has whatever PyTorch reads, which is not
     loaded beside TensorFlow.
     """
-    from w2s_export.sources import foreign, isolated
+    from w2s_export.runtime import served
+    from w2s_export.sources import isolated
 
     apart = isolated.worker
 
@@ -105,7 +106,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def here(
         module: str, arguments: Sequence[str], folder: Path, *limits: Any, **files: Any
     ) -> Iterator[Any]:
-        if "torch_network" in arguments:
+        if "torch_network" in arguments or module.endswith("engine_program"):
             with apart(module, arguments, folder, *limits, **files) as run:
                 yield run
             return
@@ -114,4 +115,4 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         run.end()
 
     monkeypatch.setattr(isolated, "worker", here)
-    monkeypatch.setattr(foreign, "worker", here)
+    monkeypatch.setattr(served, "worker", here)

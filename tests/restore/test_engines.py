@@ -31,7 +31,7 @@ def test_the_fast_graph_is_tried_where_there_is_one_and_memory(
     box_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = Candidate("other", lambda: None, 1)  # type: ignore[arg-type, return-value]
-    monkeypatch.setattr("w2s_export.restore.engines.candidates", lambda *_: iter([other]))
+    monkeypatch.setattr("w2s_export.restore.engines.candidates", lambda *_, **__: iter([other]))
     network = box_network()
     fast = replace(network, fast=lambda: network.onnx)
     assert tried(network, PLENTY) == {"other"}

@@ -76,6 +76,27 @@ def check_closed(model: onnx.ModelProto) -> None:
             )
 
 
+def check_alone(model: onnx.ModelProto) -> None:
+    """Refuse what stands beside the one graph, and what would give its operators another meaning.
+
+    A function of the name of an operator is run in place of that operator.
+
+    Raises:
+        CheckpointError: names it.
+    """
+    beside = {
+        "functions": len(model.functions),
+        "graphs for training": len(model.training_info),
+        "sparse tensors": len(model.graph.sparse_initializer),
+    }
+    for what, count in beside.items():
+        if count:
+            raise CheckpointError(
+                f"holds {count} {what} beside its graph, which no file of this tool does; give the "
+                "weights it was made from"
+            )
+
+
 def _messages(message: Any) -> Iterator[Any]:
     """A message and all below it, whatever they lie in."""
     waiting = [message]

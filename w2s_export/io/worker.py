@@ -21,10 +21,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import w2s_export
 from w2s_export.errors import WorkerError, WorkerStoppedError
@@ -76,9 +78,10 @@ class Worker:
         """Whether the program is through, for whatever reason."""
         return self._process.poll() is not None
 
-    def clock_from_now(self) -> None:
-        """Count the seconds from now: for a program that waited for its job."""
-        self._end = time.monotonic() + self._limits.seconds
+    def clock_from_now(self, seconds: float | None = None) -> None:
+        """Count the seconds from now, those of its limits by default: it waited for its job."""
+        self._seconds = self._limits.seconds if seconds is None else seconds
+        self._end = time.monotonic() + self._seconds
 
     def tell(self, line: bytes, *, last: bool = False) -> None:
         """Write a line to its standard input, and close that after the last one."""
@@ -125,7 +128,7 @@ class Worker:
             process = psutil.Process(self.pid)
             while self._process.poll() is None:
                 if time.monotonic() > self._end:
-                    self._stopped = f"had not finished after {limits.seconds:g} s"
+                    self._stopped = f"had not finished after {self._seconds:.3g} s"
                 elif process.memory_info().rss > limits.memory:
                     self._stopped = f"took more than {limits.memory / 2**30:.3g} GiB of memory"
                 if self._stopped:
@@ -144,7 +147,7 @@ def worker(
     reads: Sequence[Path] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Worker]:
-    """Start a program; it is killed when the block ends, or when this process or thread does.
+    """Start a program; it is killed when the block ends, or when this process does.
 
     Args:
         module: its module, with a function `main(arguments)`.
@@ -169,15 +172,8 @@ def worker(
     command = [sys.executable, "-m", __name__, json.dumps(settings), module, *arguments]
     try:
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=scratch,
-                env={**_environment(scratch.absolute()), **(environment or {})},
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=(read_end,) if os.name == "posix" else (),
-            )
+            variables = {**_environment(scratch.absolute()), **(environment or {})}
+            process = _started(command, scratch, variables, log, read_end)
         os.close(read_end)
         run = Worker(process, folder / "log", limits)
         try:
@@ -186,6 +182,33 @@ def worker(
             run.end()
     finally:
         os.close(write_end)
+
+
+def _started(
+    command: Sequence[str], folder: Path, variables: Mapping[str, str], log: BinaryIO, pipe: int
+) -> subprocess.Popen[bytes]:
+    """Start a process from a thread that lives as long as this process.
+
+    The kernel ends a worker with the thread that started it, which may be one of a short pool.
+    """
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=variables,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+            pass_fds=(pipe,) if os.name == "posix" else (),
+        )
+
+    return _starter(os.getpid()).submit(start).result()
+
+
+@cache
+def _starter(process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, thread_name_prefix=f"w2s-export-starter-{process}")
 
 
 def die_with(parent: int, pipe: int | None = None) -> None:

@@ -16,12 +16,14 @@ from w2s_export.formats import onnx as onnx_format
 from w2s_export.graph.guard import parse
 from w2s_export.io import kept
 from w2s_export.io.files import name_of, sha256_of
+from w2s_export.io.worker import memory_limit
 from w2s_export.network import Network
 from w2s_export.package.opening import OpenedPackage, open_package
 from w2s_export.package.sample import read_sample
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.restore.network import Model, ReadyNetwork, model_of
 from w2s_export.restore.record import identity
+from w2s_export.runtime.choose import open_engine
 from w2s_export.sources.adapted import of_counts
 from w2s_export.sources.load import Reading, doubts, load_network, normalisation_of
 
@@ -64,7 +66,8 @@ class PackagedNetwork:
         # What was checked is what is run: written anew, without what only another parser sees.
         target.write_bytes(parse(target.read_bytes()).SerializeToString())
         halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model)
-        ready = ReadyNetwork(self.model, target, halo, minimum)
+        foreign = self.network.checkpoint is None
+        ready = ReadyNetwork(self.model, target, halo, minimum, foreign=foreign)
         fast = folder / fast_format.FILE
         if self.cpu_fast:
             attached = _attached(package)
@@ -123,9 +126,11 @@ class BareWeights:
         if network.fixed is None:  # else the sample is mirrored to what the network reads
             sample = sample.cut(network)
         image = normalise(sample.pixels, self.model.normalisation)
-        direct = onnx_format.load(onnx)
+        foreign = network.checkpoint is None
+        direct = open_engine("cpu", onnx, apart=memory_limit() if foreign else None)
         halo, minimum = _measured(direct, image, network, sha256_of(onnx))
-        ready = ReadyNetwork(self.model, onnx, halo, 1 if network.fixed else minimum)
+        least = 1 if network.fixed else minimum
+        ready = ReadyNetwork(self.model, onnx, halo, least, foreign=foreign)
         if not self.cpu_fast:
             return _with_made(ready, network, folder / fast_format.FILE)
         fast = fast_format.write(network, folder / fast_format.FILE).path

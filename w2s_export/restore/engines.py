@@ -23,6 +23,8 @@ from w2s_export.runtime.remembered import Key
 from w2s_export.runtime.threads import usable_cores
 from w2s_export.runtime.trial import AutoRuntime, Choice
 
+_LEAST_APART = 2 << 30
+"""Bytes that the process of a graph of others may take in any case; else half more than planned."""
 _SHARE = 0.02
 """Part of an image that is compared: float32 takes up to four times as long as 16 bits there."""
 _SIDES = (64, 256)
@@ -115,17 +117,20 @@ def open_engines(
         MissingExtraError: its library is not installed.
         PackageError: it refuses the file.
     """
+    onnx, apart = network.onnx, max(_LEAST_APART, 3 * memory // 2) if network.foreign else None
     if precision == 16:
-        half = open_engine(engine, network.onnx, threads, 16)
-        direct = OnnxRuntime(network.onnx, OnnxOptions(threads))
+        half = open_engine(engine, onnx, threads, 16, apart=apart)
+        direct = open_engine("cpu", onnx, threads, apart=apart)
         return Engines(SerialRuntime(half), SerialRuntime(direct), engine)
-    runtime: Runtime = open_engine("cpu" if engine == "auto" else engine, network.onnx, threads)
+    first: Engine = "cpu" if engine == "auto" else engine
+    runtime: Runtime = open_engine(first, onnx, threads, apart=apart)
     if engine == "auto":
-        key = Key(sha256_of(network.onnx), threads or usable_cores())
+        key = Key(sha256_of(onnx), threads or usable_cores())
         # Engines are compared on part of a tile, which a network of one size does not read.
         tried = memory >= _LEAST_MEMORY and network.fixed is None
-        others = [*candidates(network.onnx, threads), *_fast(network, threads)] if tried else []
-        runtime = AutoRuntime(runtime, others, pixels=pixels, key=key)
+        others = candidates(onnx, threads, apart=apart) if tried else iter(())
+        fast = _fast(network, threads) if tried else []
+        runtime = AutoRuntime(runtime, [*others, *fast], pixels=pixels, key=key)
     return Engines(SerialRuntime(runtime), None, engine)
 
 

@@ -14,6 +14,8 @@ SMALLEST_TILE = 64
 LARGEST_TILE = 4096
 _PROCESS_BYTES = 260 << 20
 """Python, numpy, tifffile, ONNX Runtime and zarr themselves: 130 to 240 MB measured."""
+_APART_BYTES = 100 << 20
+"""Python, numpy and ONNX Runtime once more, in the process that runs a graph of others."""
 CONTROL_GROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     (
@@ -115,5 +117,6 @@ def _needed(network: ReadyNetwork, side: int, layout: Layout, itemsize: int) -> 
     weights = (
         4 * network.onnx.stat().st_size
     )  # loaded: 2.2 to 2.7 of it measured, some while loading
+    processes = _PROCESS_BYTES + network.foreign * _APART_BYTES
     # 24: the tile in float64 and float32, twice, while it is normalised and mirrored.
-    return _PROCESS_BYTES + weights + stored + pixels * (network.bytes_per_pixel + 24)
+    return processes + weights + stored + pixels * (network.bytes_per_pixel + 24)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,7 +16,10 @@ from w2s_export.options import Engine, Precision
 from w2s_export.runtime.onnx_runtime import OnnxOptions, OnnxRuntime
 from w2s_export.runtime.openvino import OpenVinoRuntime
 from w2s_export.runtime.precision import PrecisionError, precision_error
-from w2s_export.runtime.protocol import Runtime
+from w2s_export.runtime.protocol import EngineError, Runtime
+from w2s_export.runtime.served import Served
+
+_PROGRAM = f"{__package__}.engine_program"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,25 @@ _PROVIDERS: dict[str, _Provider] = {
 
 
 def open_engine(
-    engine: Engine, onnx: Path, threads: int | None = None, precision: Precision = 32
+    engine: Engine,
+    onnx: Path,
+    threads: int | None = None,
+    precision: Precision = 32,
+    *,
+    apart: int | None = None,
 ) -> Runtime:
     """A session that restores batches; `auto` takes the first in the table below.
 
     With 16 bit: float16 on a GPU, bfloat16 by OpenVINO; `runtime.precision` says how to check it.
     The fastest float32 engine is found by `runtime.trial`.
+
+    Args:
+        engine: as `--engine` names it.
+        onnx: the file.
+        threads: None for the cores this process may use.
+        precision: of the arithmetic, bits.
+        apart: of a graph of others, bytes that the process of its own may take that runs it. A GPU
+            runs it in this process: its driver needs more than such a process may reach.
 
     Raises:
         ConfigError: the engine is not there, or has no 16-bit arithmetic.
@@ -71,16 +88,21 @@ def open_engine(
     if engine == "auto":
         gpus = [name for name in ("cuda", "directml") if _is_there(_PROVIDERS[name])]
         if precision == 16:
-            return _open(gpus[0] if gpus else "openvino", onnx, threads, precision)
-        return _open("cpu", onnx, threads, precision)
-    return _open(engine, onnx, threads, precision)
+            return _open(gpus[0] if gpus else "openvino", onnx, threads, precision, apart)
+        return _open("cpu", onnx, threads, precision, apart)
+    return _open(engine, onnx, threads, precision, apart)
 
 
-def candidates(onnx: Path, threads: int | None = None) -> Iterator[Candidate]:
-    """The float32 engines of this machine besides ONNX Runtime on the CPU, quick to open first."""
+def candidates(
+    onnx: Path, threads: int | None = None, *, apart: int | None = None
+) -> Iterator[Candidate]:
+    """The float32 engines of this machine besides ONNX Runtime on the CPU, quick to open first.
+
+    Arguments as those of `open_engine`.
+    """
 
     def opener(engine: str) -> Callable[[], Runtime]:
-        return lambda: _open(engine, onnx, threads, 32)
+        return lambda: _open(engine, onnx, threads, 32, apart)
 
     if find_spec("openvino") is not None:
         yield Candidate("openvino", opener("openvino"), 1)
@@ -100,7 +122,13 @@ def error_in_half(
         return str(error)
 
 
-def _open(engine: str, onnx: Path, threads: int | None, precision: Precision) -> Runtime:
+def _open(
+    engine: str, onnx: Path, threads: int | None, precision: Precision, apart: int | None = None
+) -> Runtime:
+    if apart is not None and engine in ("cpu", "openvino"):
+        how = json.dumps({"engine": engine, "threads": threads, "precision": precision})
+        file = onnx.absolute()
+        return Served(_PROGRAM, [str(file), how], [file], apart, EngineError)
     if engine == "openvino":
         return OpenVinoRuntime(onnx, threads, precision)
     if engine == "cpu":

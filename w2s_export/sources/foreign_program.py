@@ -2,14 +2,12 @@
 
     foreign_program FOLDER KIND FILE OPTIONS
 
-It writes FOLDER/opened.json (and network.onnx), then waits for numbers on its standard input: N
-means run in-N.npy and write out-N.npy, or out-N.json with the reason why not.
+It writes FOLDER/network.onnx, then serves (`runtime.served`).
 """
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib import import_module
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError, W2SExportError
 from w2s_export.runtime.onnx_runtime import OnnxRuntime
+from w2s_export.runtime.served import refuse, serve
 from w2s_export.shown import shown
 from w2s_export.sources.original import Original
 
@@ -50,29 +49,19 @@ def main(arguments: list[str], questions: Iterable[bytes] | None = None) -> None
         original: Original = opener.open_original(Path(file), chosen)
         lowered, witness, measured = look(original, bool(chosen.get("dynamic")))
         (folder / "network.onnx").write_bytes(lowered.graph.SerializeToString())
-        result: dict[str, Any] = {
-            "runtime": original.runtime,
-            "architecture": original.architecture,
-            "chosen": original.chosen,
-            "channels_in": lowered.channels_in,
-            "channels_out": lowered.channels_out,
-            "scale": lowered.scale,
-            **measured,
-        }
     except W2SExportError as error:
-        result = {"refused": str(error), "class": type(error).__name__}
-    _put(folder / "opened.json", json.dumps(result).encode())
-    if "refused" in result:
+        refuse(folder, error)
         return
-    for line in questions or sys.stdin.buffer:
-        number = line.strip().decode()
-        try:
-            output = witness(np.load(folder / f"in-{number}.npy", allow_pickle=False))
-            with (folder / "writing").open("wb") as stream:
-                np.save(stream, np.ascontiguousarray(output))
-            (folder / "writing").replace(folder / f"out-{number}.npy")
-        except Exception as error:  # whatever a framework raises: the file or the image is at fault
-            _put(folder / f"out-{number}.json", json.dumps({"refused": shown(error)}).encode())
+    opened = {
+        "runtime": original.runtime,
+        "architecture": original.architecture,
+        "chosen": original.chosen,
+        "channels_in": lowered.channels_in,
+        "channels_out": lowered.channels_out,
+        "scale": lowered.scale,
+        **measured,
+    }
+    serve(folder, opened, witness, questions)
 
 
 def look(original: Original, dynamic: bool) -> tuple[Lowered, Run, dict[str, Any]]:
@@ -84,12 +73,6 @@ def look(original: Original, dynamic: bool) -> tuple[Lowered, Run, dict[str, Any
     lowered = _lowered(original, dynamic)
     witness = _witness(original, lowered)
     return lowered, witness, _measured(witness, _runtime(lowered), lowered, original.step)
-
-
-def _put(path: Path, content: bytes) -> None:
-    beside = path.with_name("writing")
-    beside.write_bytes(content)
-    beside.replace(path)
 
 
 def _lowered(original: Original, dynamic: bool) -> Lowered:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.errors import CheckpointError, CheckpointMismatchError
-from w2s_export.graph.guard import parse
+from w2s_export.graph.guard import check_alone, parse
 from w2s_export.shown import shown
 from w2s_export.sources.architecture import NOTHING_KNOWN, settle
 from w2s_export.sources.assemble import by_name
@@ -51,6 +51,7 @@ def from_bytes(data: bytes, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpo
         )
     settled = settle(known, _stated(model.graph))
     checkpoint = by_name(list(_weights(model.graph)), "onnx", settled)
+    check_alone(model)
     check_wiring(model.graph, write_rrdbnet(checkpoint.config, checkpoint.weights).graph)
     return checkpoint
 

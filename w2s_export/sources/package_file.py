@@ -20,7 +20,7 @@ from w2s_export.config import (
     parse_config,
 )
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, ConfigError
-from w2s_export.graph.guard import parse
+from w2s_export.graph.guard import check_alone, parse
 from w2s_export.io.yaml_files import parse_yaml
 from w2s_export.network import Network
 from w2s_export.sources import onnx_file
@@ -103,7 +103,10 @@ def read_network(path: Path, known: Mapping[str, Any], reading: Reading) -> Netw
     if recorded.network is None:
         return rrdbnet_network(_checkpoint(recorded, data, known), graph)
     from w2s_export.graph.facts import facts_of_any
+    from w2s_export.graph.refusals import check_operators
 
+    check_alone(graph)
+    check_operators(graph)
     stated = recorded.network
     return Network(
         graph=graph,
@@ -146,9 +149,15 @@ def _checkpoint(recorded: _Recorded, data: bytes, known: Mapping[str, Any]) -> C
 
 
 def _onnx_reference(data: bytes) -> Runtime:
-    from w2s_export.runtime.onnx_runtime import OnnxRuntime
+    """ONNX Runtime in a process of its own: the graph is whoever's the package is."""
+    from w2s_export.io.temporary import temporary_folder
+    from w2s_export.io.worker import memory_limit
+    from w2s_export.runtime.choose import open_engine
 
-    return OnnxRuntime(data)
+    with temporary_folder() as folder:
+        file = folder / "network.onnx"
+        file.write_bytes(data)
+        return open_engine("cpu", file, apart=memory_limit())
 
 
 def _rdf(archive: zipfile.ZipFile) -> Mapping[str, Any]:

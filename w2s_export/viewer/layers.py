@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import ConfigError, FlatImageError, ImageError, NotFiniteImageError
 from w2s_export.io.temporary import temporary_folder
+from w2s_export.io.worker import memory_limit
 from w2s_export.package.network import BareWeights, PackagedNetwork, open_network
 from w2s_export.restore.orientations import OrientationsRuntime
 from w2s_export.restore.tiling import restore_tile, spans
@@ -73,7 +74,7 @@ def restore_layer(
     with temporary_folder() as folder:
         ready = network.open(folder)
         _require_size(height, width, ready.minimum)
-        runtime = open_engine("auto", ready.onnx)
+        runtime = open_engine("auto", ready.onnx, apart=memory_limit() if ready.foreign else None)
         runs = OrientationsRuntime(runtime, model.fixed) if uncertainty else runtime
         cut = {"halo": ready.halo, "tile": _TILE, "step": ready.step}
         tiles = [(y, x) for y in spans(height, **cut) for x in spans(width, **cut)]
