@@ -53,6 +53,9 @@ def test_there_are_notebooks_and_each_installs_first() -> None:
         cells = json.loads(path.read_text("utf-8"))["cells"]
         first = next(cell for cell in cells if cell["cell_type"] == "code")
         assert "%pip install" in "".join(first["source"])
+        kept = [output for cell in cells for output in cell.get("outputs", ())]
+        assert kept  # readers see results, and no log of the machine that ran it
+        assert all(output.get("name") != "stderr" for output in kept)
 
 
 def test_the_divider_fetches_nothing_and_escapes_its_labels() -> None:
