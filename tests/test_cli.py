@@ -225,3 +225,19 @@ def test_the_checkpoint_survives_a_round_trip(tmp_path: Path) -> None:
     assert dataclasses.replace(loaded, weights={}) == dataclasses.replace(
         load_own(again), weights={}
     )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_an_output_that_nobody_reads_is_no_traceback(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    (tmp_path / "no_image.tif").write_bytes(b"no image")
+    command = ["restore", str(tmp_path / "no_image.tif"), "--output", str(tmp_path), "--json"]
+    with os.fdopen(writing, "wb") as closed:
+        ended = subprocess.run(
+            [sys.executable, "-m", "w2s_export", *command],
+            stdout=closed,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (ended.returncode, b"BrokenPipe" in ended.stderr) == (141, False)

@@ -64,6 +64,8 @@ _AFTERWARDS = {
 """What an interruption leaves, and how to go on."""
 
 
+_CLOSED = 141
+"""Exit code where nobody reads the output: that of programs which SIGPIPE ends."""
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _OF_PLACES = (
     *(errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
@@ -100,6 +102,10 @@ def run(arguments: list[str]) -> int:
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds, we name
     try:
         code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read it wants no more, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _CLOSED
     except CycloptsError:
         return 2
     except W2SExportError as error:
