@@ -109,3 +109,16 @@ def test_importing_loads_nothing_heavy() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("images", "keywords", "named"),
+    [
+        (np.ones((32, 32)), {"engine": "cpu"}, "of an array .*'engine'"),
+        ("a.tif", {"output": "x", "axes": "HW"}, "of files .*'axes'"),
+        ("a.tif", {}, "of files .*'output'"),
+    ],
+)
+def test_a_keyword_of_the_other_kind_is_named(images: object, keywords: dict, named: str) -> None:
+    with pytest.raises(TypeError, match=named):
+        w2s.restore(images, **keywords)

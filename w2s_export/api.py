@@ -140,7 +140,14 @@ def _restoring(
         Raises:
             W2SExportError: the network cannot be used, or the array does not fit it.
         """
-        if hasattr(images, "__array__"):
+        in_memory = hasattr(images, "__array__")
+        try:  # its error names the keyword
+            inspect.signature(array if in_memory else files).bind(**keywords)
+        except TypeError as error:
+            raise TypeError(
+                f"restore() of {'an array' if in_memory else 'files'} {error}"
+            ) from None
+        if in_memory:
             from w2s_export.restore.arrays import restore_array
 
             options = of_array(**keywords)

@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 from w2s_export import __version__
 from w2s_export.cli.console import LogFormatter, console, degrade, errors, styled
 from w2s_export.cli.export import export_command
+from w2s_export.cli.loading import load_tensorflow_quietly
 from w2s_export.errors import W2SExportError
 
 app = App(
@@ -91,6 +92,7 @@ def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
     # TensorFlow's C++ log says nothing a user could act on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    load_tensorflow_quietly()
     degrade()
     console.quiet = QUIET in arguments
     arguments = [argument for argument in arguments if argument != QUIET]

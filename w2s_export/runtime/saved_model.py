@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import zlib
 from collections.abc import Iterator
@@ -65,9 +66,9 @@ class SavedModelRuntime:
             _refuse_others(folder, path)
             try:
                 self._session = v1.Session(graph=tf.Graph())
-                model = v1.saved_model.load(
-                    self._session, [v1.saved_model.tag_constants.SERVING], str(folder)
-                )
+                tags = [v1.saved_model.tag_constants.SERVING]
+                with _old_on_purpose():
+                    model = v1.saved_model.load(self._session, tags, str(folder))
                 signature = model.signature_def[SIGNATURE]
                 (self._input,) = (tensor.name for tensor in signature.inputs.values())
                 (self._output,) = (tensor.name for tensor in signature.outputs.values())
@@ -154,3 +155,15 @@ def _refuse_others(folder: Path, path: Path) -> None:
         if others := sorted(operations - OPERATIONS):
             message = f"{path}: its graph holds operations that w2s-export does not write"
             raise PackageError(f"{message} ({', '.join(others)[:200]}); it is not run")
+
+
+@contextmanager
+def _old_on_purpose() -> Iterator[None]:
+    """Keep TensorFlow from advising its version 2, whose files the clients do not read."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
