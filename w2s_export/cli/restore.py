@@ -20,7 +20,7 @@ from rich.progress import (
 
 from w2s_export.cli.console import about, console, each, errors, styled
 from w2s_export.options import RESULT, ImageOptions, RestoreOptions
-from w2s_export.shown import shown
+from w2s_export.shown import LONGEST_MESSAGE, shown
 
 if TYPE_CHECKING:
     from w2s_export.restore import batch
@@ -99,11 +99,14 @@ def restoring(
             if outcome.status.value == "failed":
                 errors.print(styled(("failed:", "red"), f" {outcome.reason}"), soft_wrap=True)
             elif outcome.status.value == "restored":
-                name = f", {outcome.image.name}" if outcome.image.name else ""
-                text = f"{outcome.target} ({outcome.seconds:.1f} s{name})"
+                name = f", {shown(outcome.image.name)}" if outcome.image.name else ""
+                target = shown(outcome.target, LONGEST_MESSAGE)
+                text = f"{target} ({outcome.seconds:.1f} s{name})"
                 console.print(text, soft_wrap=True, highlight=False)
                 for reason in outcome.restored.bad if outcome.restored else ():
-                    bad = styled(("left black: ", "yellow"), f"{outcome.image.label}: {reason}")
+                    bad = styled(
+                        ("left black: ", "yellow"), f"{shown(outcome.image.label)}: {reason}"
+                    )
                     errors.print(bad, soft_wrap=True)
 
         yield progress, finished
@@ -124,7 +127,7 @@ def print_summary(outcomes: list[batch.Outcome], found: Found, options: ImageOpt
     if parts := kinds.count("part of another"):
         text += f", {parts} part of another's set"
     if found.ignored:
-        names = ", ".join(path.name for path in found.ignored[:5])
+        names = ", ".join(shown(path.name) for path in found.ignored[:5])
         more = " …" if len(found.ignored) > 5 else ""
         text += f"; {len(found.ignored)} files are no images by name: {names}{more}"
     _say(f"{text}.")
@@ -140,7 +143,9 @@ def print_summary(outcomes: list[batch.Outcome], found: Found, options: ImageOpt
             "the input's counts."
         )
     for what in sorted({what for _, r in restored for what in r.left}):
-        names = ", ".join(dict.fromkeys(o.source.name for o, r in restored if what in r.left))
+        names = ", ".join(
+            dict.fromkeys(shown(o.source.name) for o, r in restored if what in r.left)
+        )
         _say(f"Not carried over: {what} ({names}).")
     if any(r.bad for _, r in restored) and options.percentiles_over == "plane":
         _warn(
