@@ -147,6 +147,55 @@ def test_a_plane_of_nan_without_percentiles(
     assert got[0].std() > 100
 
 
+@pytest.mark.parametrize("how", [PERCENTILES, None])
+@pytest.mark.parametrize("over", ["plane", "stack"])
+def test_a_damaged_plane_costs_itself(
+    box_network: MakeNetwork, tmp_path: Path, over: str, how: PercentileNormalisation | None
+) -> None:
+    path, stack = tmp_path / "s.tif", stack_with(PLANE + 1)
+    tifffile.imwrite(path, stack, photometric="minisblack", compression="zlib", metadata=None)
+    with tifffile.TiffFile(path) as tif:
+        (start, *_), (length, *_) = tif.pages[1].dataoffsets, tif.pages[1].databytecounts
+    data = bytearray(path.read_bytes())
+    data[start + 5 : start + length - 5] = b"\xff" * (length - 10)
+    path.write_bytes(data)
+    (outcome,) = restore(box_network(how), path, tmp_path / "o", percentiles_over=over)
+    assert outcome.restored, outcome.reason
+    (reason,) = outcome.restored.bad
+    assert reason.startswith("plane t=0 z=1 c=0: is damaged")
+    got = tifffile.imread(tmp_path / "o" / "s.tif")
+    assert np.isnan(got[1]).all()
+    for z in (0, 2):
+        seen = stack[z][None].astype(np.float32)
+        if how:
+            seen = normalised(stack[z][None], stack[[0, 2]] if over == "stack" else stack[z])
+        np.testing.assert_allclose(got[z], box_of(seen), **CLOSE)
+
+
+def test_planes_that_were_never_written_are_named(box_network: MakeNetwork, tmp_path: Path) -> None:
+    """As an acquisition leaves them that was stopped; a header of which most is missing is none."""
+    stack = np.stack([PLANE + number for number in range(6)])
+    tifffile.imwrite(tmp_path / "whole.ome.tif", stack, metadata={"axes": "TYX"})
+    header = tifffile.tiffcomment(tmp_path / "whole.ome.tif").encode()
+    for written, status in ((4, Status.restored), (2, Status.failed)):
+        path = tmp_path / f"{written}.ome.tif"
+        tifffile.imwrite(path, stack[:written], description=header, metadata=None,
+                         photometric="minisblack")  # fmt: skip
+        (outcome,) = restore(box_network(None), path, tmp_path / "o")
+        assert outcome.status is status
+    assert "plane 3 of 6 is not in this file" in outcome.reason
+    (outcome,) = restore(box_network(None), tmp_path / "4.ome.tif", tmp_path / "again")
+    assert outcome.restored
+    assert outcome.restored.shape[0] == 6
+    assert [reason.partition(":")[0] for reason in outcome.restored.bad] == [
+        "plane t=4 z=0 c=0", "plane t=5 z=0 c=0",
+    ]  # fmt: skip
+    got = tifffile.imread(tmp_path / "again" / "4.tif")
+    assert np.isnan(got[4:]).all()
+    for t in range(4):
+        np.testing.assert_allclose(got[t], box_of(stack[t][None].astype(np.float32)), **CLOSE)
+
+
 # ---- names ----
 
 

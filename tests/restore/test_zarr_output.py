@@ -186,13 +186,34 @@ def test_a_missing_chunk_is_refused_unless_allowed(
     assert restore(network, source, tmp_path / "o", missing_chunks=True).status is Status.restored
 
 
-def test_a_damaged_chunk_leaves_nothing(
+def test_a_damaged_chunk_costs_its_plane(
     box_network: MakeNetwork, source: Path, tmp_path: Path
 ) -> None:
+    network = box_network(PERCENTILES)
+    restore(network, source, tmp_path / "undisturbed")
     (source / "0" / "0" / "1" / "0" / "2" / "6").write_bytes(b"damaged")
+    outcome = restore(network, source, tmp_path / "o")
+    assert outcome.restored
+    (reason,) = outcome.restored.bad
+    assert reason.startswith("plane t=0 z=0 c=1: a chunk in rows")
+    got, wanted = (
+        zarr.open_array(str(tmp_path / name / "s.ome.zarr" / "0"), mode="r")[:]
+        for name in ("o", "undisturbed")
+    )
+    assert np.isnan(got[0, 1, 0]).all()
+    wanted[0, 1, 0] = np.nan
+    np.testing.assert_array_equal(got, wanted)
+
+
+def test_damage_of_every_plane_leaves_nothing(
+    box_network: MakeNetwork, source: Path, tmp_path: Path
+) -> None:
+    for chunk in (source / "0").rglob("*"):
+        if chunk.is_file() and not chunk.name.startswith("."):
+            chunk.write_bytes(b"damaged")
     outcome = restore(box_network(PERCENTILES), source, tmp_path / "o")
     assert outcome.status is Status.failed
-    assert "s.ome.zarr: plane t=0 z=0 c=1: a chunk in rows" in outcome.reason
+    assert "s.ome.zarr: plane t=0 z=0 c=0: a chunk in rows" in outcome.reason
     assert list((tmp_path / "o").iterdir()) == []
 
 

@@ -147,7 +147,7 @@ def print_summary(outcomes: list[batch.Outcome], found: Found, options: ImageOpt
             dict.fromkeys(shown(o.source.name) for o, r in restored if what in r.left)
         )
         _say(f"Not carried over: {what} ({names}).")
-    if any(r.bad for _, r in restored) and options.percentiles_over == "plane":
+    if any(r.flat for _, r in restored) and options.percentiles_over == "plane":
         _warn(
             "Planes that are flat cannot be normalised by themselves; --percentiles-over stack "
             "normalises all alike."

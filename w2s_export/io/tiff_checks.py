@@ -79,10 +79,7 @@ def check_pages(pages: Sequence[Any]) -> None:
     """
     for index, page in enumerate(pages):
         if page is None:
-            raise ImageError(
-                f"plane {index + 1} of {len(pages)} is not in this file; save the whole image "
-                "as one TIFF"
-            )
+            raise absent(index, len(pages))
         end = page.parent.filehandle.size
         segments = zip(page.dataoffsets, page.databytecounts, strict=False)
         if any(offset + count > end for offset, count in segments):
@@ -99,6 +96,13 @@ def check_pages(pages: Sequence[Any]) -> None:
         needed = layout.size * layout.bitspersample // 8
         if layout.compression == 1 and sum(page.databytecounts) < needed:
             raise truncated(f"plane {index + 1} needs {needed} bytes")
+
+
+def absent(index: int, planes: int) -> ImageError:
+    """What to say of a plane that a header states and no page holds."""
+    return ImageError(
+        f"plane {index + 1} of {planes} is not in this file; save the whole image as one TIFF"
+    )
 
 
 def truncated(detail: str) -> ImageError:

@@ -190,7 +190,10 @@ def _source(image: ome.OmeImage, files: _Files, limit: int | None) -> Source:
                 f"{int((index < 0).sum())} of its {index.size} planes lie in other files that are "
                 f"not beside it: {names}; put them there, or save the image as one TIFF"
             )
-        check_pages([planes[number] if number >= 0 else None for number in index.ravel()])
+        # An acquisition that was stopped states planes that were never written.
+        sparse = 2 * len(planes) >= index.size and planes[0].keyframe.samplesperpixel == 1
+        order = [number for number in index.ravel() if number >= 0 or not sparse]
+        check_pages([planes[number] if number >= 0 else None for number in order])
         layout = planes[0].keyframe
         for plane in planes:
             if plane.keyframe.shape != layout.shape or plane.keyframe.dtype != layout.dtype:

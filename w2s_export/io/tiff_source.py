@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError
 from w2s_export.io.source import Layout, decoding
+from w2s_export.io.tiff_checks import absent
 
 Page = Any
 """A page or frame of tifffile."""
@@ -42,7 +43,9 @@ class TiffSource:
         size: tuple[int, int],
         **calibration: Any,
     ) -> None:
-        """Args: planes by number; the number at every (t, z, c); type and (height, width)."""
+        """Args: planes by number; the number at every (t, z, c), -1 where the file has none; type
+        and (height, width).
+        """
         self._planes, self._index, self._dtype = planes, index, dtype
         times, slices, channels = index.shape
         block = 1 if isinstance(planes, Contiguous) else max(_rows_of(page) for page in planes)
@@ -55,6 +58,9 @@ class TiffSource:
     def read(self, t: int, z: int, c: int, rows: slice, columns: slice) -> NDArray[Any]:
         """Part of a plane as stored: (1, h, w)."""
         plane, start, stop = int(self._index[t, z, c]), rows.start, rows.stop
+        if plane < 0:
+            place = int(np.ravel_multi_index((t, z, c), self._index.shape))
+            raise absent(place, self._index.size)
         if self._kept is None or self._kept[:3] != (plane, start, stop):
             self._kept = None  # freed before the next is made
             with decoding():

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from w2s_export.config import Normalisation, PercentileNormalisation, ZeroMeanNormalisation
 from w2s_export.data.normalise import by_range, clipped, depends_on_image, low_and_width, normalise
-from w2s_export.errors import FlatImageError, ImageError, NotFiniteImageError
+from w2s_export.errors import FlatImageError, ImageError
 from w2s_export.io.source import Source
 from w2s_export.options import PercentilesOver
 from w2s_export.restore.network import Model
@@ -24,7 +24,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """An image that cannot be normalised: what stands in its place in the result."""
+    """An image that is damaged or cannot be normalised: what stands in its place in the result."""
 
     reason: str
     fill: float
@@ -119,7 +119,7 @@ def ranges(
 ) -> list[InputRange]:
     """The percentile range of each image, of all its pixels; None where no percentile is needed.
 
-    Of several images, those that cannot be normalised are left out, unless all are so.
+    Of several images, those that are damaged or cannot be normalised are left out, unless all are.
 
     Args:
         source: the images' source.
@@ -129,15 +129,15 @@ def ranges(
             slices of a channel alike, so that their brightness stays comparable.
 
     Raises:
-        NotFiniteImageError: NaN or infinite pixels in the one image, or in all.
         FlatImageError: the one image, or every image, is flat.
+        ImageError: damage, NaN or infinite pixels in the one image, or in all.
     """
     single = len(images) == 1
     groups: dict[Any, list[Place]] = {}
     bad: dict[Place, Unusable] = {}
     alike = over == "stack" or not depends_on_image(how)
     for place in images:
-        if alike and (unusable := _not_finite(source, place)):
+        if alike and (unusable := _unusable(source, place)):
             bad[place] = unusable
         else:
             groups.setdefault(place.c if over == "stack" else place, []).append(place)
@@ -150,15 +150,17 @@ def ranges(
     left_out = [counts for counts in found.values() if isinstance(counts, Unusable)]
     if len(left_out) == len(images):
         first = left_out[0]
-        kind = NotFiniteImageError if math.isnan(first.fill) else FlatImageError
+        kind = ImageError if math.isnan(first.fill) else FlatImageError
         raise kind(first.reason.partition(": ")[2] if single else first.reason)
     return [found[place] for place in images]
 
 
-def _not_finite(source: Source, place: Place) -> Unusable | None:
-    if source.layout.dtype.kind != "f":
-        return None
-    count = sum(int((~np.isfinite(block)).sum()) for block in Field(source, place).blocks())
+def _unusable(source: Source, place: Place) -> Unusable | None:
+    """Why an image among others cannot be used, by all its pixels."""
+    try:
+        count = sum(int((~np.isfinite(block)).sum()) for block in Field(source, place).blocks())
+    except ImageError as error:  # damaged
+        return Unusable(f"{_where([place])}: {error}", math.nan)
     if not count:
         return None
     return Unusable(f"{_where([place])}: the image has {count} NaN or infinite pixels", math.nan)
@@ -177,10 +179,8 @@ def _range_of(
             low, high = mean_and_deviation(blocks)
         else:
             low, high = exact_percentiles(blocks, (how.low, how.high))
-    except NotFiniteImageError as error:
+    except ImageError as error:  # damaged, or not finite
         return Unusable(f"{_where(group)}: {error}", math.nan)
-    except ImageError as error:  # damaged
-        raise ImageError(f"{_where(group)}: {error}") from None
     try:
         return low_and_width(low, high, how)
     except FlatImageError as error:

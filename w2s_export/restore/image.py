@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -93,6 +94,12 @@ class Restored:
     def bad(self) -> tuple[str, ...]:
         """Planes that could not be restored, and why."""
         return tuple(counts.reason for counts in self.ranges if isinstance(counts, Unusable))
+
+    @property
+    def flat(self) -> bool:
+        """Whether any of them is flat, so that the others' percentiles would do for it."""
+        bad = [counts.fill for counts in self.ranges if isinstance(counts, Unusable)]
+        return any(math.isfinite(fill) for fill in bad)
 
 
 @dataclass(frozen=True, slots=True)
