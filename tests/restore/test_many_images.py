@@ -13,7 +13,7 @@ from tests.io.test_microscopes import write_czi
 from tests.io.test_series import UUIDS, block, image_xml, write_set
 from tests.restore.conftest import MakeNetwork, box_of
 from tests.restore.test_restore_files import PERCENTILES, normalised, restore
-from w2s_export.config import FixedRangeNormalisation
+from w2s_export.config import FixedRangeNormalisation, PercentileNormalisation
 from w2s_export.errors import ConfigError
 from w2s_export.restore.batch import Status
 from w2s_export.restore.inputs import find

@@ -43,9 +43,7 @@ class TiffSource:
         size: tuple[int, int],
         **calibration: Any,
     ) -> None:
-        """Args: planes by number; the number at every (t, z, c), -1 where the file has none; type
-        and (height, width).
-        """
+        """Args: planes by number; the number at every (t, z, c), or -1; type; (height, width)."""
         self._planes, self._index, self._dtype = planes, index, dtype
         times, slices, channels = index.shape
         block = 1 if isinstance(planes, Contiguous) else max(_rows_of(page) for page in planes)
