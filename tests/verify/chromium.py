@@ -47,12 +47,15 @@ class Page:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+    def _order(self, method: str, parameters: dict[str, Any]) -> None:
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
         os.write(self._orders, json.dumps(message).encode() + b"\0")
+
+    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._order(method, parameters)
         while (answer := self._read()).get("id") != self._number:
             self.events.append(answer)
         assert "error" not in answer, answer
@@ -63,6 +66,14 @@ class Page:
         self.visit(path.as_uri(), width, height, scheme, mobile)
 
     def visit(self, url: str, width: int, height: int, scheme: str, mobile: bool) -> None:
+        self.emulate(width, height, scheme, mobile)
+        self.events.clear()
+        self.call("Page.navigate", url=url)
+        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
+            self.events.append(self._read())
+
+    def emulate(self, width: int, height: int, scheme: str, mobile: bool) -> None:
+        """Another screen and colour scheme; the page that is open follows."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -72,13 +83,11 @@ class Page:
         )
         feature = {"name": "prefers-color-scheme", "value": scheme}
         self.call("Emulation.setEmulatedMedia", features=[feature])
-        self.events.clear()
-        self.call("Page.navigate", url=url)
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(self._read())
 
     def value(self, expression: str) -> Any:
-        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        answer = self.call(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+        )
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
@@ -109,11 +118,13 @@ class Page:
                 "Input.dispatchKeyEvent", type=kind, key=key, text=key if len(key) == 1 else ""
             )
 
-    def tab(self) -> None:
-        for kind in ("rawKeyDown", "keyUp"):
-            self.call(
-                "Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9
-            )
+    def tab(self, times: int) -> None:
+        """Press Tab so many times, without waiting for each."""
+        key = {"key": "Tab", "code": "Tab", "windowsVirtualKeyCode": 9}
+        for _ in range(times):
+            for kind in ("rawKeyDown", "keyUp"):
+                self._order("Input.dispatchKeyEvent", {"type": kind, **key})
+        self.value("0")  # answered after them
 
     def _read(self) -> dict[str, Any]:
         deadline = time.monotonic() + _SECONDS
