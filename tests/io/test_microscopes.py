@@ -280,7 +280,7 @@ def test_pixels_of_an_ims_in_another_file_are_not_read(tmp_path: Path) -> None:
         series[0].open()
 
 
-@pytest.mark.parametrize("name", ["a b.oir", "a b.vsi", "a b.dv"])
+@pytest.mark.parametrize("name", ["a b.mpoir", "a b.vsi", "a b.dv"])
 def test_formats_that_are_not_read_say_how_to_convert_them(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
     with (

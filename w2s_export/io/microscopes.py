@@ -27,11 +27,13 @@ _LIBRARIES = {
     ".czi": "pylibCZIrw.czi", ".nd2": "nd2", ".ims": "h5py",
     **dict.fromkeys((".lif", ".lof", ".xlif"), "liffile"),
     **dict.fromkeys((".oib", ".oif"), "oiffile"),
+    **dict.fromkeys((".oir", ".poir"), "oirfile"),
 }  # fmt: skip
 UNREAD = {
-    ".oir": "Olympus's OIR", ".poir": "Olympus's OIR", ".vsi": "Olympus's VSI",
+    ".mpoir": "Olympus's MPOIR", ".vsi": "Olympus's VSI", ".sldy": "SlideBook's SLDY",
     ".dv": "DeltaVision's DV", ".r3d": "DeltaVision's DV", ".sld": "SlideBook's SLD",
     ".lei": "Leica's LEI", ".zvi": "Zeiss's ZVI", ".ids": "ICS", ".ics": "ICS",
+    ".mvd2": "Volocity's MVD2", ".liff": "Openlab's LIFF", ".mrc": "MRC", ".nrrd": "NRRD",
 }  # fmt: skip
 """Endings of formats that are known and not read."""
 SUFFIXES = tuple(_LIBRARIES)
@@ -51,13 +53,16 @@ def opened(path: Path) -> Iterator[list[Series]]:
     try:
         library = importlib.import_module(_LIBRARIES[suffix])
     except ImportError:
+        newer = " (Python 3.12 or later)" if _LIBRARIES[suffix] == "oirfile" else ""
         raise MissingExtraError(
             f"{suffix[1:].upper()} files need the extra microscopes: python -m pip install "
-            "'w2s-export[microscopes]'; or save it as OME-TIFF"
+            f"'w2s-export[microscopes]'{newer}; or save it as OME-TIFF"
         ) from None
     with ExitStack() as stack:
         with decoding():
             found = _READERS[_LIBRARIES[suffix]](library, path, stack)
+        if not found:
+            raise ImageError("holds no image")
         yield found
 
 
@@ -271,6 +276,7 @@ _READERS = {
     "nd2": _nd2,
     "liffile": _lif,
     "oiffile": olympus.images,
+    "oirfile": olympus.oir_images,
     "h5py": imaris.images,
 }
 
