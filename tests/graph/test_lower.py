@@ -266,6 +266,12 @@ def two_outputs() -> onnx.ModelProto:
     return proto
 
 
+def two_inputs() -> onnx.ModelProto:
+    proto = model([n("Add", "x z", "y")], {})
+    proto.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, None))
+    return proto
+
+
 def volume() -> onnx.ModelProto:
     weights = {"k": kernel(4, 1, 3, 3, 3)}
     return model(
@@ -298,9 +304,12 @@ def valid_convolutions() -> onnx.ModelProto:
     ("make", "message"),
     [
         (two_outputs, r"has 2 outputs \(y, c\)"),
+        (two_inputs, r"has 2 inputs \(x, z\)"),
         (volume, "takes a tensor of 5 axes .*3-D networks are not exported"),
         (classifier, "makes 2×4 numbers of an image, not an image"),
         (lambda: one("Loop"), "repeats steps as often as the data say .operator Loop"),
+        (lambda: one("If"), "branches on what it computes .operator If"),
+        (lambda: one("NonZero"), "size depends on the data .operator NonZero"),
         (lambda: one("LSTM"), "keeps a state .*operator LSTM"),
         (lambda: one("FusedConv", "com.microsoft"), "outside the ONNX standard .com.microsoft.Fus"),
         (lambda: one("DequantizeLinear"), "is quantised .operator DequantizeLinear"),
