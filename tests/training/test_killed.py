@@ -1,8 +1,12 @@
-"""`kill -9` in either phase, then `--resume`: the files of a training that was left alone."""
+"""`kill -9` in either phase, then `--resume`: the files of a training that was left alone.
+
+W2S_KILLS asks for kills at random moments besides.
+"""
 
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import time
@@ -14,19 +18,27 @@ import pytest
 from w2s_export.cli import run
 from w2s_export.training.fit import STATE
 
+KILLS = int(os.environ.get("W2S_KILLS", 0))
+STEPS = 20 + 40 * KILLS
+"""Of each phase: so many that random kills find it at work."""
+
 
 def _arguments(config: Path, data: Path, output: Path, *options: str) -> list[str]:
     return ["train", str(config), "--data", str(data), "--output", str(output), *options]
 
 
-def _kill_after(step: int, log: Path, arguments: list[str]) -> None:
-    """Start a training, and kill it as soon as its log has the row of a step."""
-    process = subprocess.Popen(
+def _start(arguments: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
         [sys.executable, "-m", "w2s_export", *arguments],
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
+
+
+def _kill_after(step: int, log: Path, arguments: list[str]) -> None:
+    """Start a training, and kill it as soon as its log has the row of a step."""
+    process = _start(arguments)
     try:
         while process.poll() is None:
             if log.exists() and f"\n{step}," in log.read_text():
@@ -43,12 +55,18 @@ def _kill_after(step: int, log: Path, arguments: list[str]) -> None:
 def test_killed_in_both_phases_it_ends_with_the_same_weights(
     data: Path, config: Path, tmp_path: Path
 ) -> None:
-    text = config.read_text().replace("steps: 3", "steps: 20")
+    text = config.read_text().replace("steps: 3", f"steps: {STEPS}")
     config.write_text(text.replace("validate_every: 3", "validate_every: 4\nkeep_every: 5"))
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     _kill_after(6, killed / "losses-pixel.csv", _arguments(config, data, killed))
     again = _arguments(config, data, killed, "--resume")
-    _kill_after(27, killed / "losses-adversarial.csv", again)
+    for moment in random.Random(0).choices(range(6, 18), k=KILLS):  # noqa: S311
+        process = _start(again)
+        time.sleep(moment)
+        process.kill()
+        _, said = process.communicate()
+        assert process.returncode == -9, said.decode()
+    _kill_after(STEPS + 7, killed / "losses-adversarial.csv", again)
     assert not (killed / "tiny-model.npz").exists()
     assert run(again) == 0
     assert run(_arguments(config, data, whole)) == 0
