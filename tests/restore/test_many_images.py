@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
+from tests.inputs import noise
 from tests.io.test_microscopes import write_czi
 from tests.io.test_series import UUIDS, block, image_xml, write_set
 from tests.restore.conftest import MakeNetwork, box_of
 from tests.restore.test_restore_files import PERCENTILES, normalised, restore
 from w2s_export.config import FixedRangeNormalisation, PercentileNormalisation
 from w2s_export.errors import ConfigError
-from w2s_export.restore.batch import Status
+from w2s_export.restore.batch import Outcome, Status
 from w2s_export.restore.inputs import find
 
 RNG = np.random.default_rng(0)
@@ -351,7 +353,22 @@ def test_a_czi_is_restored_scene_by_scene(box_network: MakeNetwork, tmp_path: Pa
 
 
 def test_formats_that_are_not_read_are_named(box_network: MakeNetwork, tmp_path: Path) -> None:
-    (tmp_path / "a.oir").write_bytes(b"OLYMPUSRAWFORMAT")
-    assert [image.path.name for image in find([str(tmp_path)], tmp_path / "o").images] == ["a.oir"]
+    (tmp_path / "a.vsi").write_bytes(b"II*\0")
+    assert [image.path.name for image in find([str(tmp_path)], tmp_path / "o").images] == ["a.vsi"]
     (outcome,) = restore(box_network(None), tmp_path, tmp_path / "o")
-    assert "is Olympus's OIR, which is not read; save it as OME-TIFF" in outcome.reason
+    assert "which is not read; save it as OME-TIFF" in outcome.reason
+
+
+def test_a_library_that_is_missing_costs_its_images_alone(
+    box_network: MakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nd2", None)
+    (tmp_path / "a.nd2").write_bytes(b"\xda\xce\xbe\x0a")
+    tifffile.imwrite(tmp_path / "b.tif", noise(32, 32))
+    first, second = sorted(restore(box_network(None), tmp_path, tmp_path / "o"), key=_by_name)
+    assert "w2s-export[microscopes]" in first.reason
+    assert (first.status.value, second.status.value) == ("failed", "restored")
+
+
+def _by_name(outcome: Outcome) -> str:
+    return outcome.image.path.name

@@ -34,8 +34,10 @@ class Rounded:
 def rounding_to(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
     real = choose.open_engine
 
-    def opened(engine: choose.Engine, onnx: Path, threads: int | None, of: int = 32) -> object:
-        return Rounded(onnx, bits) if of == 16 else real(engine, onnx, threads)
+    def opened(
+        engine: choose.Engine, onnx: Path, threads: int | None, of: int = 32, **where: int | None
+    ) -> object:
+        return Rounded(onnx, bits) if of == 16 else real(engine, onnx, threads, **where)
 
     monkeypatch.setattr("w2s_export.restore.engines.open_engine", opened)
 

@@ -180,7 +180,7 @@ def _planned(
     for image in images:
         try:
             each = list(plans(image, output, model, options, given))
-        except (ImageError, OutputError) as error:
+        except (ImageError, MissingExtraError, OutputError) as error:
             conclude(Outcome(image, Status.failed, None, str(error)))
             continue
         if not each:
