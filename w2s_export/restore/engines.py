@@ -128,9 +128,10 @@ def open_engines(
         key = Key(sha256_of(onnx), threads or usable_cores())
         # Engines are compared on part of a tile, which a network of one size does not read.
         tried = memory >= _LEAST_MEMORY and network.fixed is None
-        others = candidates(onnx, threads, apart=apart) if tried else iter(())
-        fast = _fast(network, threads) if tried else []
-        runtime = AutoRuntime(runtime, [*others, *fast], pixels=pixels, key=key)
+        others = (
+            [*candidates(onnx, threads, apart=apart), *_fast(network, threads)] if tried else []
+        )
+        runtime = AutoRuntime(runtime, others, pixels=pixels, key=key)
     return Engines(SerialRuntime(runtime), None, engine)
 
 

@@ -53,3 +53,9 @@ def cannot_run(name: str, batch: NDArray[np.float32], error: Exception) -> Engin
 def one_line(error: Exception) -> str:
     """The error's text on one line of at most 300 characters."""
     return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an error says, or its class."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

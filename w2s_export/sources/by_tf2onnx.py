@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.errors import CheckpointError
+from w2s_export.runtime.protocol import first_line
 from w2s_export.shown import shown
 
 if TYPE_CHECKING:
@@ -34,9 +35,3 @@ def convert(converter: Callable[[], Any]) -> onnx.ModelProto:
             f"tf2onnx {tf2onnx.__version__} cannot convert it: {shown(first_line(error))}"
         ) from None
     return model
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what an error says, or its class."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

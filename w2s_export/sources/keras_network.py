@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError, NoWholeNetworkError
+from w2s_export.runtime.protocol import first_line
 from w2s_export.shown import shown
-from w2s_export.sources.by_tf2onnx import convert, first_line
+from w2s_export.sources.by_tf2onnx import convert
 from w2s_export.sources.original import Options, Original
 from w2s_export.sources.stored import check_size
 

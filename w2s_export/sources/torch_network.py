@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError, MissingExtraError, NoWholeNetworkError
+from w2s_export.runtime.protocol import first_line
 from w2s_export.shown import shown
 from w2s_export.sources import safetensors
 from w2s_export.sources.choose import choose
@@ -187,7 +188,7 @@ def _traced(network: Any, channels: int) -> tuple[onnx.ModelProto, int]:
                         dynamic_axes={"input": {0: "n", 2: "y", 3: "x"}},
                     )
             except Exception as error:  # the tracer and the network raise errors of any class
-                first = str(error).strip().splitlines()[0]
+                first = first_line(error).strip()
                 reasons.append(first.partition(" Please feel free")[0].rstrip(" ."))
                 continue
             model = onnx.load_model_from_string(buffer.getvalue())
