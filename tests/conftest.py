@@ -97,7 +97,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     and `sources/test_hostile.py` have the worker, and so has whatever PyTorch reads, which is not
     loaded beside TensorFlow.
     """
-    from w2s_export.runtime import served
+    from w2s_export.runtime import in_worker
     from w2s_export.sources import isolated
 
     apart = isolated.worker
@@ -114,5 +114,5 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
         yield run
         run.end()
 
+    monkeypatch.setattr(in_worker, "worker", here)
     monkeypatch.setattr(isolated, "worker", here)
-    monkeypatch.setattr(served, "worker", here)

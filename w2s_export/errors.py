@@ -4,7 +4,7 @@ The command line prints the message and exits with 2; anything that is not a `W2
 bug of ours and keeps its traceback.
 """
 
-from w2s_export.shown import LONGEST_MESSAGE, shown
+from w2s_export.foreign_text import LONGEST_MESSAGE, shown
 
 
 class W2SExportError(Exception):

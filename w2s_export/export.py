@@ -20,8 +20,8 @@ from w2s_export.formats.registry import ATTACHMENTS, WEIGHTS, format_of
 from w2s_export.io.files import name_of
 from w2s_export.options import ExportOptions
 from w2s_export.package.archive import Packages, package_paths, write_packages
-from w2s_export.package.others import differs_from_test, read_others
-from w2s_export.package.recorded import Recorded, read_recorded
+from w2s_export.package.foreign_metadata import differs_from_test, read_others
+from w2s_export.package.reexport import Recorded, read_recorded
 from w2s_export.package.sample import SIMULATED, RawSample, read_sample, simulated_sample
 from w2s_export.publish import publish, staging
 from w2s_export.rdf.description import Description, Sample
@@ -36,7 +36,12 @@ from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.runtime.caching import CachingRuntime
 from w2s_export.runtime.choose import error_in_half
 from w2s_export.runtime.onednn import onednn
-from w2s_export.sources.adapted import in_counts, in_grey, of_counts, parse_output_normalisation
+from w2s_export.sources.adapted_network import (
+    in_counts,
+    in_grey,
+    of_counts,
+    parse_output_normalisation,
+)
 from w2s_export.sources.foreign_package import FORMAT as FOREIGN_PACKAGE
 from w2s_export.sources.load import doubts, load_network, normalisation_of
 from w2s_export.verify.page import PAGE_NAME, write_page
@@ -180,7 +185,7 @@ def _write_and_verify(
     """Write packages and report into the folder, which holds nothing else afterwards."""
     from w2s_export.metrics.parity import compare
     from w2s_export.metrics.sanity import sanity_warnings
-    from w2s_export.verify.exported import Source, difference_in_deepimagej_3
+    from w2s_export.verify.after_export import Source, difference_in_deepimagej_3
     from w2s_export.verify.verify import verify
 
     network = subject.network

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from w2s_export.errors import ConfigError, MissingExtraError, OutputError, PackageError
 from w2s_export.package.opening import OpenedPackage, open_package
 from w2s_export.rdf.metadata import AUTHOR_NOT_STATED, NOT_STATED
-from w2s_export.rdf.stated import at, listed
+from w2s_export.rdf.reading import at, listed
 from w2s_export.verify.findings import Client, Code, Finding, Severity
 
 if TYPE_CHECKING:

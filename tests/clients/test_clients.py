@@ -32,7 +32,7 @@ from w2s_export.export import export
 from w2s_export.formats.saved_model import FILE as SAVED_MODEL_FILE
 from w2s_export.networks.layout import tensor_shapes
 from w2s_export.options import ExportOptions
-from w2s_export.rdf.stated import SAVED_MODEL as SAVED_MODEL_KEY
+from w2s_export.rdf.reading import SAVED_MODEL as SAVED_MODEL_KEY
 from w2s_export.sources.load import load_network
 
 AT_HAND = version("bioimageio.core")

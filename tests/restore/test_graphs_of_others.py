@@ -21,10 +21,10 @@ from w2s_export.errors import CheckpointError
 from w2s_export.formats import onnx as onnx_format
 from w2s_export.package.network import open_network
 from w2s_export.restore.engines import open_engines
-from w2s_export.runtime import served
+from w2s_export.runtime import in_worker
 from w2s_export.runtime.choose import open_engine
+from w2s_export.runtime.in_worker import Served
 from w2s_export.runtime.protocol import EngineError
-from w2s_export.runtime.served import Served
 from w2s_export.sources import onnx_file
 
 BATCH = np.random.default_rng(3).random((2, 1, 20, 24), np.float32)
@@ -103,8 +103,8 @@ def test_what_never_ends_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         go=np.array(True),
     )
     runtime = open_engine("cpu", path, 1, apart=LIMIT)
-    monkeypatch.setattr(served, "_OPENING", 0.3)
-    monkeypatch.setattr(served, "_PER_PIXEL", 0.0)
+    monkeypatch.setattr(in_worker, "_OPENING", 0.3)
+    monkeypatch.setattr(in_worker, "_PER_PIXEL", 0.0)
     with pytest.raises(EngineError, match=r"had not finished after 0\.3 s"):
         runtime(BATCH)
     with pytest.raises(EngineError, match="had not finished"):  # it is not begun again

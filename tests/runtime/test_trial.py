@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from w2s_export.errors import PackageError
-from w2s_export.io import kept
-from w2s_export.runtime import remembered
+from w2s_export.io import user_cache
+from w2s_export.runtime import choice_cache
+from w2s_export.runtime.choice_cache import Key
 from w2s_export.runtime.choose import Candidate
-from w2s_export.runtime.remembered import Key
 from w2s_export.runtime.trial import AutoRuntime
 
 TILE = np.random.default_rng(0).random((1, 1, 300, 280), np.float32)
@@ -52,7 +52,7 @@ class Fake:
 
 @pytest.fixture
 def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    monkeypatch.setattr(kept, "folder", lambda kind: tmp_path / kind)
+    monkeypatch.setattr(user_cache, "folder", lambda kind: tmp_path / kind)
     return Clock()
 
 
@@ -159,8 +159,8 @@ def test_the_choice_is_remembered_for_its_network_tile_and_threads(clock: Clock)
 
 
 def test_what_cannot_be_read_is_not_remembered(clock: Clock) -> None:
-    place = kept.folder("engines")
-    assert remembered.recall("k") is None
+    place = user_cache.folder("engines")
+    assert choice_cache.recall("k") is None
     place.mkdir()
     for content in [
         "",
@@ -171,24 +171,24 @@ def test_what_cannot_be_read_is_not_remembered(clock: Clock) -> None:
         json.dumps({"engine": "x" * 9999}),
     ]:
         (place / "k.json").write_text(content)
-        assert remembered.recall("k") is None
+        assert choice_cache.recall("k") is None
 
 
 def test_a_cache_that_cannot_be_written_stops_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(kept, "folder", lambda _: tmp_path / "file" / "engines")
-    remembered.remember("k", "cpu")
-    assert remembered.recall("k") is None
+    monkeypatch.setattr(user_cache, "folder", lambda _: tmp_path / "file" / "engines")
+    choice_cache.remember("k", "cpu")
+    assert choice_cache.recall("k") is None
 
 
 def test_the_cache_keeps_the_newest(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
-    monkeypatch.setattr(kept, "MOST", 3)
+    monkeypatch.setattr(user_cache, "MOST", 3)
     for age, key in enumerate("abcd"):
-        remembered.remember(key, "cpu")
-        if (file := kept.folder("engines") / f"{key}.json").exists():
+        choice_cache.remember(key, "cpu")
+        if (file := user_cache.folder("engines") / f"{key}.json").exists():
             os.utime(file, (1000 - age, 1000 - age) if key != "d" else None)
-    assert [key for key in "abcd" if remembered.recall(key)] == ["a", "b", "d"]
+    assert [key for key in "abcd" if choice_cache.recall(key)] == ["a", "b", "d"]

@@ -27,9 +27,9 @@ from w2s_export.errors import CheckpointError
 from w2s_export.graph.facts import read_facts
 from w2s_export.graph.lower import lower
 from w2s_export.network import Network
-from w2s_export.package.others import differs_from_test, read_others
-from w2s_export.package.recorded import Recorded
-from w2s_export.sources.adapted import of_counts
+from w2s_export.package.foreign_metadata import differs_from_test, read_others
+from w2s_export.package.reexport import Recorded
+from w2s_export.sources.adapted_network import of_counts
 from w2s_export.sources.foreign_package import normalisation_of
 from w2s_export.sources.load import load_network
 

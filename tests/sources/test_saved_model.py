@@ -13,7 +13,7 @@ from w2s_export.errors import CheckpointError
 from w2s_export.networks.layout import parameter_count
 from w2s_export.sources.architecture import from_order
 from w2s_export.sources.load import load_checkpoint
-from w2s_export.sources.stored import Stored
+from w2s_export.sources.stored_tensor import Stored
 from w2s_export.sources.tensorflow_program import listed
 
 pytestmark = pytest.mark.usefixtures("in_this_process")

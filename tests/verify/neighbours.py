@@ -25,7 +25,7 @@ import yaml
 
 from w2s_export.errors import PackageError
 from w2s_export.package.opening import open_package
-from w2s_export.rdf.stated import example_tensors, tensor_ids, weights_file
+from w2s_export.rdf.reading import example_tensors, tensor_ids, weights_file
 from w2s_export.verify.clients.core_processing import postprocess, preprocess
 
 from .conftest import MISSING, Plain, npy, put_at

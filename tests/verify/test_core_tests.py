@@ -10,9 +10,9 @@ import pytest
 
 from w2s_export.verify.clients import core_program, core_tests
 from w2s_export.verify.clients.core_tests import CoreTest, Result
+from w2s_export.verify.core_verdict import settle
 from w2s_export.verify.findings import Client, Code, Finding, Severity
 from w2s_export.verify.report import Gathered
-from w2s_export.verify.tested import settle
 from w2s_export.verify.verdicts import Answer, judge
 from w2s_export.verify.worker import jobs
 

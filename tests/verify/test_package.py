@@ -22,7 +22,7 @@ import pytest
 from w2s_export.cli import run
 from w2s_export.errors import PackageError
 from w2s_export.package.opening import OpenedPackage, OpeningFault
-from w2s_export.verify import running
+from w2s_export.verify import run_weights
 from w2s_export.verify.findings import Client, Code, Severity
 from w2s_export.verify.rules import registry
 from w2s_export.verify.verdicts import Answer
@@ -85,7 +85,7 @@ def without_tensorflow(good) -> Callable[[dict[str, bytes]], None]:
 @pytest.fixture
 def without_core(monkeypatch):
     """Leave bioimageio.core out: seconds a run, and it has its own tests."""
-    monkeypatch.setattr(running, "TESTED", ())
+    monkeypatch.setattr(run_weights, "TESTED", ())
 
 
 def run_faulty(good, tmp_path, *changes) -> Report:

@@ -10,7 +10,7 @@ import pytest
 
 from w2s_export.package.archive import Packages
 from w2s_export.runtime.caching import CachingRuntime
-from w2s_export.verify.exported import Source
+from w2s_export.verify.after_export import Source
 from w2s_export.verify.findings import Client, Code, Severity
 from w2s_export.verify.verdicts import Answer
 from w2s_export.verify.verify import Report, verify

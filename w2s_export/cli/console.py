@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.text import Text
 
 from w2s_export.errors import W2SExportError
+from w2s_export.foreign_text import LONGEST_MESSAGE, shown
 from w2s_export.options import IMAGES, NETWORK, RESULT, SPEED
-from w2s_export.shown import LONGEST_MESSAGE, shown
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn

@@ -19,8 +19,8 @@ from rich.progress import (
 )
 
 from w2s_export.cli.console import about, console, each, errors, styled
+from w2s_export.foreign_text import LONGEST_MESSAGE, shown
 from w2s_export.options import RESULT, ImageOptions, RestoreOptions
-from w2s_export.shown import LONGEST_MESSAGE, shown
 
 if TYPE_CHECKING:
     from w2s_export.restore import batch

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from w2s_export.cli.console import announce, console, each, styled
+from w2s_export.foreign_text import LONGEST_MESSAGE, shown
 from w2s_export.options import VerifyOptions
-from w2s_export.shown import LONGEST_MESSAGE, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,8 +11,8 @@ import numpy as np
 
 from w2s_export.evaluate.compare import Evaluation, ImageScores
 from w2s_export.evaluate.methods import BICUBIC
+from w2s_export.foreign_text import cell, markdown
 from w2s_export.metrics.registry import metrics
-from w2s_export.shown import cell, markdown
 
 
 @dataclass(frozen=True, slots=True)

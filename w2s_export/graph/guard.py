@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.errors import CheckpointError
-from w2s_export.shown import shown
+from w2s_export.foreign_text import shown
 
 if TYPE_CHECKING:
     import onnx

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 from w2s_export.errors import CheckpointError
-from w2s_export.shown import shown
+from w2s_export.foreign_text import shown
 
 FLOATS = {1, 10, 11, 16}  # float32, float16, float64, bfloat16
 _REFUSED = {

@@ -19,7 +19,7 @@ from w2s_export.errors import ImageError, MissingExtraError
 from w2s_export.io.appearance import Appearance, Channel, ramp
 from w2s_export.io.source import Layout, Series, usable
 from w2s_export.io.units import both, exact, micrometres, seconds
-from w2s_export.io.unpacked import unpacks_to
+from w2s_export.io.unpacked_size import unpacks_to
 
 if TYPE_CHECKING:
     import zarr

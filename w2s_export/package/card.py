@@ -6,6 +6,7 @@ from string import Template
 
 from w2s_export.config import PercentileNormalisation
 from w2s_export.data.normalise import in_words
+from w2s_export.foreign_text import markdown, shown
 from w2s_export.formats import cpu_fast, saved_model
 from w2s_export.formats.registry import format_of
 from w2s_export.graph.model import OUTPUT_ID
@@ -15,7 +16,6 @@ from w2s_export.rdf.metadata import Citation
 from w2s_export.rdf.model_card import LIMITS
 from w2s_export.rdf.whole_image import MEMORIES_GB, whole_image_memory
 from w2s_export.resources import asset
-from w2s_export.shown import markdown, shown
 
 _CPU_FAST = (
     f" The attachment `{cpu_fast.FILE}` is the same network in fewer multiplications, for "

@@ -14,7 +14,7 @@ from w2s_export.errors import ConfigError, ConversionError, PackageError
 from w2s_export.formats import cpu_fast as fast_format
 from w2s_export.formats import onnx as onnx_format
 from w2s_export.graph.guard import parse
-from w2s_export.io import kept
+from w2s_export.io import user_cache
 from w2s_export.io.files import name_of, sha256_of
 from w2s_export.io.worker import memory_limit
 from w2s_export.network import Network
@@ -24,7 +24,7 @@ from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.restore.network import Model, ReadyNetwork, model_of
 from w2s_export.restore.record import identity
 from w2s_export.runtime.choose import open_engine
-from w2s_export.sources.adapted import of_counts
+from w2s_export.sources.adapted_network import of_counts
 from w2s_export.sources.load import Reading, doubts, load_network, normalisation_of
 
 if TYPE_CHECKING:
@@ -152,12 +152,12 @@ def _measured(
     from w2s_export.restore.halo import measure_halo
 
     key = hashlib.sha256(f"1 {sha256} {image.shape}".encode() + image.tobytes()).hexdigest()
-    found = kept.recall("halos", key)
+    found = user_cache.recall("halos", key)
     halo, minimum = found.get("halo"), found.get("minimum")
     if isinstance(halo, int) and isinstance(minimum, int) and minimum > 2 * halo >= 0:
         return halo, minimum
     measured = measure_halo(direct, image, network)
-    kept.keep("halos", key, {"halo": measured.halo, "minimum": measured.minimum})
+    user_cache.keep("halos", key, {"halo": measured.halo, "minimum": measured.minimum})
     return measured.halo, measured.minimum
 
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.data.busiest import busiest_part
+from w2s_export.data.busiest_region import busiest_part
 from w2s_export.io.files import sha256_of
 from w2s_export.options import Engine, Precision
 from w2s_export.restore.fields import NormalisedField
 from w2s_export.restore.network import ReadyNetwork
 from w2s_export.restore.pipeline import SerialRuntime
 from w2s_export.restore.tiling import restore_tiled
+from w2s_export.runtime.choice_cache import Key
 from w2s_export.runtime.choose import Candidate, candidates, open_engine
 from w2s_export.runtime.onnx_runtime import OnnxOptions, OnnxRuntime
 from w2s_export.runtime.precision import PrecisionError, PrecisionRefusedError, precision_error
 from w2s_export.runtime.protocol import Runtime
-from w2s_export.runtime.remembered import Key
 from w2s_export.runtime.threads import usable_cores
 from w2s_export.runtime.trial import AutoRuntime, Choice
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import ConfigError, W2SExportError
 from w2s_export.options import Engine, Precision
+from w2s_export.runtime.in_worker import Served
 from w2s_export.runtime.onnx_runtime import OnnxOptions, OnnxRuntime
 from w2s_export.runtime.openvino import OpenVinoRuntime
 from w2s_export.runtime.precision import PrecisionError, precision_error
 from w2s_export.runtime.protocol import EngineError, Runtime
-from w2s_export.runtime.served import Served
 
 _PROGRAM = f"{__package__}.engine_program"
 

@@ -2,7 +2,7 @@
 
     engine_program FOLDER FILE OPTIONS
 
-It opens FILE, then serves (`runtime.served`).
+It opens FILE, then serves (`runtime.in_worker`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from w2s_export.errors import W2SExportError
 from w2s_export.runtime.choose import open_engine
-from w2s_export.runtime.served import refuse, serve
+from w2s_export.runtime.in_worker import refuse, serve
 
 
 def main(arguments: list[str]) -> None:

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.data.busiest import busiest_part
+from w2s_export.data.busiest_region import busiest_part
 from w2s_export.errors import W2SExportError
+from w2s_export.runtime.choice_cache import Key, recall, remember
 from w2s_export.runtime.choose import Candidate
 from w2s_export.runtime.protocol import Runtime, Stoppable
-from w2s_export.runtime.remembered import Key, recall, remember
 
 SHARE = 0.02
 """Part of the job's time that may go into timing engines."""

@@ -16,7 +16,7 @@ from typing import Any
 from w2s_export.config import GeneratorConfig, parse_config
 from w2s_export.errors import CheckpointMismatchError, ConfigError
 from w2s_export.networks.layout import tensor_shapes
-from w2s_export.sources.stored import Stored
+from w2s_export.sources.stored_tensor import Stored
 
 _BLOCK = re.compile(r"body_(\d+)_rdb\d_conv\d/kernel")
 _PLAIN_SCALE = 2

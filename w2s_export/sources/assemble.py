@@ -13,7 +13,7 @@ from w2s_export.errors import CheckpointMismatchError
 from w2s_export.sources.architecture import assumed, from_names, from_order
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.keys import known_network, place
-from w2s_export.sources.stored import Stored, check_claims, fill
+from w2s_export.sources.stored_tensor import Stored, check_claims, fill
 
 
 def by_name(tensors: Sequence[Stored], source_format: str, known: Mapping[str, Any]) -> Checkpoint:

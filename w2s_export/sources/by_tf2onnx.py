@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.errors import CheckpointError
+from w2s_export.foreign_text import shown
 from w2s_export.runtime.protocol import first_line
-from w2s_export.shown import shown
 
 if TYPE_CHECKING:
     import onnx

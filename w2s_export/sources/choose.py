@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from w2s_export.shown import shown
+from w2s_export.foreign_text import shown
 from w2s_export.sources.generator_names import generator_among, is_aside
-from w2s_export.sources.stored import Stored, check_count
+from w2s_export.sources.stored_tensor import Stored, check_count
 
 _WRAPPERS = (
     "state_dict", "model_state_dict", "model", "module", "_orig_mod", "network", "net", "weights",

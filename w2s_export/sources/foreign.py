@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from w2s_export.errors import CheckpointError
 from w2s_export.graph.guard import parse
 from w2s_export.io.worker import memory_limit
-from w2s_export.runtime.served import Served
+from w2s_export.runtime.in_worker import Served
 
 if TYPE_CHECKING:
     import onnx

@@ -24,12 +24,12 @@ from w2s_export.config import (
     parse_config,
 )
 from w2s_export.errors import CheckpointError, ConfigError, W2SExportError
+from w2s_export.foreign_text import shown
 from w2s_export.graph.adapting import Numbers
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.network import Network
-from w2s_export.shown import shown
-from w2s_export.sources.adapted import cut_to, in_counts, squashed, turned
-from w2s_export.sources.stored import check_size
+from w2s_export.sources.adapted_network import cut_to, in_counts, squashed, turned
+from w2s_export.sources.stored_tensor import check_size
 
 if TYPE_CHECKING:
     from w2s_export.sources.load import Reading

@@ -2,7 +2,7 @@
 
     foreign_program FOLDER KIND FILE OPTIONS
 
-It writes FOLDER/network.onnx, then serves (`runtime.served`).
+It writes FOLDER/network.onnx, then serves (`runtime.in_worker`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError, W2SExportError
+from w2s_export.foreign_text import shown
+from w2s_export.runtime.in_worker import refuse, serve
 from w2s_export.runtime.onnx_runtime import OnnxRuntime
-from w2s_export.runtime.served import refuse, serve
-from w2s_export.shown import shown
 from w2s_export.sources.original import Original
 
 if TYPE_CHECKING:

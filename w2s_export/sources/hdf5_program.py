@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.sources.exchange import Found, RefusedError, check_count, run
+from w2s_export.sources.tensor_exchange import Found, RefusedError, check_count, run
 
 _NOT_THE_NETWORK = ("optimizer", "compile_metrics", "metrics")
 

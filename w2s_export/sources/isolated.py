@@ -15,8 +15,8 @@ from w2s_export.errors import CheckpointError, WorkerError
 from w2s_export.io.files import regular_size
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.io.worker import Limits, worker
-from w2s_export.sources.exchange import DATA, RESULT
-from w2s_export.sources.stored import Stored, allowance
+from w2s_export.sources.stored_tensor import Stored, allowance
+from w2s_export.sources.tensor_exchange import DATA, RESULT
 
 _START = 60.0
 """Seconds a worker may take to import TensorFlow, on a busy machine, and to read little."""

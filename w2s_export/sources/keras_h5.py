@@ -19,7 +19,7 @@ from w2s_export.sources.architecture import NOTHING_KNOWN
 from w2s_export.sources.assemble import by_name, by_order
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.isolated import isolated
-from w2s_export.sources.stored import Stored
+from w2s_export.sources.stored_tensor import Stored
 
 _NUMBERED = re.compile(r".*layers/conv2d(?:_(\d+))?/(?:kernel|bias)")
 _BLOCK = re.compile(r"(?:RRDB_trunk|layers)/[a-z]+(?:_(\d+))?/(?=rdb[123]/conv)")

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError, NoWholeNetworkError
+from w2s_export.foreign_text import shown
 from w2s_export.runtime.protocol import first_line
-from w2s_export.shown import shown
 from w2s_export.sources.by_tf2onnx import convert
 from w2s_export.sources.original import Options, Original
-from w2s_export.sources.stored import check_size
+from w2s_export.sources.stored_tensor import check_size
 
 if TYPE_CHECKING:
     import onnx

@@ -16,7 +16,7 @@ from typing import Any
 from w2s_export.errors import CheckpointMismatchError
 from w2s_export.networks.layout import conv_name
 from w2s_export.sources.architecture import NOTHING_KNOWN
-from w2s_export.sources.stored import Stored
+from w2s_export.sources.stored_tensor import Stored
 
 _FIRST = re.compile(r"(?P<prefix>.*?)(?:conv_first|model[./]0)[./](?:weight|kernel)")
 _PARTS = {"weight": "kernel", "kernel": "kernel", "bias": "bias"}

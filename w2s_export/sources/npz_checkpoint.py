@@ -26,7 +26,7 @@ from w2s_export.sources.architecture import NOTHING_KNOWN, settle
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.naming import naming
 from w2s_export.sources.recognise import ZIP_DAMAGE, member_names
-from w2s_export.sources.stored import Stored, check_claims, fill
+from w2s_export.sources.stored_tensor import Stored, check_claims, fill
 
 HEADER = "w2s_export.json"
 _HEADER_LIMIT = 1 << 20

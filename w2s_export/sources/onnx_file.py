@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.errors import CheckpointError, CheckpointMismatchError
+from w2s_export.foreign_text import shown
 from w2s_export.graph.guard import check_alone, parse
-from w2s_export.shown import shown
 from w2s_export.sources.architecture import NOTHING_KNOWN, settle
 from w2s_export.sources.assemble import by_name
 from w2s_export.sources.checkpoint import Checkpoint
-from w2s_export.sources.stored import Stored, check_size
+from w2s_export.sources.stored_tensor import Stored, check_size
 from w2s_export.sources.wiring import check_wiring, holds_setting
 
 if TYPE_CHECKING:

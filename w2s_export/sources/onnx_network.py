@@ -10,13 +10,13 @@ import onnx
 from onnx import TensorProto, helper
 
 from w2s_export.errors import CheckpointError, PackageError
+from w2s_export.foreign_text import shown
 from w2s_export.graph.guard import check_closed, parse_bounded
 from w2s_export.graph.lower import inlined, to_float32
 from w2s_export.graph.refusals import check_operators
 from w2s_export.runtime.onnx_runtime import OnnxSession
-from w2s_export.shown import shown
 from w2s_export.sources.original import Options, Original
-from w2s_export.sources.stored import check_size
+from w2s_export.sources.stored_tensor import check_size
 
 
 def open_original(path: Path, options: Options) -> Original:

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
 from w2s_export.errors import CheckpointError
-from w2s_export.shown import shown
+from w2s_export.foreign_text import shown
 from w2s_export.sources.architecture import NOTHING_KNOWN
 from w2s_export.sources.assemble import by_name
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.choose import choose
-from w2s_export.sources.stored import Stored
+from w2s_export.sources.stored_tensor import Stored
 from w2s_export.sources.torch_archive import Tensor, describe, flattened, open_archive
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from w2s_export.errors import CheckpointError
 from w2s_export.io.files import regular_size
-from w2s_export.sources.stored import allowance, check_size
+from w2s_export.sources.stored_tensor import allowance, check_size
 
 OWN = "w2s-export"
 KERAS_H5 = "keras-h5"

@@ -21,7 +21,7 @@ from w2s_export.sources.architecture import NOTHING_KNOWN
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.choose import choose
 from w2s_export.sources.pytorch import assemble
-from w2s_export.sources.stored import Stored, elements, upper_half
+from w2s_export.sources.stored_tensor import Stored, elements, upper_half
 
 _MAX_HEADER = 16 << 20
 _TYPES = {

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from tf2onnx import tf_loader
 
 from w2s_export.errors import CheckpointError, PackageError
+from w2s_export.foreign_text import shown
 from w2s_export.runtime.saved_model import SIGNATURE, saved_model_folder
 from w2s_export.runtime.saved_model_graph import open_graph, read_graph
-from w2s_export.shown import shown
 from w2s_export.sources.by_tf2onnx import convert
 from w2s_export.sources.choose import chosen
 from w2s_export.sources.generator_names import is_aside

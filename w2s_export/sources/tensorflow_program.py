@@ -14,8 +14,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from w2s_export.sources.exchange import Found, RefusedError, check_count, run
 from w2s_export.sources.generator_names import generator_among
+from w2s_export.sources.tensor_exchange import Found, RefusedError, check_count, run
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "/.ATTRIBUTES/VARIABLE_VALUE"

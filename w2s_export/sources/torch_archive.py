@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError
-from w2s_export.shown import shown
-from w2s_export.sources.stored import elements, upper_half
+from w2s_export.foreign_text import shown
+from w2s_export.sources.stored_tensor import elements, upper_half
 
 _LONGEST_PROGRAM = 32 << 20
 _MOST_STEPS = 4_000_000

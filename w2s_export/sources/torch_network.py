@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import CheckpointError, MissingExtraError, NoWholeNetworkError
+from w2s_export.foreign_text import shown
 from w2s_export.runtime.protocol import first_line
-from w2s_export.shown import shown
 from w2s_export.sources import safetensors
 from w2s_export.sources.choose import choose
 from w2s_export.sources.original import Options, Original
 from w2s_export.sources.pytorch import stored_tensors
-from w2s_export.sources.stored import Stored, check_size, elements
+from w2s_export.sources.stored_tensor import Stored, check_size, elements
 from w2s_export.sources.torch_archive import open_archive
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from w2s_export.errors import PackageError
 from w2s_export.io.files import sha256_of
 from w2s_export.io.npy import read_header
 from w2s_export.package.opening import OpenedPackage
-from w2s_export.rdf.stated import file_references, weights_file
+from w2s_export.rdf.reading import file_references, weights_file
 from w2s_export.verify.findings import Code, Finding
 
 

@@ -11,8 +11,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from w2s_export.foreign_text import LONGEST_MESSAGE, shown
 from w2s_export.package.opening import OpeningFault
-from w2s_export.shown import LONGEST_MESSAGE, shown
 
 
 class Severity(str, Enum):

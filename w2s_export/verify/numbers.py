@@ -14,7 +14,7 @@ from w2s_export.data.normalise import normalise
 from w2s_export.errors import ImageError, PackageError
 from w2s_export.io.images import read_image
 from w2s_export.metrics.parity import Parity, compare
-from w2s_export.rdf.stated import CPU_FAST, DescriptionError, at, axis_plans, example_files
+from w2s_export.rdf.reading import CPU_FAST, DescriptionError, at, axis_plans, example_files
 from w2s_export.restore.halo import SEAM_TOLERANCE, four_tiles
 from w2s_export.restore.tiling import restore_tiled
 from w2s_export.verify.cases import Case

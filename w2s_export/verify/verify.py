@@ -13,11 +13,12 @@ from w2s_export.errors import OutputError, W2SExportError
 from w2s_export.io.files import sha256_of
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.package.opening import OpenedPackage, OpeningError, OpeningFault, open_package
-from w2s_export.rdf.stated import mapped
-from w2s_export.verify.beside import check_reports
+from w2s_export.rdf.reading import mapped
 from w2s_export.verify.contents import Contents, check_files, unpack
+from w2s_export.verify.core_verdict import settle, unproven_clients
 from w2s_export.verify.findings import Client, Code, Finding, Severity, internal_error
 from w2s_export.verify.report import Gathered, PackageFacts, Report, versions
+from w2s_export.verify.report_freshness import check_reports
 from w2s_export.verify.rules.registry import (
     ZOO,
     Subject,
@@ -27,12 +28,11 @@ from w2s_export.verify.rules.registry import (
     version_text,
 )
 from w2s_export.verify.specification import check_specification
-from w2s_export.verify.tested import settle, unproven_clients
 from w2s_export.verify.verdicts import Verdict, judge
 
 if TYPE_CHECKING:
+    from w2s_export.verify.after_export import Source
     from w2s_export.verify.clients.core_tests import CoreProgram, CoreTest
-    from w2s_export.verify.exported import Source
 
 __all__ = ["Report", "verify"]
 
@@ -121,7 +121,7 @@ def _measures(source: Source | None, gathered: Gathered) -> dict[str, Any]:
     if source is None:
         return {"tolerance": CORE_TOLERANCE}
     from w2s_export.rdf.whole_image import whole_image_memory
-    from w2s_export.verify.exported import sample_runs
+    from w2s_export.verify.after_export import sample_runs
     from w2s_export.verify.numbers import SEAM_LIMIT, TOLERANCE
 
     return {
@@ -177,7 +177,7 @@ def _run(
             contents.append(unpacked)
             gathered.findings += found
         if source is not None:
-            from w2s_export.verify.exported import check_export
+            from w2s_export.verify.after_export import check_export
 
             if contents:
                 check_export(contents, source, gathered, clock)
@@ -193,7 +193,7 @@ def _run(
 
 
 def _run_foreign(contents: Contents, folder: Path, gathered: Gathered) -> list[CoreTest]:
-    from w2s_export.verify.running import run_weights
+    from w2s_export.verify.run_weights import run_weights
 
     try:
         return run_weights(contents, folder, gathered)

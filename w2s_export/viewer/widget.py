@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from w2s_export.errors import W2SExportError
-from w2s_export.shown import shown
+from w2s_export.foreign_text import shown
 from w2s_export.viewer.layers import network_of, placed, restore_layer
 
 if TYPE_CHECKING:

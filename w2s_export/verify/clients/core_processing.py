@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import PackageError
-from w2s_export.rdf.stated import at, axes, axis_letter, listed, tensor_ids
+from w2s_export.rdf.reading import at, axes, axis_letter, listed, tensor_ids
 
 Array = NDArray[Any]
 

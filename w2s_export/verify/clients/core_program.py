@@ -20,7 +20,7 @@ import numpy as np
 from w2s_export.errors import PackageError
 from w2s_export.io.files import sha256_of
 from w2s_export.package.opening import open_package
-from w2s_export.rdf.stated import ONNX, SAVED_MODEL, weights_file
+from w2s_export.rdf.reading import ONNX, SAVED_MODEL, weights_file
 from w2s_export.verify.worker.guard import check_saved_model, checked_onnx
 from w2s_export.verify.worker.keras_guard import check_keras
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from w2s_export.errors import WorkerError, WorkerStoppedError
 from w2s_export.formats.artifact import Artifact
 from w2s_export.io.temporary import temporary_folder
-from w2s_export.rdf.stated import ONNX, SAVED_MODEL
+from w2s_export.rdf.reading import ONNX, SAVED_MODEL
 from w2s_export.verify.worker.jobs import Jobs, job_program
 
 TESTED = (ONNX, SAVED_MODEL, "keras_v3", "keras_hdf5")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import PackageError
-from w2s_export.rdf.stated import at
+from w2s_export.rdf.reading import at
 from w2s_export.rdf.whole_image import LARGEST_OUTPUT, LARGEST_TILE
 from w2s_export.verify.clients.jdll_axes import (
     Failure,

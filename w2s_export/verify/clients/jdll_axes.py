@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from w2s_export.errors import PackageError
-from w2s_export.rdf.stated import at, is_05
+from w2s_export.rdf.reading import at, is_05
 
 Read = TypeVar("Read")
 

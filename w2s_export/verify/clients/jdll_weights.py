@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from w2s_export.rdf.stated import ONNX, SAVED_MODEL, mapped
+from w2s_export.rdf.reading import ONNX, SAVED_MODEL, mapped
 from w2s_export.verify.clients.jdll_axes import Failure, JdllError
 
 TORCHSCRIPT = "torchscript"

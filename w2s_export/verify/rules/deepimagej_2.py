@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from w2s_export.rdf.stated import at, listed, mapped
+from w2s_export.rdf.reading import at, listed, mapped
 from w2s_export.verify.findings import Code
 from w2s_export.verify.rules.registry import JDLL, OLD_DEEPIMAGEJ, Fault, Subject, rule
 

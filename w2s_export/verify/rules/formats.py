@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from w2s_export.rdf.stated import at, listed, release
+from w2s_export.rdf.reading import at, listed, release
 from w2s_export.verify.clients.versions import CORE_KNOWS, READS
 from w2s_export.verify.findings import Client, Code, Severity
 from w2s_export.verify.rules.registry import (

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator
 
 from w2s_export.errors import PackageError
-from w2s_export.rdf.stated import at, listed
+from w2s_export.rdf.reading import at, listed
 from w2s_export.verify.clients.jdll import check_run, plan
 from w2s_export.verify.clients.jdll_axes import Failure, JdllError, read_model
 from w2s_export.verify.clients.jdll_weights import weights_in_order

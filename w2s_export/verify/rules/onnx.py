@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from w2s_export.rdf.stated import (
+from w2s_export.rdf.reading import (
     ONNX,
     at,
     axes,

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from w2s_export.errors import PackageError
-from w2s_export.rdf.stated import at, axes, axis_letter, listed, mapped, stated_shape, tensor_ids
+from w2s_export.rdf.reading import at, axes, axis_letter, listed, mapped, stated_shape, tensor_ids
 from w2s_export.verify.clients.core_processing import postprocess, preprocess
 from w2s_export.verify.clients.jdll_axes import JdllError, read_model
 from w2s_export.verify.clients.jdll_processing import SETTERS, read_steps

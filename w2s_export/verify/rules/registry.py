@@ -19,7 +19,7 @@ from typing import Any
 
 from w2s_export.errors import PackageError
 from w2s_export.package.opening import MAX_RATIO, OpenedPackage
-from w2s_export.rdf.stated import (
+from w2s_export.rdf.reading import (
     ONNX,
     SAVED_MODEL,
     DescriptionError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from w2s_export.rdf.stated import (
+from w2s_export.rdf.reading import (
     SAVED_MODEL,
     at,
     axes,

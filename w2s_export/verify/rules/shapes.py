@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.io.npy import read_header
-from w2s_export.rdf.stated import (
+from w2s_export.rdf.reading import (
     AxisPlan,
     at,
     axes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from w2s_export.rdf.stated import ONNX, SAVED_MODEL, at, mapped, weights_file
+from w2s_export.rdf.reading import ONNX, SAVED_MODEL, at, mapped, weights_file
 from w2s_export.verify.clients.jdll_weights import STATE_DICT, TORCHSCRIPT
 from w2s_export.verify.findings import Client, Code, Severity
 from w2s_export.verify.rules.registry import JDLL, OLD_DEEPIMAGEJ, Fault, Subject, rule

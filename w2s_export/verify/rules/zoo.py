@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from w2s_export.package.opening import description_names
 from w2s_export.rdf.licenses import spdx_licenses
-from w2s_export.rdf.stated import at, example_files, file_references, listed
+from w2s_export.rdf.reading import at, example_files, file_references, listed
 from w2s_export.verify.findings import Code, Severity
 from w2s_export.verify.rules.registry import ZOO, Fault, Subject, maintained, rule
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import OutputError, PackageError, WithheldError
 from w2s_export.io.files import write_atomically
-from w2s_export.rdf.stated import ONNX, SAVED_MODEL
+from w2s_export.rdf.reading import ONNX, SAVED_MODEL
 from w2s_export.runtime.onnx_runtime import OnnxSession
 from w2s_export.verify.worker.guard import checked_onnx, output_values
 

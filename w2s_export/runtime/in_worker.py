@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from w2s_export import errors
 from w2s_export.errors import W2SExportError, WorkerError
+from w2s_export.foreign_text import shown
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.io.worker import Limits, worker
-from w2s_export.shown import shown
 
 OPENED = "opened.json"
 _OPENING = 900.0

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from w2s_export.errors import ImageError, PackageError, WithheldError
 from w2s_export.io.images import read_image
 from w2s_export.metrics.parity import compare
-from w2s_export.rdf.stated import (
+from w2s_export.rdf.reading import (
     DescriptionError,
     at,
     axes,
@@ -30,9 +30,9 @@ from w2s_export.rdf.stated import (
 from w2s_export.verify.clients.core_processing import postprocess, preprocess
 from w2s_export.verify.clients.core_tests import TESTED, CoreTest, core_test, give_test
 from w2s_export.verify.contents import Contents
+from w2s_export.verify.core_verdict import RUNNERS, TEST_CASE
 from w2s_export.verify.findings import Client, Code, Finding, Severity
 from w2s_export.verify.report import Gathered, Kind
-from w2s_export.verify.tested import RUNNERS, TEST_CASE
 from w2s_export.verify.worker.jobs import Arrays, Jobs, Outputs, job_program
 
 ABSOLUTE = RELATIVE = 1e-3

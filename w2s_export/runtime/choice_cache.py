@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from w2s_export.io import kept
+from w2s_export.io import user_cache
 from w2s_export.runtime.processor import processor
 
 _KIND = "engines"
@@ -41,10 +41,10 @@ class Key:
 
 def recall(key: str) -> str | None:
     """The engine, if one is remembered."""
-    engine = kept.recall(_KIND, key).get("engine")
+    engine = user_cache.recall(_KIND, key).get("engine")
     return engine if isinstance(engine, str) else None
 
 
 def remember(key: str, engine: str) -> None:
     """Keep the engine."""
-    kept.keep(_KIND, key, {"engine": engine})
+    user_cache.keep(_KIND, key, {"engine": engine})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from w2s_export.rdf.stated import ONNX, SAVED_MODEL
+from w2s_export.rdf.reading import ONNX, SAVED_MODEL
 from w2s_export.verify.findings import Client, Code, Finding, Severity
 from w2s_export.verify.report import Gathered, Kind
 

@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 import w2s_export
 from w2s_export.cli.console import PlainConsole, styled
 from w2s_export.errors import W2SExportError
-from w2s_export.shown import cell, markdown, shown
+from w2s_export.foreign_text import cell, markdown, shown
 
 HOSTILE = "\x1b]0;title\x07[/bold][red]\x1b[2J\u202e\ud800"
 

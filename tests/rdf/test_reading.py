@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from w2s_export.package.archive import open_package
-from w2s_export.rdf.stated import (
+from w2s_export.rdf.reading import (
     AxisPlan,
     DescriptionError,
     FileReference,

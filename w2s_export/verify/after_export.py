@@ -15,7 +15,7 @@ from w2s_export.errors import PackageError
 from w2s_export.formats.registry import format_of
 from w2s_export.package.macros import postprocessing_macro, preprocessing_macro
 from w2s_export.rdf.description import POSTPROCESSING, PREPROCESSING
-from w2s_export.rdf.stated import CPU_FAST, ONNX, SAVED_MODEL, example_files, weights_file
+from w2s_export.rdf.reading import CPU_FAST, ONNX, SAVED_MODEL, example_files, weights_file
 from w2s_export.rdf.v05 import rdf_05
 from w2s_export.rdf.whole_image import ClientDifference
 from w2s_export.verify.cases import noise_cases

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, RRDBNetMismatchError
+from w2s_export.foreign_text import shown
 from w2s_export.networks.layout import parameter_count, tensor_shapes
-from w2s_export.shown import shown
-from w2s_export.sources.exchange import MOST_TENSORS
+from w2s_export.sources.tensor_exchange import MOST_TENSORS
 
 MAX_BYTES = 1 << 30
 """Most a checkpoint may hold or unpack to: 268 million float32, 16 times the default network."""

@@ -20,10 +20,10 @@ from w2s_export.errors import ConfigError, ImageError, PackageError, W2SExportEr
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.network import Network
 from w2s_export.package.opening import OpenedPackage, open_package
-from w2s_export.package.recorded import Recorded
+from w2s_export.package.reexport import Recorded
 from w2s_export.package.sample import SMALLEST, RawSample, read_sample
 from w2s_export.rdf.metadata import NOT_STATED, Metadata
-from w2s_export.rdf.stated import axes, example_tensors, listed
+from w2s_export.rdf.reading import axes, example_tensors, listed
 
 _log = logging.getLogger(__name__)
 

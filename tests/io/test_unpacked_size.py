@@ -15,7 +15,7 @@ import pytest
 from w2s_export.errors import ImageError
 from w2s_export.io import zarr_source
 from w2s_export.io.images import open_source
-from w2s_export.io.unpacked import unpacks_to
+from w2s_export.io.unpacked_size import unpacks_to
 
 DATA = bytes(3_000_000) + np.random.default_rng(0).bytes(70_000)
 
