@@ -56,6 +56,8 @@ smallest = numberOf("min:", 2);
 step = maxOf(1, numberOf("step:", 2));
 scale = numberOf("scale:", 2);
 context = numberOf("halo:", 2) / scale;  // input pixels that a tile needs around it
+// A flat image has no range and no deviation; with a fixed range it is an image like any other.
+normalisesByImage = has("name: scale_range") || has("name: zero_mean_unit_variance");
 
 if (!File.exists(results))
 	File.makeDirectory(results);
@@ -98,6 +100,15 @@ function restore(file) {
 		return "is smaller than " + smallest + " pixels";
 	if (width % step + height % step > 0)
 		return "has sides that are not multiples of " + step;
+	run("Select None");
+	for (plane = 1; plane <= nSlices; plane++) {
+		setSlice(plane);
+		getRawStatistics(counted, mean, least, most);  // counts finite pixels alone
+		if (counted < width * height)
+			return "has pixels that are not finite numbers (NaN or infinite)";
+	}
+	if (least == most && c == 1 && normalisesByImage)
+		return "is flat";
 	if (version == "3.1") {
 		close();
 		clear(result);
@@ -170,6 +181,14 @@ function lineOf(key, start) {
 		if (startsWith(String.trim(rdf[l]), key))
 			return l;
 	exit("rdf.yaml has no " + key + " in " + model);
+}
+
+// Whether a line is `text`, blanks and the dash of a list before it aside.
+function has(text) {
+	for (l = 0; l < rdf.length; l++)
+		if (endsWith(rdf[l], " " + text))
+			return true;
+	return false;
 }
 
 function valueOf(key, start) {

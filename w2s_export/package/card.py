@@ -61,9 +61,9 @@ def _deepimagej_3(description: Description) -> dict[str, str]:
     """What DeepImageJ 3.1 needs and does, in numbers of this network."""
     memory, scale = whole_image_memory(description.network), description.scale
     first, *more = MEMORIES_GB
-    largest = f"{_megapixels(memory.megapixels(first))} megapixels on a computer with {first} GB"
+    largest = f"{memory.largest_image(first)} on a computer with {first} GB"
     for size in more:
-        largest += f", {_megapixels(memory.megapixels(size))} with {size} GB"
+        largest += f", {memory.largest_image(size)} with {size} GB"
     return {
         "gb_per_megapixel": f"{memory.gb_per_megapixel:.2g}",
         "megapixels": largest,
@@ -72,10 +72,6 @@ def _deepimagej_3(description: Description) -> dict[str, str]:
         "voxels": f"width / {scale}, height / {scale}" if scale > 1 else "width, height",
         "difference": _difference(description),
     }
-
-
-def _megapixels(value: float) -> str:
-    return f"{value:.0f}" if value >= 1 else f"{max(0.0, value):.1g}"
 
 
 def _difference(description: Description) -> str:

@@ -37,6 +37,10 @@ class WholeImageMemory:
         free = memory_gb - _OTHERS_GB - _BASE_GB
         return min(self.largest_megapixels, free / self.gb_per_megapixel)
 
+    def largest_image(self, memory_gb: float) -> str:
+        """The same in words, for people."""
+        return f"{max(0.0, self.megapixels(memory_gb)):.2g} megapixels"
+
     def gb(self, pixels: float) -> float:
         """What an input image of so many pixels needs."""
         return _BASE_GB + self.gb_per_megapixel * pixels / 1e6

@@ -37,7 +37,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def memory(needed: WholeImageMemory) -> Iterator[str]:
     """The largest image in DeepImageJ 3.1, by the memory of the computer."""
     rows = [
-        (f"{size} GB", f'<span class="number">{_megapixels(needed.megapixels(size))}</span>')
+        (f"{size} GB", f'<span class="number">{_largest_image(needed, size)}</span>')
         for size in MEMORIES_GB
     ]
     yield section(
@@ -51,9 +51,9 @@ def memory(needed: WholeImageMemory) -> Iterator[str]:
     )
 
 
-def _megapixels(value: float) -> str:
-    side = math.sqrt(max(0.0, value) * 1e6)
-    return f"{value:.2g} megapixels, {side:.0f}×{side:.0f}"
+def _largest_image(needed: WholeImageMemory, memory_gb: int) -> str:
+    side = math.sqrt(max(0.0, needed.megapixels(memory_gb)) * 1e6)
+    return f"{needed.largest_image(memory_gb)}, {side:.0f}×{side:.0f}"
 
 
 def files(report: Report) -> Iterator[str]:
