@@ -24,7 +24,7 @@ from w2s_export.errors import ConfigError, MissingExtraError, OutputError, Packa
 from w2s_export.package.archive import write_packages
 from w2s_export.rdf.description import Description
 from w2s_export.rdf.metadata import Metadata, default_metadata
-from w2s_export.submit import TOKEN, Submission, submit
+from w2s_export.submit import TOKEN, Submission, steps, submit
 
 pytestmark = [
     pytest.mark.usefixtures("core_unasked"),
@@ -116,6 +116,17 @@ def test_without_a_token_yes_says_how_to_get_one(complete: Path, sent: list[Any]
     with pytest.raises(ConfigError, match=r"bioimage\.io/#/api\?tab=hypha-rpc"):
         submit(complete, yes=True)
     assert sent == []
+
+
+def test_a_client_that_cannot_upload_is_told_of_before_anything_is_verified(
+    complete: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert any(f"submit {complete} --yes" in line for line in steps(complete))
+    monkeypatch.delattr(bioimageio.spec, "upload")
+    with pytest.raises(MissingExtraError, match="cannot upload; install a newer one, or log in at"):
+        submit(complete, yes=True)
+    assert not any("--yes" in line and TOKEN in line for line in steps(complete))
+    assert steps(complete)[0].startswith("On the web: log in at https://bioimage.io")
 
 
 def test_a_refusal_of_the_zoo_is_a_sentence(
@@ -217,7 +228,7 @@ def test_hugging_face_gets_it_only_with_yes(
 
 def test_hugging_face_needs_its_client(complete: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("w2s_export.submit.find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match="pip install huggingface_hub"):
+    with pytest.raises(MissingExtraError, match="python -m pip install huggingface_hub"):
         submit(complete, yes=True, hugging_face="ada")
     assert "huggingface_hub" not in sys.modules
 

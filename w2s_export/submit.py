@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -26,17 +27,24 @@ if TYPE_CHECKING:
 TOKEN = "BIOIMAGEIO_HYPHA_UPLOAD_TOKEN"  # noqa: S105 - the name of the variable
 """Environment variable that bioimageio.spec takes the zoo's token from."""
 
-STEPS = (
-    "Log in at https://bioimage.io and choose Upload; drop the zip there, or:",
-    "make a token at https://bioimage.io/#/api?tab=hypha-rpc, which agrees to the terms of service "
-    "at https://bioimage.io/#/toc;",
-    f"set it as {TOKEN};",
-    "run `w2s-export submit PACKAGE --yes`.",
-    "A reviewer of the zoo answers the maintainer on GitHub; the zoo chooses the id and its emoji.",
+_TOKEN_MADE = (
+    "make a token at https://bioimage.io/#/api?tab=hypha-rpc (that agrees to the terms of service "
+    f"at https://bioimage.io/#/toc), and set it as {TOKEN}"
 )
-"""How a package gets into the zoo."""
-
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def steps(package: Path) -> list[str]:
+    """How a package gets into the zoo, a line each: on the web, or by the zoo's own client."""
+    lines = [
+        "On the web: log in at https://bioimage.io, choose Upload, and drop the zip there.",
+        f"From here: {_TOKEN_MADE}; then w2s-export submit {shlex.quote(str(package))} --yes",
+        "A reviewer of the zoo then answers the maintainer on GitHub; the zoo chooses the id and "
+        "its emoji.",
+    ]
+    if _zoo_client() is None:
+        lines[1] = "This bioimageio.spec cannot upload; a newer one sends it with --yes."
+    return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +133,18 @@ def _check_request(yes: bool, hugging_face: str | None, output: Path | None) -> 
         return
     if hugging_face is not None and find_spec("huggingface_hub") is None:
         raise MissingExtraError(
-            "huggingface_hub is not installed; install it (pip install huggingface_hub), log in "
-            "with `hf auth login`, and submit again"
+            "huggingface_hub is not installed; install it (python -m pip install huggingface_hub), "
+            "log in with `hf auth login`, and submit again"
         )
-    if hugging_face is None and not os.environ.get(TOKEN):
-        raise ConfigError(f"there is no token of the zoo. {' '.join(STEPS[1:4])}")
+    if hugging_face is not None:
+        return
+    if _zoo_client() is None:
+        raise MissingExtraError(
+            "this bioimageio.spec cannot upload; install a newer one, or log in at "
+            "https://bioimage.io, choose Upload, and drop the zip there"
+        )
+    if not os.environ.get(TOKEN):
+        raise ConfigError(f"there is no token of the zoo; {_TOKEN_MADE}")
 
 
 _TOPICS: tuple[tuple[str, tuple[Code, ...], tuple[str, ...]], ...] = (
@@ -205,14 +220,19 @@ def _nickname(package: OpenedPackage) -> Any:
     return at(package.rdf, "config", "bioimageio", "nickname") or package.rdf.get("name")
 
 
-def _send_to_zoo(package: Path) -> str:
+def _zoo_client() -> Callable[[Path], Any] | None:
+    """What uploads; None where bioimageio.spec is too old for it."""
     try:
         from bioimageio.spec import upload
     except ImportError:
-        raise MissingExtraError(
-            "this bioimageio.spec cannot upload; install a newer one, or use the web page: "
-            + STEPS[0]
-        ) from None
+        return None
+    client: Callable[[Path], Any] = upload
+    return client
+
+
+def _send_to_zoo(package: Path) -> str:
+    upload = _zoo_client()
+    assert upload is not None  # noqa: S101 - asked before anything was verified
     try:
         return str(upload(package))
     except Exception as error:  # of the web, the server or the client, which share no class

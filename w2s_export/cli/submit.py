@@ -33,13 +33,13 @@ def submit_command(
             **vars(options),
             progress=lambda stage: announce(stage.capitalize(), status),
         )
-    print_submission(submission, options.hugging_face)
+    print_submission(submission, package, options.hugging_face)
     return 0 if submission.ready else 1
 
 
-def print_submission(submission: Submission, hugging_face: str | None) -> None:
+def print_submission(submission: Submission, package: Path, hugging_face: str | None) -> None:
     """A line per topic, then what happened and what comes next."""
-    from w2s_export.submit import STEPS
+    from w2s_export.submit import steps
 
     for check in submission.checks:
         mark = ("✗ ", "red") if check.missing else ("✓ ", "green")
@@ -56,5 +56,5 @@ def print_submission(submission: Submission, hugging_face: str | None) -> None:
         console.print("Ready; nothing was sent. Send it with --yes.")
     else:
         console.print("Ready; nothing was sent. To send it:")
-        for number, step in enumerate(STEPS, 1):
-            console.print(f"{number}. {step}", soft_wrap=True, highlight=False)
+        for step in steps(package):
+            console.print(f"- {step}", soft_wrap=True, highlight=False)

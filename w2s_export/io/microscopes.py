@@ -56,7 +56,7 @@ def opened(path: Path) -> Iterator[list[Series]]:
         newer = " (Python 3.12 or later)" if _LIBRARIES[suffix] == "oirfile" else ""
         raise MissingExtraError(
             f"{suffix[1:].upper()} files need the extra microscopes: python -m pip install "
-            f"'w2s-export[microscopes]'{newer}; or save it as OME-TIFF"
+            f'"w2s-export[microscopes]"{newer}; or save it as OME-TIFF'
         ) from None
     with ExitStack() as stack:
         with decoding():

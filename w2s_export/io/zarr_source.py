@@ -50,7 +50,7 @@ def require_zarr() -> Any:
         import zarr
     except ImportError:
         raise MissingExtraError(
-            "Zarr needs the zarr package: python -m pip install 'w2s-export[zarr]' (Python 3.11 or "
+            'Zarr needs the zarr package: python -m pip install "w2s-export[zarr]" (Python 3.11 or '
             "later)"
         ) from None
     return zarr

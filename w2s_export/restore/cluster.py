@@ -57,7 +57,7 @@ def mapped_over(workers: int | None, scheduler: str | None) -> Iterator[Mapper]:
         import distributed
     except ImportError:
         raise MissingExtraError(
-            "--scheduler needs dask.distributed: python -m pip install 'w2s-export[dask,zarr]'"
+            '--scheduler needs dask.distributed: python -m pip install "w2s-export[dask,zarr]"'
         ) from None
     if not scheduler.startswith("tls://"):
         _log.warning(

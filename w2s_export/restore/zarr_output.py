@@ -81,7 +81,7 @@ def prepare(part: Path, layout: OutputLayout, notes: dict[str, Any]) -> None:
         from yaozarrs.write.v05 import prepare_image
     except ImportError:
         raise MissingExtraError(
-            "OME-Zarr output needs yaozarrs: python -m pip install 'w2s-export[zarr]'"
+            'OME-Zarr output needs yaozarrs: python -m pip install "w2s-export[zarr]"'
         ) from None
     discard(part)
     part.parent.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,7 @@ def open_original(path: Path, options: Options) -> Original:
     except ImportError:
         raise MissingExtraError(
             "is a PyTorch file of another network than RRDBNet, and spandrel is not installed: "
-            'pip install "w2s-export[torch]"'
+            'python -m pip install "w2s-export[torch]"'
         ) from None
     candidates = _candidates(path)
     loader = spandrel.ModelLoader(device="cpu")
