@@ -1,7 +1,8 @@
 # w2s-export on a CPU. Build: docker build -t w2s-export .
-# Run:  docker run --rm -v "$PWD:/data" w2s-export restore /data/plate --output /data/restored
-# GPU: replace the base by one of NVIDIA's CUDA runtime images with Python 3.11, and add
-#      RUN pip install --no-cache-dir --force-reinstall onnxruntime-gpu
+# Run:  docker run --rm --user "$(id -u)" -v "$PWD:/data" w2s-export restore /data/plate --output /data/restored
+# GPU (not tried): replace the second base by one of NVIDIA's CUDA runtime images with Python 3.11, add
+#      RUN pip uninstall -y onnxruntime && pip install --no-cache-dir onnxruntime-gpu
+#      before USER, and run it with --gpus all
 FROM python:3.11-slim AS build
 WORKDIR /source
 COPY . .

@@ -117,7 +117,10 @@ def images(tmp_path: Path) -> dict[str, np.ndarray]:
     refused = {
         "stack": np.zeros((4, 40, 40), np.uint8),
         "small": np.zeros((40, 20), np.uint8),
-        "silent": np.ones((40, 40), np.uint8),
+        "silent": rng.integers(0, 255, (40, 40)).astype(np.uint8),
+        "flat": np.full((40, 40), 7, np.uint16),
+        "nan": np.where(np.eye(40) == 1, np.nan, rng.normal(0, 1, (40, 40))).astype(np.float32),
+        "infinite": np.where(np.eye(40) == 1, np.inf, 0.5).astype(np.float32),
     }
     (tmp_path / "in").mkdir()
     for name, pixels in {**made, **refused}.items():
@@ -164,6 +167,9 @@ def test_every_image_it_can_take_is_restored(
     assert f"4 images restored into {tmp_path / 'out'}" == said[-1]
     left_out = sorted(line for line in said if line.endswith(", left out"))
     reasons = (
+        "flat.tif: is flat",
+        "infinite.tif: has pixels that are not finite numbers",
+        "nan.tif: has pixels that are not finite numbers",
         "silent.tif: DeepImageJ ",
         "small.tif: is smaller than 29 pixels",
         "stack.tif: has 4 planes",
