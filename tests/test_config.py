@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import datetime
+import math
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from w2s_export.config import (
     GeneratorConfig,
     PercentileNormalisation,
+    models_in,
     parse_config,
 )
 from w2s_export.errors import ConfigError
 from w2s_export.io.yaml_files import read_yaml
-from w2s_export.training.config import read_training_config
+from w2s_export.rdf.metadata import Metadata
+from w2s_export.simulation.sets import SimulatedSet
+from w2s_export.training.config import TrainingConfig, read_training_config
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,6 +37,44 @@ def test_every_key_at_fault_is_named() -> None:
     assert "unknown key 'nff'; known keys are in_nc, out_nc, nf" in message
     assert "'scale'" in message
     assert "got 3" in message
+
+
+def _reached(kind: type[BaseModel], seen: set[type[BaseModel]]) -> set[type[BaseModel]]:
+    if kind not in seen:
+        seen.add(kind)
+        for one in kind.model_fields.values():
+            for inner in models_in(one.annotation):
+                _reached(inner, seen)
+    return seen
+
+
+WRONG = (
+    *(None, True, "", "x", "x" * 3000, -1, 0, 1.5, math.inf, math.nan, 10**30, b"x"),
+    *([], [1], ["a"], [1, 2, 3], [{}], [[]], {}, {"a": 1}, {"kind": "zz"}, {1: 2}),
+    *(datetime.date(2026, 1, 31), datetime.datetime(2026, 1, 31)),
+)
+
+
+def test_no_fault_is_told_in_pydantics_words() -> None:
+    kinds: set[type[BaseModel]] = set()
+    for start in (TrainingConfig, SimulatedSet, Metadata):
+        _reached(start, kinds)
+    assert len(kinds) > 20
+    told = 0
+    for kind in kinds:
+        for key in kind.model_fields:
+            for value in WRONG:
+                try:
+                    kind.model_validate({key: value})
+                except ValidationError as error:
+                    theirs = [one["msg"] for one in error.errors() if one["type"] != "value_error"]
+                    with pytest.raises(ConfigError) as caught:
+                        parse_config(kind, {key: value}, "file")
+                    said = str(caught.value)
+                    assert [words for words in theirs if words in said] == [], (kind, key, value)
+                    assert "Value error" not in said
+                    told += 1
+    assert told > 1000
 
 
 @pytest.mark.parametrize(

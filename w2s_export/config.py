@@ -232,7 +232,6 @@ _WORDS = {
     "too_long": "must hold {max_length} or fewer",
     "union_tag_invalid": "must be of a kind {expected_tags}",
     "union_tag_not_found": "must say its {discriminator}",
-    "string_pattern_mismatch": "must match {pattern}",
     "datetime_parsing": "must be a date, e.g. 2026-01-31",
     "datetime_from_date_parsing": "must be a date, e.g. 2026-01-31",
     "datetime_type": "must be a date, e.g. 2026-01-31",

@@ -103,6 +103,7 @@ def _matching(pattern: str, words: str) -> AfterValidator:
 
 
 Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=256)]
+ModelName = Annotated[str, AfterValidator(_name)]
 Url = Annotated[
     str,
     StringConstraints(max_length=2048),
@@ -186,7 +187,7 @@ class Citation(Frozen):
 class Metadata(Frozen):
     """Content of the `--metadata` file. What it leaves out, `default_metadata` fills in."""
 
-    name: Annotated[str, AfterValidator(_name)] | None = None
+    name: ModelName | None = None
     """Name of the model and of its files; 5 to 128 letters, digits, spaces and _ + - ( )."""
     description: Annotated[str, StringConstraints(strip_whitespace=True, max_length=1024)] = ""
     """What goes in and what comes out, in a sentence or two."""

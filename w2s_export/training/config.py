@@ -19,6 +19,7 @@ from w2s_export.data.layouts import DataSource, MixedFolders, PairedFolders
 from w2s_export.io.yaml_files import read_yaml
 from w2s_export.metrics.registry import metrics
 from w2s_export.networks.discriminator import DiscriminatorConfig
+from w2s_export.rdf.metadata import ModelName
 from w2s_export.simulation.stream import SimulatedStream
 from w2s_export.training.schedules import Schedule
 
@@ -69,7 +70,7 @@ class TrainingConfig(Frozen):
     Steps, patches, batches and averages are the same in both.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+\-() ]{5,128}$")]
+    name: ModelName
     """Name of the model, by bioimage.io's rule: 5 to 128 letters, digits, blanks and _ + - ( )."""
     data: DataSource = PairedFolders()
     """Images and split."""
