@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ PAUSE = 0.2
 rival's cores."""
 
 
-def measure(quick: bool) -> list[Topic]:
+def measure(quick: bool) -> Iterator[Topic]:
     """Three networks at three sizes, in float32 and, where the processor has it, in 16 bits."""
     default = "3 blocks of 32 features"
     with tempfile.TemporaryDirectory() as temporary:
@@ -70,10 +71,8 @@ def measure(quick: bool) -> list[Topic]:
                 ("23 blocks of 64 features", full, 256, 3),
                 ("23 blocks of 64 features", full, 512, 2),
             ]
-        topics = []
         for title, weights, size, turns in plans:
-            topics += _compare(title, weights, size, turns)
-        return topics
+            yield from _compare(title, weights, size, turns)
 
 
 def _compare(title: str, weights: Path, size: int, turns: int) -> list[Topic]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,6 +77,28 @@ def test_the_fastest_is_taken_and_a_slow_one_is_not(clock: Clock) -> None:
     assert fast.seen[-1] == TILE.shape
     assert len(slow.seen) == before
     assert len(slow.seen) <= 2  # once for its result, once timed: hopeless
+
+
+def test_an_engine_that_compiles_in_its_second_run_is_judged_by_its_third(clock: Clock) -> None:
+    class Compiled(Fake):
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            self.speed = {0: 1.4e-5, 1: 5e-5}.get(len(self.seen), 0.8e-5)
+            return super().__call__(batch)
+
+    runtime = auto(clock, Compiled("compiled", clock, 0))
+    runtime(TILE)
+    assert (runtime.choice.engine, runtime.choice.reason) == ("compiled", "fastest")
+
+
+def test_engines_that_lost_are_let_go(clock: Clock) -> None:
+    reference, fast = Fake("reference", clock, 1e-5), Fake("fast", clock, 1e-6)
+    held = weakref.ref(reference)
+    runtime = AutoRuntime(reference, [fast.candidate()], pixels=LONG, clock=clock)
+    runtime(TILE)
+    del reference
+    gc.collect()
+    assert runtime.choice.engine == "fast"
+    assert held() is None
 
 
 def test_where_all_others_are_slower_the_reference_stays(clock: Clock) -> None:

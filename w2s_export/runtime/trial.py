@@ -30,7 +30,8 @@ REFERENCE = "cpu"
 _RUNS = 3
 _SIDES = (256, 128, 64)
 _HOPELESS = 1.5
-"""An engine this much slower than the fastest in its first run is not run again."""
+"""An engine whose first two runs both took this much longer than the fastest's has no third. One
+alone says little: the first allocates, and in the second some compile for the size."""
 
 
 @dataclass(slots=True)
@@ -155,20 +156,21 @@ class AutoRuntime:
             expected = self._reference(part)
         except W2SExportError:  # a part is not always a size that the network takes
             return
-        runtimes = {REFERENCE: self._reference}
+        runtimes, best = {REFERENCE: self._reference}, {REFERENCE: np.inf}
         for candidate in chosen:
-            if (runtime := self._admitted(candidate, part, expected)) is not None:
-                runtimes[candidate.engine] = runtime
-        best = dict.fromkeys(runtimes, np.inf)
+            if (admitted := self._admitted(candidate, part, expected)) is not None:
+                runtimes[candidate.engine], best[candidate.engine] = admitted
+        timed: set[str] = set()
         for _ in range(_RUNS - 1):
             for engine, runtime in runtimes.items():
-                hopeless = np.inf > best[engine] > _HOPELESS * min(best.values())
+                hopeless = engine in timed and best[engine] > _HOPELESS * min(best.values())
                 if hopeless or self._clock() > end:
                     continue
                 best[engine] = min(best[engine], self._timed(runtime, part)[0])
-        self.choice.seconds = {engine: float(s) for engine, s in best.items() if s < np.inf}
-        if len(self.choice.seconds) < len(runtimes):  # out of time: nothing to rely on
+                timed.add(engine)
+        if len(timed) < len(runtimes):  # out of time: nothing to rely on
             return
+        self.choice.seconds = best
         engine = min(best, key=lambda name: best[name])
         self._take(engine, runtimes[engine], "fastest" if len(runtimes) > 1 else "only")
         if self._key:
@@ -176,12 +178,12 @@ class AutoRuntime:
 
     def _admitted(
         self, candidate: Candidate, part: NDArray[np.float32], expected: NDArray[np.float32]
-    ) -> Runtime | None:
-        """The engine, opened, if it restores the part as ONNX Runtime does."""
+    ) -> tuple[Runtime, float] | None:
+        """The engine, opened, and the seconds of its first run, if that is ONNX Runtime's image."""
         refused = self.choice.refused
         try:
             runtime = candidate.open()
-            result = runtime(part)
+            seconds, result = self._timed(runtime, part)
         except W2SExportError as error:
             refused[candidate.engine] = f"cannot run: {error}"
             return None
@@ -195,10 +197,10 @@ class AutoRuntime:
                 f"differs from ONNX Runtime by {difference:.1e} of the range and is not used"
             )
             return None
-        return runtime
+        return runtime, seconds
 
     def _take(self, engine: str, runtime: Runtime, reason: str) -> None:
-        self._runtime = runtime
+        self._runtime = self._reference = runtime  # no other is needed, and each holds memory
         self.choice.engine, self.choice.name, self.choice.reason = engine, runtime.name, reason
 
     def _timed(
