@@ -42,8 +42,12 @@ def test_the_gan_is_what_its_card_and_configuration_say() -> None:
     assert f"| **{scores['psnr_db']:.2f}** | **{scores['ssim']:.3f}** |" in card
     assert f"| bicubic enlargement | {scores['psnr_bicubic_db']:.2f} |" in card
     assert scores["psnr_db"] >= 26.0
+    pixel = load_own(MODELS / NAMES[0] / "weights.npz").provenance.scores
+    assert scores["feature_distance"] < pixel["feature_distance"]
+    assert scores["ssim"] >= pixel["ssim"]
+    assert checkpoint.provenance.training["learning_rate_schedule"] == "cosine"
     assert checkpoint.provenance.license == "CC-BY-4.0"
-    for words in ("HED", "hallucinates", "CC BY 4.0", "Chang Qiao and Dong Li"):
+    for words in ("VGG19", "hallucinates", "CC BY 4.0", "Chang Qiao and Dong Li"):
         assert words in card
     # The pixel model's split, or its test fields would have been trained on.
     assert config.data == read_training_config(MODELS / NAMES[0] / "config.yaml").data

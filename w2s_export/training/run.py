@@ -16,6 +16,7 @@ from w2s_export.data.split import Split, compare_with_split
 from w2s_export.data.split import read_split as split_pairs
 from w2s_export.errors import ImageError
 from w2s_export.metrics.sanity import sanity_warnings
+from w2s_export.sources.feature_weights import load_features
 from w2s_export.sources.npz_checkpoint import load_own, save_checkpoint
 from w2s_export.training.config import TrainingConfig
 from w2s_export.training.distribution import is_chief
@@ -28,6 +29,7 @@ from w2s_export.training.evaluate import (
     score_fields,
 )
 from w2s_export.training.fit import Step, fit, with_scores
+from w2s_export.training.phases import phases
 
 logger = logging.getLogger(__name__)
 
@@ -107,17 +109,20 @@ def _with_pixel_size(config: TrainingConfig, split: Split) -> TrainingConfig:
 
 def _with_details(config: TrainingConfig) -> TrainingConfig:
     """How it is trained, by the names of bioimage.io's model card, in the provenance."""
-    second = config.adversarial
-    loss = config.loss.upper()
-    if second is not None:
-        loss += f", then {second.loss.upper()}, {second.features} and relativistic adversarial"
+    taken = phases(config)
+    losses = [
+        f"{phase.loss.upper()}, {phase.adversarial.features} and relativistic adversarial"
+        if phase.adversarial
+        else phase.loss.upper()
+        for phase in taken
+    ]
     details: dict[str, str | float] = {
         "training_batch_size": config.batch,
         "training_steps": config.all_steps,
         "training_patch": config.patch,
-        "initial_learning_rate": config.schedule.initial,
-        "learning_rate_schedule": config.schedule.kind,
-        "loss_function": loss,
+        "initial_learning_rate": taken[0].schedule.initial,
+        "learning_rate_schedule": ", then ".join(phase.schedule.kind for phase in taken),
+        "loss_function": ", then ".join(losses),
         "optimizer": f"Adam with AMSGrad, beta_1 {config.beta_1:g}, beta_2 {config.beta_2:g}",
     }
     known = config.provenance
@@ -168,7 +173,9 @@ def train(
         restored: Image = model(low).numpy()
         return restored
 
-    fields = score_fields(restore, split.test)
+    second = config.adversarial
+    features = load_features(second.feature_weights).stages if second else None
+    fields = score_fields(restore, split.test, features)
     scores = mean_scores(fields) if fields else {}
     for warning in _warnings(restore, [*split.test, *split.validation][0]):
         logger.warning("%s", warning)
