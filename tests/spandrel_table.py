@@ -10,12 +10,14 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
+from math import lcm
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
 from w2s_export.errors import W2SExportError
+from w2s_export.graph.facts import facts_of_any
 from w2s_export.sources import foreign_program, torch_network
 
 SECONDS = 120
@@ -122,16 +124,16 @@ def row(name: str, folder: Path) -> str:
         original = torch_network.open_original(folder / f"{name}.pth", {})
         lowered, _, found = foreign_program.look(original, dynamic=False)
     except W2SExportError as error:
-        return f"| {name} | no: {' '.join(str(error).split())} |"
+        return f"| {name} | no: {' '.join(str(error).split())} | | |"
     except (_TooLongError, Exception) as error:  # building it, or a bug of ours: the row says which
-        return f"| {name} | no ({type(error).__name__}): {' '.join(str(error).split())[:200]} |"
+        return f"| {name} | no ({type(error).__name__}): {' '.join(str(error).split())[:200]} | | |"
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-    step, minimum = found["step"], found["minimum"]
-    return (
-        f"| {name} | ×{lowered.scale}, multiples of {step} from {minimum} on, "
-        f"{found['difference']:.0e} from PyTorch |"
-    )
+    facts = facts_of_any(lowered.graph, scale=lowered.scale, step=found["step"])
+    step = lcm(found["step"], facts.step)
+    least = -(-found["minimum"] // step) * step
+    sizes = f"multiples of {step} from {least} on" if step > 1 else f"any from {least} on"
+    return f"| {name} | ×{lowered.scale} | {sizes} | {found['difference']:.0e} |"
 
 
 def main(names: list[str]) -> None:

@@ -72,3 +72,14 @@ class HaloMeasurement:
     """Largest seam allowed, part of the output's range."""
     seams: tuple[tuple[int, float], ...]
     """(halo in input pixels, largest seam as a part of the output's range), from halo 0 up."""
+    visible: float | None = None
+    """Largest seam that tiles of this halo show, where no halo keeps within `SEAM_TOLERANCE`."""
+
+
+def seams_in_words(halo: int, visible: float) -> str:
+    """What tiles of a network show that no halo makes exact."""
+    return (
+        f"tiles with {halo} pixels of context differ from the whole image by up to {visible:.1g} "
+        "of the range, and more context changes little: the network looks at the whole image, or "
+        "at where in it a pixel lies"
+    )

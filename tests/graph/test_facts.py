@@ -282,15 +282,23 @@ def test_attention_between_all_pixels_costs_what_an_image_of_256_pixels_costs() 
     assert 2 * 4 * pixels < facts.bytes_per_pixel < 5 * 4 * pixels  # scores, and their softmax
 
 
-def test_windows_of_a_reshape_are_the_step() -> None:
+@pytest.mark.parametrize("masked", [False, True])
+def test_windows_of_a_reshape_are_the_step(masked: bool) -> None:
+    """With a mask as SwinIR writes one, which knows where a pixel lies, there is no radius."""
     writer = GraphWriter()
     shape = writer.node("Shape", "input")
+    image = "input"
+    if masked:
+        zeros = writer.node("ConstantOfShape", shape)
+        corner = np.zeros((1, 1, 1, 1, 4), np.int64)
+        one = np.ones((1, 1, 1, 1), np.float32)
+        image = writer.node("Add", image, writer.node("ScatterND", zeros, corner, one))
     height, width = (
         writer.node("Div", writer.node("Gather", shape, integers(axis)), integers(8))
         for axis in (2, 3)
     )
     split = writer.node("Concat", integers(1, 1), height, integers(8), width, integers(8), axis=0)
-    windows = writer.node("Reshape", "input", split)
+    windows = writer.node("Reshape", image, split)
     windows = writer.node("Transpose", windows, perm=[0, 2, 4, 3, 5, 1])
     tokens = writer.node("Reshape", windows, integers(-1, 64))
     mixed = writer.node("MatMul", tokens, np.ones((64, 64), np.float32))
@@ -300,8 +308,10 @@ def test_windows_of_a_reshape_are_the_step() -> None:
     )
     writer.node("Reshape", windows, shape)
     facts = read_facts(model(writer))
-    assert (facts.step, facts.receptive_radius, facts.multiplications) == (8, 0, 64)
-    assert facts.operators == {"Shape", "Gather", "Div", "Concat", "Reshape", "Transpose", "MatMul"}
+    radius = None if masked else 0
+    assert (facts.step, facts.receptive_radius, facts.multiplications) == (8, radius, 64)
+    kinds = {"Shape", "Gather", "Div", "Concat", "Reshape", "Transpose", "MatMul"}
+    assert facts.operators == kinds | ({"Add", "ConstantOfShape", "ScatterND"} if masked else set())
 
 
 def _half_the_size(writer: GraphWriter) -> None:

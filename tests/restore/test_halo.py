@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -80,6 +82,39 @@ def test_halo_and_minimum_are_multiples_of_the_step(radius, halo, minimum):
     config = network(GeneratorConfig(nf=8, gc=4, nb=1, scale=1, pixel_unshuffle=4))
     measured = measure_halo(Rows(*[1.0] * (radius + 1), scale=1), noise, config)
     assert (measured.halo, measured.minimum) == (halo, minimum)
+
+
+def test_every_size_is_a_multiple_of_the_step():
+    """Of a step that 64 is no multiple of, such as pooling over 3 pixels."""
+    runtime = Rows(*[1.0] * 5)
+    measured = measure_halo(runtime, noise, replace(SMALL, step=3))
+    assert (measured.halo, measured.minimum) == (6, 15)
+    assert {size % 3 for size in runtime.sizes} == {0}
+
+
+class Pooled(Rows):
+    """The filter, and the mean square of the whole image: no halo makes tiles of it exact."""
+
+    def __call__(self, batch):
+        square = np.square(batch, dtype=np.float64).mean((1, 2, 3), keepdims=True)
+        return (super().__call__(batch) + 0.5 * square).astype(np.float32)
+
+
+def test_seams_that_no_halo_removes_are_told(caplog: pytest.LogCaptureFixture):
+    sees_all = replace(SMALL, facts=replace(SMALL.facts, receptive_radius=None))
+    measured = measure_halo(Pooled(1.0, 0.5, 0.25), noise, sees_all)
+    assert 2 <= measured.halo <= 32
+    runtime = Pooled(1.0, 0.5, 0.25)
+    whole, tiled = four_tiles(runtime, noise, scale=2, halo=measured.halo, step=1)
+    shown = np.abs(tiled - whole).max() / np.ptp(whole)
+    assert 1e-3 < shown <= measured.visible < measured.tolerance < 0.1
+    assert "more context changes little" in caplog.text
+
+
+def test_a_network_without_a_radius_gets_what_is_enough():
+    sees_all = replace(SMALL, facts=replace(SMALL.facts, receptive_radius=None))
+    measured = measure_halo(Rows(1.0, 0.5, 0.25), noise, sees_all)
+    assert (measured.halo, measured.visible, measured.tolerance) == (2, None, 1e-4)
 
 
 def test_minimum_leaves_one_pixel():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.graph.test_lower import run
+from w2s_export.sources import torch_network
 from w2s_export.sources.torch_network import _traced
 
 torch = pytest.importorskip("torch")
@@ -31,3 +34,21 @@ def test_sizes_read_from_data_stay_free() -> None:
         image = np.random.default_rng(1).random((1, 2, *size)).astype(np.float32)
         expected = Patches()(torch.from_numpy(image)).numpy()
         np.testing.assert_allclose(run(model, image), expected, atol=1e-6)  # 6e-8 seen
+
+
+def test_torchvision_is_imported_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "torchvision.transforms.functional"
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    asked: list[str] = []
+    real = SimpleNamespace(rotate=lambda angle, fill: angle + fill, Mode=SimpleNamespace(ONE=1))
+
+    def found(module: str) -> SimpleNamespace:
+        asked.append(module)
+        return real
+
+    monkeypatch.setattr(torch_network, "import_module", found)
+    with torch_network._torchvision_when_called():
+        Mode, rotate = (getattr(sys.modules[name], part) for part in ("Mode", "rotate"))
+    assert (asked, name in sys.modules) == ([], False)
+    assert (rotate(3, fill=4), Mode.ONE) == (7, 1)
+    assert set(asked) == {name}

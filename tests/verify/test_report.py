@@ -159,11 +159,14 @@ def test_tables_hold_what_there_is():
     assert [row[1] for row in asked["Clients"].rows] == ["bioimage.io zoo"]
 
 
-@pytest.mark.parametrize("step", [1, 2, 4])
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 8, 16])
 def test_noise_is_of_the_sizes_that_go_wrong(step):
     least, odd, batch = (case.batch for case in noise_cases(3, 10 * step, step))
     assert least.shape == (1, 3, 10 * step, 10 * step)
     assert odd.shape[2] != odd.shape[3]
     assert all(size % step == 0 and size // step % 2 == 1 for size in odd.shape[2:])
     assert batch.shape[0] == 2
+    assert all(size % step == 0 for size in batch.shape[2:])
+    large = noise_cases(3, 10 * step, step, smallest=64)[1:]
+    assert min(size for case in large for size in case.batch.shape[2:]) >= 64
     assert abs(batch[0] - batch[1]).max() > 0.5

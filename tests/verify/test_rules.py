@@ -396,6 +396,7 @@ BOTH = [
     ("a dataset", Code.not_a_model, put("type", "dataset")),
     ("a bracket in the name", Code.name_breaks_macros, put("name", "model [2]")),
     ("two inputs", Code.several_inputs, twice_described("inputs")),
+    ("seams stated", Code.seams_visible, put("config.w2s_export.seams", 0.02)),
     ("two described outputs", Code.several_outputs, twice_described("outputs")),
     (
         "outputs the other way round",

@@ -94,7 +94,10 @@ def print_export(result: ExportResult) -> None:
     packages = result.packages
     for path in (packages.bioimageio, packages.deepimagej, result.report_path, result.page_path):
         console.print(str(path), soft_wrap=True, highlight=False)
-    if report.passed:
+    if report.passed and report.halo is not None and report.halo.visible is not None:
+        said = f" tiles show seams of up to {report.halo.visible:.1g} of the range."
+        console.print(styled(("Every format gives the same image, but", "bold yellow"), said))
+    elif report.passed:
         console.print(styled(("Verified:", "bold green"), " every format gives the same image."))
     else:
         faults = {code.value for v in report.judged for code in (f.code for f in v.findings)}

@@ -183,6 +183,11 @@ def gather(node: Node) -> Tensor:
     return result.seeing_all(seen_of([indices]))
 
 
+def scattered(node: Node) -> Tensor:
+    """ScatterND, ScatterElements: values written at places that are not followed."""
+    return node.first.seeing_all(seen_of(node.given()))
+
+
 def reduction(node: Node) -> Tensor:
     """ReduceMean and its like: all of these axes become one element."""
     x = node.first

@@ -57,6 +57,7 @@ RULES: Mapping[str, Rule] = {
     "Pad": rules.pad,
     "Range": rules.arange,
     "Reshape": rules.reshape,
+    **dict.fromkeys(("ScatterElements", "ScatterND"), rules.scattered),
     "Slice": rules.slices,
     "SpaceToDepth": sampling.space_to_depth,
     "Split": rules.split,

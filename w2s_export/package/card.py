@@ -10,6 +10,7 @@ from w2s_export.foreign_text import markdown, shown
 from w2s_export.formats import cpu_fast, saved_model
 from w2s_export.formats.registry import format_of
 from w2s_export.graph.model import OUTPUT_ID
+from w2s_export.network import seams_in_words
 from w2s_export.rdf import description as files
 from w2s_export.rdf.description import Description
 from w2s_export.rdf.metadata import Citation
@@ -222,13 +223,17 @@ def _half(description: Description) -> str:
 
 def _tiles(description: Description) -> str:
     halo = description.halo
-    if halo.halo == 0:
+    if halo.halo == 0 and halo.visible is None:
         return "Tiles need no overlap."
-    sentence = (
-        f"A tile needs {halo.halo} input pixels of context on each side ({description.output_halo} "
-        f"output pixels, the halo in `rdf.yaml`): the smallest that keeps seams within "
-        f"{halo.tolerance:.1g} of the output's range."
-    )
+    if halo.visible is not None:
+        why = seams_in_words(halo.halo, halo.visible)
+        sentence = f"No overlap makes tiles of this network exact: {why}. Avoid tiles."
+    else:
+        sentence = (
+            f"A tile needs {halo.halo} input pixels of context on each side "
+            f"({description.output_halo} output pixels, the halo in `rdf.yaml`): the smallest that "
+            f"keeps seams within {halo.tolerance:.1g} of the output's range."
+        )
     steps = {halo.halo * part // 4 for part in range(5)}
     rows = "\n".join(f"| {tried} | {seam:.2g} |" for tried, seam in halo.seams if tried in steps)
     if not rows:

@@ -17,9 +17,10 @@ from w2s_export.graph.guard import parse
 from w2s_export.io import user_cache
 from w2s_export.io.files import name_of, sha256_of
 from w2s_export.io.worker import memory_limit
-from w2s_export.network import Network
+from w2s_export.network import Network, seams_in_words
 from w2s_export.package.opening import OpenedPackage, open_package
 from w2s_export.package.sample import read_sample
+from w2s_export.rdf.reading import at
 from w2s_export.resources import DEFAULT_MODEL, asset
 from w2s_export.restore.network import Model, ReadyNetwork, model_of
 from w2s_export.restore.record import identity
@@ -66,6 +67,9 @@ class PackagedNetwork:
         # What was checked is what is run: written anew, without what only another parser sees.
         target.write_bytes(parse(target.read_bytes()).SerializeToString())
         halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model)
+        seams = at(package.rdf, "config", "w2s_export", "seams")
+        if isinstance(seams, float):
+            logger.warning("%s", seams_in_words(halo, seams))
         foreign = self.network.checkpoint is None
         ready = ReadyNetwork(self.model, target, halo, minimum, foreign=foreign)
         fast = folder / fast_format.FILE
@@ -151,13 +155,16 @@ def _measured(
     """Halo and smallest size, measured once for an ONNX file and sample: it takes seconds."""
     from w2s_export.restore.halo import measure_halo
 
-    key = hashlib.sha256(f"1 {sha256} {image.shape}".encode() + image.tobytes()).hexdigest()
+    key = hashlib.sha256(f"2 {sha256} {image.shape}".encode() + image.tobytes()).hexdigest()
     found = user_cache.recall("halos", key)
-    halo, minimum = found.get("halo"), found.get("minimum")
+    halo, minimum, visible = (found.get(name) for name in ("halo", "minimum", "visible"))
     if isinstance(halo, int) and isinstance(minimum, int) and minimum > 2 * halo >= 0:
+        if isinstance(visible, float):
+            logger.warning("%s", seams_in_words(halo, visible))
         return halo, minimum
     measured = measure_halo(direct, image, network)
-    user_cache.keep("halos", key, {"halo": measured.halo, "minimum": measured.minimum})
+    stated = ("halo", "minimum", "visible")
+    user_cache.keep("halos", key, {name: getattr(measured, name) for name in stated})
     return measured.halo, measured.minimum
 
 

@@ -51,7 +51,8 @@ class Record(Frozen):
 def own_config(description: Description, hashes: Hashes) -> dict[str, Any]:
     """`config` of the rdf: the nickname, and what rebuilds the package from itself.
 
-    The hash of each attached format too: attachments of format 0.4 have none.
+    The hash of each attached format too: attachments of format 0.4 have none. `seams` is the
+    largest that tiles show, a part of the range, where no halo makes them exact.
     """
     network = description.network
     how = network.normalisation
@@ -66,6 +67,7 @@ def own_config(description: Description, hashes: Hashes) -> dict[str, Any]:
             else {"kind": "none"},
             "provenance": network.provenance.model_dump(mode="json", exclude_defaults=True),
             "export": record.model_dump(mode="json", exclude_defaults=True),
+            **({} if description.halo.visible is None else {"seams": description.halo.visible}),
             **{
                 extra.format: {"source": name, "sha256": hashes[name]}
                 for name, extra in description.attached.items()

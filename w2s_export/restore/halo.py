@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError
-from w2s_export.network import HaloMeasurement
+from w2s_export.network import HaloMeasurement, seams_in_words
 from w2s_export.restore.tiling import restore_tiled
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ def measure_halo(
     256 pixels gets its theoretical radius, which is always enough. Then the whole image is restored
     in four tiles, and the halo grows until these too show no more than the tolerance.
 
+    A network that has no radius, because every pixel sees the whole image (channel attention), may
+    show seams with any halo. It gets the halo from which on more helps little, and `visible` says
+    what remains.
+
     Args:
         runtime: runs the network.
         image: (C, H, W), normalised.
@@ -73,32 +77,68 @@ def measure_halo(
         raise ImageError(f"an image to measure is (channels, height, width), got {image.shape}")
     if network.fixed is not None:
         return _of_fixed_size(runtime, image, network, network.fixed, tolerance)
-    radius = _radius(network)
-    # Tiles begin at multiples of the step, so the cut, a quarter of the square, is one too.
-    size, side = max(_FIRST_SIZE, 4 * network.step), min(image.shape[1:])
-    while True:
-        if part and size > max(side, _FIRST_SIZE):
-            raise MoreImageNeededError(size)
-        curve = _seams(runtime, _busiest_square(image, size), network.scale)
-        logger.debug("seams on %d pixels: %s", size, curve)
-        enough = np.flatnonzero(curve <= tolerance)
-        if len(enough) or size >= _LAST_SIZE or len(curve) > radius:
-            break
-        size *= 2
-    step = network.step
-    halo = min(int(enough[0]) if len(enough) else radius, radius)
+    step, radius, least = network.step, _radius(network), network.minimum
+    side = min(image.shape[1:])
+    curve = _curve(runtime, image, network, tolerance, side if part else None)
+    enough = np.flatnonzero(curve <= tolerance)
+    if len(enough):
+        halo = min(int(enough[0]), radius)
+    else:
+        halo = radius if network.facts.receptive_radius is not None else _best(curve)
     halo = -(-halo // step) * step
-    least = network.minimum
+    visible: float | None = None
     if not part or _minimum(halo, step, least) <= side:
-        halo = _confirmed(runtime, image, network, halo, tolerance)
+        halo, visible = _confirmed(runtime, image, network, halo, tolerance)
     if part and _minimum(halo, step, least) > side:
         raise MoreImageNeededError(_minimum(halo, step, least))
+    if visible is not None:
+        visible = max(visible, float(curve[min(halo, len(curve) - 1)]))
+        logger.warning("%s", seams_in_words(halo, visible))
     return HaloMeasurement(
         halo=halo,
         minimum=_minimum(halo, step, least),
-        tolerance=tolerance,
+        tolerance=tolerance if visible is None else 2 * visible,
         seams=tuple((tried, float(seam)) for tried, seam in enumerate(curve)),
+        visible=visible,
     )
+
+
+def _curve(
+    runtime: Runtime,
+    image: NDArray[np.float32],
+    network: Network,
+    tolerance: float,
+    side: int | None,
+) -> NDArray[np.float64]:
+    """Seams by halo, on a square large enough to show which halo is enough, if any is.
+
+    Raises:
+        MoreImageNeededError: the square does not fit into the part's `side`.
+    """
+    # Tiles begin at multiples of the step, so the cut, a quarter of the square, is one too.
+    quarter = 4 * network.step
+    first = size = -(-_FIRST_SIZE // quarter) * quarter
+    while True:
+        if side is not None and size > max(side, first):
+            raise MoreImageNeededError(size)
+        curve = _seams(runtime, _busiest_square(image, size), network.scale)
+        logger.debug("seams on %d pixels: %s", size, curve)
+        stays = network.facts.receptive_radius is None and _stays(curve)
+        found = (curve <= tolerance).any() or len(curve) > _radius(network)
+        if found or stays or size >= _LAST_SIZE:
+            return curve
+        size *= 2
+
+
+def _stays(curve: NDArray[np.float64]) -> bool:
+    """Whether twice the context did not halve the seams, from 32 to 64 pixels or further out."""
+    middle = len(curve) // 2
+    return middle >= _FIRST_SIZE and bool(curve[middle] > curve[middle // 2] / 2)
+
+
+def _best(curve: NDArray[np.float64]) -> int:
+    """The halo from which on more context helps little."""
+    return int(np.argmax(curve <= 1.5 * curve[len(curve) // 2]))
 
 
 def _of_fixed_size(
@@ -135,19 +175,15 @@ def _of_fixed_size(
     ]
     enough = [edge for edge in range(0, most, step) if seams[edge] <= tolerance]
     halo = enough[0] if enough else min(min(read) // 4 // step * step, most - 1)
-    if not enough:
-        logger.warning(
-            "tiles of %d×%d pixels show seams of %.1g of the range whatever their overlap: the "
-            "network looks at where in its image a pixel lies",
-            height,
-            width,
-            seams[halo],
-        )
+    visible = None if enough else max(seams[halo:])
+    if visible is not None:
+        logger.warning("%s", seams_in_words(halo, visible))
     return HaloMeasurement(
         halo=halo,
         minimum=max(read),
-        tolerance=tolerance if enough else 2 * max(seams[halo:]),
+        tolerance=tolerance if visible is None else 2 * visible,
         seams=tuple(enumerate(seams)),
+        visible=visible,
     )
 
 
@@ -179,13 +215,18 @@ def _confirmed(
     network: Network,
     halo: int,
     tolerance: float,
-) -> int:
+) -> tuple[int, float | None]:
     """The smallest halo, from the given one up, whose four tiles show no more than the tolerance.
 
     Doubling, then halving: a run over a large image takes long. The theoretical radius is enough.
+    Without one, 32 pixels more that do not halve the seam end the search.
+
+    Returns:
+        The halo, and the seam that remains where none is enough.
     """
     step, radius = network.step, _radius(network)
     limit = -(-radius // step) * step
+    bounded = network.facts.receptive_radius is not None
 
     def seam(halo: int) -> float:
         whole, tiled = four_tiles(runtime, image, scale=network.scale, halo=halo, step=step)
@@ -193,16 +234,20 @@ def _confirmed(
         largest = float(np.abs(tiled - whole).max())
         return largest / extent if extent > 0 else largest
 
-    fails, enough, stride = halo - step, halo, step
-    while enough < radius and seam(enough) > tolerance:
+    start, fails, enough, stride = halo, halo - step, halo, step
+    first = shown = 0.0 if bounded and halo >= radius else seam(halo)
+    while shown > tolerance:
+        if not bounded and (enough >= limit or (enough - start >= 32 and shown > first / 2)):
+            return start, first
         fails, enough, stride = enough, min(enough + stride, limit), 2 * stride
+        shown = 0.0 if bounded and enough >= radius else seam(enough)
     while enough - fails > step:
         middle = fails + (enough - fails) // (2 * step) * step
         if seam(middle) > tolerance:
             fails = middle
         else:
             enough = middle
-    return enough
+    return enough, None
 
 
 def _seams(runtime: Runtime, image: NDArray[np.float32], scale: int) -> NDArray[np.float64]:

@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from w2s_export.config import GeneratorConfig, Normalisation, Provenance
-from w2s_export.errors import CheckpointError, W2SExportError
+from w2s_export.errors import W2SExportError
 from w2s_export.network import Network
 from w2s_export.networks.layout import parameter_count
-from w2s_export.sources.foreign_network import may_be_foreign
-from w2s_export.sources.load import Reading, load_checkpoint, load_network
-from w2s_export.sources.recognise import PACKAGE, recognise
+from w2s_export.sources.load import Reading, load_either
+from w2s_export.sources.recognise import recognise
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,28 +65,24 @@ def inspect_checkpoint(
     source_format = "unknown"
     try:
         source_format = recognise(path)
-        checkpoint = load_checkpoint(path, scale=scale)
+        found = load_either(path, scale, Reading(dynamic, signature))
     except (W2SExportError, OSError) as error:
-        if isinstance(error, CheckpointError) and (
-            source_format == PACKAGE or may_be_foreign(path, source_format, error)
-        ):
-            return _foreign(path, source_format, scale, Reading(dynamic, signature))
-        return _refused(path, source_format, error)
+        return Inspection(path, source_format, reason=str(error).removeprefix(f"{path}: "))
+    if isinstance(found, Network):
+        if found.checkpoint is None:
+            return _of_another_family(path, found)
+        found = found.checkpoint
     return Inspection(
         path=path,
-        format=checkpoint.source_format,
-        architecture=checkpoint.config,
-        parameters=parameter_count(checkpoint.config),
-        normalisation=checkpoint.normalisation,
-        provenance=checkpoint.provenance,
-        chosen=checkpoint.chosen,
-        dtypes=checkpoint.dtypes,
-        assumed=checkpoint.assumed,
+        format=found.source_format,
+        architecture=found.config,
+        parameters=parameter_count(found.config),
+        normalisation=found.normalisation,
+        provenance=found.provenance,
+        chosen=found.chosen,
+        dtypes=found.dtypes,
+        assumed=found.assumed,
     )
-
-
-def _refused(path: Path, source_format: str, error: Exception) -> Inspection:
-    return Inspection(path, source_format, reason=str(error).removeprefix(f"{path}: "))
 
 
 def _sizes(network: Network) -> str:
@@ -97,22 +92,16 @@ def _sizes(network: Network) -> str:
     return f"multiples of {network.step} from {network.minimum} on"
 
 
-def _foreign(path: Path, source_format: str, scale: int | None, reading: Reading) -> Inspection:
-    """Look at a network of another family, in its own framework."""
-    try:
-        network = load_network(
-            path, scale=scale, dynamic=reading.dynamic, signature=reading.signature
-        )
-    except (W2SExportError, OSError) as error:
-        return _refused(path, source_format, error)
+def _of_another_family(path: Path, network: Network) -> Inspection:
     facts = network.facts
-    radius = "the whole image" if facts.receptive_radius is None else str(facts.receptive_radius)
+    radius = facts.receptive_radius
+    far = "the whole image, or it is not followed" if radius is None else f"{radius} input pixels"
     details = (
         ("network", network.architecture),
         ("channels", f"{network.channels_in} in, {network.channels_out} out"),
         ("scale", str(network.scale)),
         ("sizes", _sizes(network)),
-        ("looks as far as", f"{radius} input pixels" if radius.isdigit() else radius),
+        ("looks as far as", far),
         ("multiplications per pixel", f"{facts.multiplications:,.0f}"),
     )
     return Inspection(

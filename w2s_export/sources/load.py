@@ -83,16 +83,25 @@ def load_network(
         CheckpointMismatchError: tensors of another architecture, missing, left over, or not finite.
         MissingExtraError: the format needs a library that is not installed.
     """
+    found = load_either(path, scale, Reading(dynamic, signature, normalisation))
+    if not isinstance(found, Checkpoint):
+        return found
     from w2s_export.sources.rrdbnet import rrdbnet_network
 
+    with naming(path):
+        return rrdbnet_network(found)
+
+
+def load_either(path: Path, scale: int | None, reading: Reading) -> Network | Checkpoint:
+    """As `load_network`, but of an RRDBNet's file its checkpoint: no graph is written."""
     with naming(path):
         source_format = recognise.recognise(path)
         known = {} if scale is None else {"scale": scale}
         if source_format == recognise.PACKAGE:
-            reading = Reading(dynamic, signature, normalisation)
             return package_file.read_network(path, known, reading)
         try:
-            if (dynamic or signature) and source_format in _WHOLE_NETWORKS:
+            asked = reading.dynamic or reading.signature
+            if asked and source_format in _WHOLE_NETWORKS:
                 raise CheckpointError("is asked for as another network than an RRDBNet")
             checkpoint = _READERS[source_format](path, known)
         except CheckpointError as error:
@@ -101,7 +110,11 @@ def load_network(
             if not may_be_foreign(path, source_format, error):
                 raise
             network = foreign_network(
-                path, source_format, dynamic=dynamic, signature=signature, instead_of=error
+                path,
+                source_format,
+                dynamic=reading.dynamic,
+                signature=reading.signature,
+                instead_of=error,
             )
             if scale not in (None, network.scale):
                 raise CheckpointMismatchError(
@@ -110,7 +123,7 @@ def load_network(
             _log.info("%s: %s", path, network.architecture)
             return network
     _log.info("%s: %s", path, checkpoint.config)
-    return rrdbnet_network(checkpoint)
+    return checkpoint
 
 
 def load_checkpoint(path: Path, *, scale: int | None = None) -> Checkpoint:

@@ -62,6 +62,7 @@ class _Recorded(Frozen):
     normalisation: Normalisation | None = None
     provenance: Provenance = Provenance()
     cpu_fast: _File | None = None
+    seams: float | None = None
 
     @model_validator(mode="after")
     def _says_what_it_is(self) -> _Recorded:

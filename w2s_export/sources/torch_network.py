@@ -7,12 +7,15 @@ read without unpickling. Never beside TensorFlow in one process: Triton ends it.
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from io import BytesIO
 from math import lcm
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +34,7 @@ from w2s_export.sources.torch_archive import open_archive
 if TYPE_CHECKING:
     import onnx
 
+_TORCHVISION = "torchvision.transforms.functional"
 _EXAMPLES = ((61, 83), (64, 96), (192, 320))
 """Sizes to trace with: the first is a multiple of nothing, so that padding inside is traced."""
 
@@ -43,7 +47,8 @@ def open_original(path: Path, options: Options) -> Original:
         CheckpointError: no architecture that spandrel has, or one that ONNX cannot express.
     """
     try:
-        import spandrel
+        with _torchvision_when_called():
+            import spandrel
         import torch
     except ImportError:
         raise MissingExtraError(
@@ -85,6 +90,36 @@ def open_original(path: Path, options: Options) -> Original:
         step=lcm(found.size_requirements.multiple_of, windows),
         chosen=said,
     )
+
+
+class _WhenCalled:
+    """A function or class of torchvision, imported when it is used."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return getattr(import_module(_TORCHVISION), self._name)(*given, **named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(getattr(import_module(_TORCHVISION), self._name), name)
+
+
+@contextmanager
+def _torchvision_when_called() -> Iterator[None]:
+    """Import spandrel without torchvision, which takes longer than all the rest.
+
+    Two architectures use functions of it, and only when they run.
+    """
+    if _TORCHVISION not in sys.modules:
+        sys.modules[_TORCHVISION] = stand_in = ModuleType(_TORCHVISION)
+        stand_in.__dict__["__getattr__"] = _WhenCalled
+        try:
+            yield
+        finally:
+            del sys.modules[_TORCHVISION]
+    else:
+        yield
 
 
 def _candidates(path: Path) -> list[tuple[Mapping[str, Any], str]]:

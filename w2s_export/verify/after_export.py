@@ -80,8 +80,10 @@ def check_export(
         for contents in distinct
     ]
     clock("comparing formats")
-    channels = description.network.channels_in
-    noise = noise_cases(channels, description.minimum, description.step, description.network.fixed)
+    network = description.network
+    noise = noise_cases(
+        network.channels_in, description.minimum, network.step, network.fixed, network.minimum
+    )
     expected = [(case, source.runtime(case.batch)) for case in noise]
     for contents, runtimes in runnable:
         check_chain(contents, runtimes, gathered)

@@ -91,6 +91,11 @@ def render_page(report: Report, title: str, seconds: Mapping[str, float]) -> str
 def _verdict(report: Report) -> tuple[str, str]:
     judged = report.judged
     if report.halo is not None:  # packages of our own
+        if report.passed and (seams := report.halo.visible) is not None:
+            return "warn", (
+                "Every format gives the same image, but tiles show seams of up to "
+                f"{seams:.1g} of the range."
+            )
         if report.passed:
             return "good", "✓ Verified: every format gives the same image."
         errors = sum(finding.severity is Severity.error for finding in report.findings)

@@ -26,6 +26,7 @@ from w2s_export.verify.findings import Code, Severity
 from w2s_export.verify.rules.registry import (
     CORE,
     DEEPIMAGEJ,
+    EVERYONE,
     JDLL,
     ZOO,
     Fault,
@@ -312,6 +313,21 @@ def _output_follows_the_input(subject: Subject) -> Iterator[Fault]:
             if axis_id(axis) in varying and isinstance(at(axis, "size"), int):
                 where = f"outputs[{index}] {axis_id(axis)}"
                 yield where, f"has the fixed size {axis['size']}, the input's varies"
+
+
+@rule(
+    "Every client that cuts an image into tiles shows what the package itself states of them in "
+    "`config.w2s_export.seams`.",
+    Code.seams_visible,
+    EVERYONE,
+    "restore each image in one tile: give tiles of its size, or as much memory as that takes",
+    Severity.warning,
+)
+def _tiles_give_the_whole_image(subject: Subject) -> Iterator[Fault]:
+    seams = at(subject.rdf, "config", "w2s_export", "seams")
+    if isinstance(seams, int | float) and not isinstance(seams, bool):
+        message = f"tiles differ from the whole image by up to {seams:.1g} of the range"
+        yield "outputs[0] halo", f"{message}, with any halo"
 
 
 def _size(subject: Subject, side: str, plan: AxisPlan, shape: tuple[int, ...]) -> int:
