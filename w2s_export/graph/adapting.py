@@ -47,11 +47,13 @@ def scaled_input(
 def scaled_output(model: onnx.ModelProto, gain: Numbers, offset: Numbers) -> onnx.ModelProto:
     """The network with `gain · y + offset` behind it."""
     made = _copy(model)
-    _rename_output(made, "unscaled")
-    factor = _store(made, "output_gain", per_channel(gain))
-    addend = _store(made, "output_offset", per_channel(offset))
-    _append(made, "Mul", ["unscaled", factor], "scaled")
-    _append(made, "Add", ["scaled", addend], _OUTPUT)
+    place = len(made.graph.node)  # it may be scaled already
+    before, between = f"unscaled_{place}", f"scaled_{place}"
+    _rename_output(made, before)
+    factor = _store(made, f"output_gain_{place}", per_channel(gain))
+    addend = _store(made, f"output_offset_{place}", per_channel(offset))
+    _append(made, "Mul", [before, factor], between)
+    _append(made, "Add", [between, addend], _OUTPUT)
     return made
 
 

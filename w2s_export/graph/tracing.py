@@ -185,7 +185,19 @@ def gather(node: Node) -> Tensor:
 
 def scattered(node: Node) -> Tensor:
     """ScatterND, ScatterElements: values written at places that are not followed."""
-    return node.first.seeing_all(seen_of(node.given()))
+    together = combined(node.given(), node.first.axes)
+    return together.seeing_all(seen_of(node.given()))
+
+
+def gathered_elements(node: Node) -> Tensor:
+    """GatherElements: the shape of its indices, from anywhere."""
+    return combined(node.given(), [plain(size) for size in node.input(1).shape])
+
+
+def grid_sample(node: Node) -> Tensor:
+    """GridSample: (N, C) of the image, rows and columns of the grid, from anywhere."""
+    shape = (*node.first.shape[:2], *node.input(1).shape[1:-1])
+    return combined(node.given(), [plain(size) for size in shape])
 
 
 def reduction(node: Node) -> Tensor:

@@ -23,10 +23,10 @@ from w2s_export.graph.tracing import GraphError, Node, Rule
 HEIGHT, WIDTH = 13440 * 1009, 13440 * 1013
 """Size of the image that is followed: multiples of 128, 3, 5 and 7, and of a prime each."""
 _OF_ELEMENTS = """
-    Abs Add And BitShift Cast Ceil Cos Div Equal Elu Erf Exp Floor Gelu Greater GreaterOrEqual
-    HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Less LessOrEqual Log Max Mean Min Mish Mod
-    Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt Sub
-    Sum Tan Tanh ThresholdedRelu Where Xor
+    Abs Acos Acosh Add And Asin Asinh Atan Atanh BitShift Cast Ceil Cos Cosh Div Elu Equal Erf Exp
+    Floor Gelu Greater GreaterOrEqual HardSigmoid HardSwish Identity IsInf IsNaN LeakyRelu Less
+    LessOrEqual Log Max Mean Min Mish Mod Mul Neg Not Or PRelu Pow Reciprocal Relu Round Selu
+    Shrink Sigmoid Sign Sin Sinh Softplus Softsign Sqrt Sub Sum Tan Tanh ThresholdedRelu Where Xor
 """
 _OF_AXES = """
     ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd
@@ -44,6 +44,7 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("LpNormalization", "Hardmax"), rules.over_axes(-1, to_end=False)),
     **dict.fromkeys(("MatMul", "Gemm"), rules.matrix_product),
     **dict.fromkeys(("Expand", "ConstantOfShape"), rules.expand),
+    **dict.fromkeys(("ScatterElements", "ScatterND"), rules.scattered),
     **dict.fromkeys(_OF_AXES.split(), rules.reduction),
     "Concat": rules.concat,
     "Conv": sampling.convolution,
@@ -52,12 +53,13 @@ RULES: Mapping[str, Rule] = {
     "Einsum": rules.einsum,
     "Flatten": rules.flatten,
     "Gather": rules.gather,
+    "GatherElements": rules.gathered_elements,
+    "GridSample": rules.grid_sample,
     "InstanceNormalization": rules.over_axes(2, to_end=True),
     "LayerNormalization": rules.over_axes(-1, to_end=True),
     "Pad": rules.pad,
     "Range": rules.arange,
     "Reshape": rules.reshape,
-    **dict.fromkeys(("ScatterElements", "ScatterND"), rules.scattered),
     "Slice": rules.slices,
     "SpaceToDepth": sampling.space_to_depth,
     "Split": rules.split,

@@ -23,6 +23,7 @@ from w2s_export.config import (
     ZeroMeanNormalisation,
     parse_config,
 )
+from w2s_export.data.normalise import EPS
 from w2s_export.errors import CheckpointError, ConfigError, W2SExportError
 from w2s_export.foreign_text import shown
 from w2s_export.graph.adapting import Numbers
@@ -48,6 +49,7 @@ _READ: Mapping[str, str] = {
 """Formats that are read, the best first, and how their files are called."""
 _NEVER: Mapping[str, str] = {
     "torchscript": "TorchScript, a program with its weights, is never run",
+    "pytorch_script": "TorchScript, a program with its weights, is never run",
     "tensorflow_js": "TensorFlow.js cannot be read back",
 }
 
@@ -112,7 +114,11 @@ def _network(path: Path, rdf: Mapping[str, Any], reading: Reading) -> Network:
 
     listed = rdf.get("weights")
     entries = listed if isinstance(listed, dict) else {}
-    reasons = [f"{kind}: {_NEVER[kind]}" for kind in entries if kind in _NEVER]
+    reasons = [
+        f"{shown(str(kind), 60)}: {_NEVER.get(kind, 'is not read')}"
+        for kind in entries
+        if kind not in _READ
+    ]
     with temporary_folder() as folder:
         for kind, suffix in _READ.items():
             if kind not in entries:
@@ -202,8 +208,7 @@ def _kind(name: str, kwargs: Mapping[str, Any], tensor: Mapping[str, Any]) -> di
             "mean": tuple(-offset / gain for gain, offset in pairs),
             "std": tuple(1 / gain for gain, _ in pairs),
         }
-    fixed = name == "fixed_zero_mean_unit_variance" or kwargs.get("mode") == "fixed"
-    if name.endswith("zero_mean_unit_variance") and fixed:
+    if _by_fixed_numbers(name, kwargs):
         means, stds = (_numbers(name, kwargs, key, 0.0) for key in ("mean", "std"))
         if len(means) == len(stds) == 1:
             return {"kind": "mean_std", "mean": means[0], "std": stds[0]}
@@ -213,6 +218,12 @@ def _kind(name: str, kwargs: Mapping[str, Any], tensor: Mapping[str, Any]) -> di
         _whole_image(name, kwargs, tensor)
         return {"kind": "zero_mean"}
     raise _unknown(name)
+
+
+def _by_fixed_numbers(name: str, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a step subtracts a mean and divides by a deviation that it states."""
+    fixed = name == "fixed_zero_mean_unit_variance" or kwargs.get("mode") == "fixed"
+    return fixed and name.endswith("zero_mean_unit_variance")
 
 
 def _processed(tensor: Mapping[str, Any], network: Network | None) -> Network | None:
@@ -225,9 +236,17 @@ def _processed(tensor: Mapping[str, Any], network: Network | None) -> Network | 
         if name == "ensure_dtype":
             continue
         if name == "scale_linear":
-            pairs = (("gain", 1.0), ("offset", 0.0))
-            scaling = [_plain(_numbers(name, kwargs, key, default)) for key, default in pairs]
+            defaults = (("gain", 1.0), ("offset", 0.0))
+            scaling = [_plain(_numbers(name, kwargs, key, default)) for key, default in defaults]
             network = network and in_counts(network, *scaling)
+        elif _by_fixed_numbers(name, kwargs):  # CAREamics scales back by the inverse numbers
+            means, stds = (_numbers(name, kwargs, key, 0.0) for key in ("mean", "std"))
+            if min(stds) <= 0:
+                raise _unknown(name, f"by a deviation of {min(stds)}")
+            pairs = _matched(name, means, stds)
+            gain = tuple(1 / (std + EPS) for _, std in pairs)
+            offset = tuple(-mean / (std + EPS) for mean, std in pairs)
+            network = network and in_counts(network, _plain(gain), _plain(offset))
         elif name == "clip" and {"min", "max"} <= kwargs.keys():
             low, high = (_numbers(name, kwargs, key, 0.0)[0] for key in ("min", "max"))
             network = network and cut_to(network, low, high)

@@ -32,6 +32,13 @@ Seen: 0 to 1e-6; 3e-4 and more where a conversion was wrong."""
 
 _BASES = (16, 32, 48, 56, 60, 64, 120, 128, 192, 240, 256)
 
+_GRIDS = (2, 4, 8, 16, 32, 3, 6, 12, 24, 48, 5, 10, 20, 7, 14, 9, 18, 64)
+"""Sizes of windows that are looked for, those of one kind in a row."""
+_SHIFTED = 160
+"""Side of the images that are compared."""
+_MIDDLE = 24
+"""Side of the square that is compared: whatever the shift, 32 pixels and more lie around it."""
+
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -178,9 +185,49 @@ def _measured(witness: Run, run: Run, lowered: Lowered, least_step: int) -> dict
             step = divisor
             break
     minimum = next((side for side in range(step, base + 1, step) if fits(side, side)), base)
+    if not _followed(lowered):
+        step = _grid(run, lowered, step, minimum)
+    minimum = -(-minimum // step) * step
+    base = -(-base // step) * step
     sizes = dict.fromkeys(((minimum, minimum + step), (base + step, base)))
     difference = max(_compared(witness, run, lowered, size) for size in sizes)
     return {"step": step, "minimum": minimum, "fixed": None, "difference": difference}
+
+
+def _followed(lowered: Lowered) -> bool:
+    """Whether the graph itself tells the step."""
+    from w2s_export.graph.facts import read_facts
+
+    try:
+        read_facts(lowered.graph)
+    except W2SExportError:
+        return False
+    return True
+
+
+def _grid(run: Run, lowered: Lowered, step: int, minimum: int) -> int:
+    """The step, or that of a grid which the network cuts its image into, such as windows.
+
+    A pixel in the middle of an image comes out alike in a shifted one only where the shift is a
+    multiple of the grid. In a network that sees the whole image it differs with every shift.
+    """
+    if step >= max(_GRIDS):
+        return step
+    side = -(-max(_SHIFTED, minimum) // step) * step
+    image = _image(lowered, 1, side + max(_GRIDS), side + max(_GRIDS))
+    middle, scale = side // 2 + _MIDDLE, lowered.scale
+
+    def shifted(by: int) -> NDArray[np.float32]:
+        made = run(image[:, :, by : by + side, by : by + side])
+        place = slice(scale * (middle - by), scale * (middle - by + _MIDDLE))
+        return made[:, :, place, place]
+
+    at_rest = shifted(0)
+    largest = _difference(shifted(step), at_rest)
+    if largest <= TOLERANCE:
+        return step
+    shifts = [grid for grid in _GRIDS if grid % step == 0 and grid > step]
+    return next((s for s in shifts if _difference(shifted(s), at_rest) <= largest / 10), step)
 
 
 def _compared(witness: Run, run: Run, lowered: Lowered, size: tuple[int, int]) -> float:
