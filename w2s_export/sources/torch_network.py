@@ -55,20 +55,7 @@ def open_original(path: Path, options: Options) -> Original:
             "is a PyTorch file of another network than RRDBNet, and spandrel is not installed: "
             'python -m pip install "w2s-export[torch]"'
         ) from None
-    candidates = _candidates(path)
-    loader = spandrel.ModelLoader(device="cpu")
-    try:
-        state, said = next((c for c in candidates if _recognised(spandrel, c[0])), candidates[0])
-        found = loader.load_from_state_dict(dict(state))
-    except spandrel.UnsupportedModelError:
-        first = ", ".join(list(state)[:3])
-        raise NoWholeNetworkError(
-            f"holds the tensors of an architecture that spandrel {spandrel.__version__} does not "
-            f"have (first keys: {shown(first)}); code of a file is never run, so export it to ONNX "
-            "where it was made and give that file"
-        ) from None
-    except Exception as error:  # a wrong guess of the architecture fails while it is filled
-        raise CheckpointError(f"spandrel cannot build it: {shown(error)}") from None
+    found, said = _built(spandrel, _candidates(path))
     if not isinstance(found, spandrel.ImageModelDescriptor):
         raise CheckpointError(
             f"is a network for {shown(found.purpose)} that needs a mask beside the image; only "
@@ -159,14 +146,27 @@ def _is_float(value: NDArray[Any]) -> bool:
     return bool(np.issubdtype(value.dtype, np.floating))
 
 
-def _recognised(spandrel: Any, state: Mapping[str, Any]) -> bool:
-    try:
-        spandrel.MAIN_REGISTRY.load(dict(state))
-    except spandrel.UnsupportedModelError:
-        return False
-    except Exception:  # recognised, and wrong in some tensor: loading it again says what
-        return True
-    return True
+def _built(spandrel: Any, candidates: Sequence[tuple[Mapping[str, Any], str]]) -> tuple[Any, str]:
+    """The first of the state dicts that is a network's, built, and what was left aside.
+
+    Raises:
+        NoWholeNetworkError: none is of an architecture that spandrel has.
+        CheckpointError: one is, and does not fit it.
+    """
+    loader = spandrel.ModelLoader(device="cpu")
+    for state, said in candidates:
+        try:
+            return loader.load_from_state_dict(dict(state)), said
+        except spandrel.UnsupportedModelError:
+            continue
+        except Exception as error:  # a wrong guess of the architecture fails while it is filled
+            raise CheckpointError(f"spandrel cannot build it: {shown(error)}") from None
+    first = ", ".join(list(candidates[0][0])[:3])
+    raise NoWholeNetworkError(
+        f"holds the tensors of an architecture that spandrel {spandrel.__version__} does not have "
+        f"(first keys: {shown(first)}); code of a file is never run, so export it to ONNX where it "
+        "was made and give that file"
+    )
 
 
 def _module(found: Any) -> Any:
