@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,13 @@ import pytest
 from w2s_export.errors import ConfigError
 from w2s_export.io.source import Layout
 from w2s_export.restore import memory
-from w2s_export.restore.memory import even_tiles, free_bytes, largest_tile, parse_bytes
+from w2s_export.restore.memory import (
+    LARGEST_TILE,
+    even_tiles,
+    free_bytes,
+    largest_tile,
+    parse_bytes,
+)
 from w2s_export.restore.network import Model, ReadyNetwork
 
 
@@ -69,6 +76,12 @@ def test_more_memory_larger_tiles_up_to_where_they_save_nothing(network: ReadyNe
     assert side(1000) >= 448
     with pytest.raises(ConfigError, match="smallest tile, 64 pixels"):
         side(100)
+
+
+def test_tiles_that_show_seams_are_as_few_as_memory_allows(network: ReadyNetwork) -> None:
+    seen = replace(network, seams=1e-2)
+    assert largest_tile(seen, 50 * 10**9, layout(20000), 2, 64) == LARGEST_TILE
+    assert largest_tile(seen, 10**9, layout(20000), 2, 64) < 832
 
 
 def test_blocks_that_are_decoded_whole_count(network: ReadyNetwork) -> None:

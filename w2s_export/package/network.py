@@ -67,11 +67,12 @@ class PackagedNetwork:
         # What was checked is what is run: written anew, without what only another parser sees.
         target.write_bytes(parse(target.read_bytes()).SerializeToString())
         halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model)
-        seams = at(package.rdf, "config", "w2s_export", "seams")
-        if isinstance(seams, float):
+        stated = at(package.rdf, "config", "w2s_export", "seams")
+        seams = stated if isinstance(stated, float) else None
+        if seams is not None:
             logger.warning("%s", seams_in_words(halo, seams))
         foreign = self.network.checkpoint is None
-        ready = ReadyNetwork(self.model, target, halo, minimum, foreign=foreign)
+        ready = ReadyNetwork(self.model, target, halo, minimum, seams=seams, foreign=foreign)
         fast = folder / fast_format.FILE
         if self.cpu_fast:
             attached = _attached(package)
@@ -132,9 +133,9 @@ class BareWeights:
         image = normalise(sample.pixels, self.model.normalisation)
         foreign = network.checkpoint is None
         direct = open_engine("cpu", onnx, apart=memory_limit() if foreign else None)
-        halo, minimum = _measured(direct, image, network, sha256_of(onnx))
+        halo, minimum, seams = _measured(direct, image, network, sha256_of(onnx))
         least = 1 if network.fixed else minimum
-        ready = ReadyNetwork(self.model, onnx, halo, least, foreign=foreign)
+        ready = ReadyNetwork(self.model, onnx, halo, least, seams=seams, foreign=foreign)
         if not self.cpu_fast:
             return _with_made(ready, network, folder / fast_format.FILE)
         fast = fast_format.write(network, folder / fast_format.FILE).path
@@ -151,21 +152,22 @@ class BareWeights:
 
 def _measured(
     direct: Runtime, image: NDArray[np.float32], network: Network, sha256: str
-) -> tuple[int, int]:
-    """Halo and smallest size, measured once for an ONNX file and sample: it takes seconds."""
+) -> tuple[int, int, float | None]:
+    """Halo, smallest size and the seams that remain, measured once for an ONNX file and sample."""
     from w2s_export.restore.halo import measure_halo
 
     key = hashlib.sha256(f"2 {sha256} {image.shape}".encode() + image.tobytes()).hexdigest()
     found = user_cache.recall("halos", key)
     halo, minimum, visible = (found.get(name) for name in ("halo", "minimum", "visible"))
     if isinstance(halo, int) and isinstance(minimum, int) and minimum > 2 * halo >= 0:
-        if isinstance(visible, float):
-            logger.warning("%s", seams_in_words(halo, visible))
-        return halo, minimum
+        seams = visible if isinstance(visible, float) else None
+        if seams is not None:
+            logger.warning("%s", seams_in_words(halo, seams))
+        return halo, minimum, seams
     measured = measure_halo(direct, image, network)
     stated = ("halo", "minimum", "visible")
     user_cache.keep("halos", key, {name: getattr(measured, name) for name in stated})
-    return measured.halo, measured.minimum
+    return measured.halo, measured.minimum, measured.visible
 
 
 def read_package(path: Path, *, cpu_fast: bool = False) -> PackagedNetwork:

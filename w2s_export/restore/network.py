@@ -67,6 +67,8 @@ class ReadyNetwork:
     """Smallest height and width, input pixels."""
     memory_factor: float = 1.0
     """Working memory of the ONNX file, relative to the direct graph of the network."""
+    seams: float | None = None
+    """Largest seam between tiles, part of the range, where no halo makes them exact."""
     foreign: bool = False
     """Whether its graph is of others, which a process of its own runs: no RRDBNet."""
     fast: Callable[[], Path] | None = None
