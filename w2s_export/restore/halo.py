@@ -81,18 +81,17 @@ def measure_halo(
     side = min(image.shape[1:])
     curve = _curve(runtime, image, network, tolerance, side if part else None)
     enough = np.flatnonzero(curve <= tolerance)
-    if len(enough):
-        halo = min(int(enough[0]), radius)
-    else:
-        halo = radius if network.facts.receptive_radius is not None else _best(curve)
+    bounded = network.facts.receptive_radius is not None
+    widest = radius if bounded else _best(curve)
+    halo = min(int(enough[0]), radius) if len(enough) else widest
     halo = -(-halo // step) * step
     visible: float | None = None
     if not part or _minimum(halo, step, least) <= side:
         halo, visible = _confirmed(runtime, image, network, halo, tolerance)
     if part and _minimum(halo, step, least) > side:
         raise MoreImageNeededError(_minimum(halo, step, least))
-    if visible is not None:
-        visible = max(visible, float(curve[min(halo, len(curve) - 1)]))
+    if visible is not None or not (len(enough) or bounded):
+        visible = max(visible or 0.0, float(curve[min(halo, len(curve) - 1)]))
         logger.warning("%s", seams_in_words(halo, visible))
     return HaloMeasurement(
         halo=halo,
@@ -225,8 +224,10 @@ def _confirmed(
         The halo, and the seam that remains where none is enough.
     """
     step, radius = network.step, _radius(network)
-    limit = -(-radius // step) * step
     bounded = network.facts.receptive_radius is not None
+    # With more than a quarter around it each of four tiles holds the whole image: no seam shows.
+    most = radius if bounded else max(halo, min(radius, min(image.shape[1:]) // 4))
+    limit = -(-most // step) * step
 
     def seam(halo: int) -> float:
         whole, tiled = four_tiles(runtime, image, scale=network.scale, halo=halo, step=step)
