@@ -88,8 +88,7 @@ def load_network(
         return found
     from w2s_export.sources.rrdbnet import rrdbnet_network
 
-    with naming(path):
-        return rrdbnet_network(found)
+    return rrdbnet_network(found)
 
 
 def load_either(path: Path, scale: int | None, reading: Reading) -> Network | Checkpoint:
