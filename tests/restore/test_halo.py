@@ -107,7 +107,7 @@ def test_seams_that_no_halo_removes_are_told(caplog: pytest.LogCaptureFixture):
     runtime = Pooled(1.0, 0.5, 0.25)
     whole, tiled = four_tiles(runtime, noise, scale=2, halo=measured.halo, step=1)
     shown = np.abs(tiled - whole).max() / np.ptp(whole)
-    assert 1e-3 < shown <= measured.visible < measured.tolerance < 0.1
+    assert 5e-4 < shown <= measured.visible < measured.tolerance < 0.1
     assert "more context changes little" in caplog.text
 
 
