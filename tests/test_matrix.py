@@ -31,7 +31,7 @@ SCALE_AND_STEP = {
     "compact.pth": (2, 1),
     "rcan.pth": (2, 1),
     "kair-dncnn.pth": (1, 1),
-    "swinir.pth": (2, 1),
+    "swinir.pth": (2, 8),
     "safmn.pth": (2, 8),
     "windows.onnx": (1, 4),
     "fixed.onnx": (1, 1),
