@@ -111,6 +111,27 @@ def test_seams_that_no_halo_removes_are_told(caplog: pytest.LogCaptureFixture):
     assert "more context changes little" in caplog.text
 
 
+class Windowed(Rows):
+    """The filter over the means of windows of 8 pixels, of which the description says nothing."""
+
+    def __call__(self, batch):
+        n, c, height, width = batch.shape
+        padded = np.pad(batch, ((0, 0), (0, 0), (0, -height % 8), (0, -width % 8)))
+        tall, wide = (size // 8 for size in padded.shape[2:])
+        means = padded.reshape(n, c, tall, 8, wide, 8).mean((3, 5)).repeat(8, 2).repeat(8, 3)
+        return super().__call__(means[:, :, :height, :width].astype(np.float32))
+
+
+@pytest.mark.parametrize(("step", "shown"), [(1, True), (8, False)])
+def test_windows_that_nobody_told_of_are_seen(step: int, shown: bool):
+    """Half of 64 pixels is a whole number of windows: tiles of that size would look right."""
+    facts = replace(SMALL.facts, receptive_radius=None)
+    measured = measure_halo(
+        Windowed(1.0), noise[:, :64, :64], replace(SMALL, facts=facts, step=step)
+    )
+    assert (measured.visible is not None and measured.visible > 0.1) == shown
+
+
 def test_a_network_without_a_radius_gets_what_is_enough():
     sees_all = replace(SMALL, facts=replace(SMALL.facts, receptive_radius=None))
     measured = measure_halo(Rows(1.0, 0.5, 0.25), noise, sees_all)

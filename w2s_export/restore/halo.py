@@ -9,6 +9,7 @@ receptive field is only the upper bound: trained networks look much less far tha
 from __future__ import annotations
 
 import logging
+from math import gcd
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -197,13 +198,28 @@ def _minimum(halo: int, step: int, least: int) -> int:
 
 
 def four_tiles(
-    runtime: Runtime, image: NDArray[np.float32], *, scale: int, halo: int, step: int
+    runtime: Runtime,
+    image: NDArray[np.float32],
+    *,
+    scale: int,
+    halo: int,
+    step: int,
+    off_grid: bool = False,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The image (C, H, W) restored in one tile and in four, each (C', scale·H, scale·W)."""
+    """The image (C, H, W) restored in one tile and in four, each (C', scale·H, scale·W).
+
+    Tiles that are halves may begin on a grid of windows that nobody knows of; `off_grid` ones do
+    not: so many steps that 2, 3, 5 and 7 do not divide their number, or 2 at least.
+    """
     side = max(image.shape[1:])
+    half = -(-side // 2)
+    if off_grid:
+        steps = range(-(-half // step), -(-side // step))
+        odd = (n for primes in (210, 2) for n in steps if gcd(n, primes) == 1)
+        half = step * next(odd, -(-half // step))
     whole, tiled = (
         restore_tiled(runtime, image, scale=scale, halo=halo, tile=tile, step=step)
-        for tile in (side, -(-side // 2))
+        for tile in (side, half)
     )
     return whole, tiled
 
@@ -230,7 +246,9 @@ def _confirmed(
     limit = -(-most // step) * step
 
     def seam(halo: int) -> float:
-        whole, tiled = four_tiles(runtime, image, scale=network.scale, halo=halo, step=step)
+        whole, tiled = four_tiles(
+            runtime, image, scale=network.scale, halo=halo, step=step, off_grid=not bounded
+        )
         extent = float(whole.max() - whole.min())
         largest = float(np.abs(tiled - whole).max())
         return largest / extent if extent > 0 else largest

@@ -215,7 +215,10 @@ def check_seams(
         checked = Checked(gathered, contents, weights_format)
         with checked.reported(Code.seams_visible, where):
             if fixed is None:
-                whole, tiled = four_tiles(runtime, image, scale=scale, halo=halo, step=step)
+                unknown = description.network.facts.receptive_radius is None
+                whole, tiled = four_tiles(
+                    runtime, image, scale=scale, halo=halo, step=step, off_grid=unknown
+                )
             else:
                 whole, tiled = _middles(runtime, image, halo, scale, fixed)
             row = compare(runtime.name, f"tiles, halo {halo}", whole, tiled)
