@@ -49,6 +49,8 @@ def test_torchvision_is_imported_when_it_is_used(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch_network, "import_module", found)
     with torch_network._torchvision_when_called():
         Mode, rotate = (getattr(sys.modules[name], part) for part in ("Mode", "rotate"))
+        # What looks through all modules, as PyTorch does, finds nothing odd.
+        assert not any(hasattr(found, "__file__") for found in (sys.modules[name], Mode, rotate))
     assert (asked, name in sys.modules) == ([], False)
     assert (rotate(3, fill=4), Mode.ONE) == (7, 1)
     assert set(asked) == {name}

@@ -47,9 +47,10 @@ def open_original(path: Path, options: Options) -> Original:
         CheckpointError: no architecture that spandrel has, or one that ONNX cannot express.
     """
     try:
+        import torch
+
         with _torchvision_when_called():
             import spandrel
-        import torch
     except ImportError:
         raise MissingExtraError(
             "is a PyTorch file of another network than RRDBNet, and spandrel is not installed: "
@@ -89,7 +90,15 @@ class _WhenCalled:
         return getattr(import_module(_TORCHVISION), self._name)(*given, **named)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what looks through modules asks for these
+            raise AttributeError(name)
         return getattr(getattr(import_module(_TORCHVISION), self._name), name)
+
+
+def _when_called(name: str) -> _WhenCalled:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return _WhenCalled(name)
 
 
 @contextmanager
@@ -100,7 +109,7 @@ def _torchvision_when_called() -> Iterator[None]:
     """
     if _TORCHVISION not in sys.modules:
         sys.modules[_TORCHVISION] = stand_in = ModuleType(_TORCHVISION)
-        stand_in.__dict__["__getattr__"] = _WhenCalled
+        stand_in.__dict__["__getattr__"] = _when_called
         try:
             yield
         finally:
