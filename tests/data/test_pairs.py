@@ -89,13 +89,16 @@ def test_uneven_stacks_and_missing_or_empty_folders_are_refused(folders: tuple[P
 def test_names_that_differ_in_suffix_pair_up(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for place, name, side in (
-        ("lr", "a.tif", 8), ("lr", "b.png", 8), ("hr", "a.png", 16), ("hr", "b.tiff", 16)
+        ("lr", "a.tif", 8), ("lr", "b.png", 8), ("hr", "a.png", 16), ("hr", "b.ome.tif", 16)
     ):  # fmt: skip
         (tmp_path / place).mkdir(exist_ok=True)
         pixels = rng.integers(0, 900, (side, side)).astype(np.uint16)
         imageio.imwrite(tmp_path / place / name, pixels)
     files = match_names(tmp_path / "lr", tmp_path / "hr")
-    assert [(f.low.name, f.high.name) for f in files] == [("a.tif", "a.png"), ("b.png", "b.tiff")]
+    assert [(f.low.name, f.high.name) for f in files] == [
+        ("a.tif", "a.png"),
+        ("b.png", "b.ome.tif"),
+    ]
     # a.tif takes the only a.png; a second a of another kind has nobody left.
     imageio.imwrite(tmp_path / "lr" / "a.png", rng.integers(0, 9, (8, 8)).astype(np.uint16))
     with pytest.raises(ImageError, match="first 'a.tif'"):

@@ -53,10 +53,10 @@ def match_names(low: Path, high: Path) -> list[PairFiles]:
     """
     found_low, found_high = image_names(low), image_names(high)
     partner = {name: name for name in found_low & found_high}
-    rest = {Path(name).stem: name for name in found_high - found_low}
+    rest = {_stem(name): name for name in found_high - found_low}
     for name in sorted(found_low - found_high):
-        if Path(name).stem in rest:
-            partner[name] = rest.pop(Path(name).stem)
+        if _stem(name) in rest:
+            partner[name] = rest.pop(_stem(name))
     unpaired = sorted((found_low - partner.keys()) | (found_high - set(partner.values())))
     if unpaired:
         where = high if unpaired[0] in found_low else low
@@ -68,6 +68,12 @@ def match_names(low: Path, high: Path) -> list[PairFiles]:
         for name, other in sorted(partner.items())
         for one in _planes(PairFiles(name, name, low / name, high / other))
     ]
+
+
+def _stem(name: str) -> str:
+    """Without the suffix, and without OME-TIFF's first part of it."""
+    stem = Path(name).stem
+    return stem[:-4] if stem.lower().endswith(".ome") else stem
 
 
 def _planes(pair: PairFiles) -> list[PairFiles]:
