@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,8 @@ def inspect_command(
 
 def print_inspection(inspection: Inspection) -> None:
     """What a checkpoint is."""
+    from w2s_export.data.normalise import in_words
+
     table = Table("property", "value", title=str(inspection.path), show_header=False)
     table.add_row("format", inspection.format)
     if inspection.architecture is not None:
@@ -56,10 +59,29 @@ def print_inspection(inspection: Inspection) -> None:
     if inspection.dtypes:
         table.add_row("stored as", ", ".join(inspection.dtypes))
     if inspection.normalisation is not None:
-        table.add_row("normalisation", str(inspection.normalisation))
+        table.add_row("normalisation", in_words(inspection.normalisation))
     elif inspection.exportable:
         table.add_row("normalisation", "not recorded; see --normalisation")
     for key, value in inspection.provenance.model_dump(exclude_defaults=True).items():
-        table.add_row(key, str(value))
+        if key == "scores":
+            for name, begin in ((key, ""), ("validation", "validation_")):
+                if text := _scores(value, begin):
+                    table.add_row(name, text)
+        elif isinstance(value, dict):
+            table.add_row(key, "\n".join(f"{name} {one}" for name, one in value.items()))
+        else:
+            table.add_row(key, str(value))
     table.add_row("exportable", "yes" if inspection.exportable else f"no: {inspection.reason}")
     console.print(table)
+
+
+def _scores(scores: Mapping[str, float], begin: str) -> str:
+    """A line per metric whose names begin so: the network's mean, and bicubic enlargement's."""
+    from w2s_export.metrics.registry import metrics
+
+    lines = [f"{scores[begin + 'fields']:g} fields"] if f"{begin}fields" in scores else []
+    for one in metrics().values():
+        if (own := scores.get(begin + one.key)) is not None:
+            other = scores.get(begin + one.bicubic_key)
+            lines.append(f"{one.label} {own:g}" + (f" (bicubic {other:g})" if other else ""))
+    return "\n".join(lines)
