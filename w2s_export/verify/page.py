@@ -65,10 +65,12 @@ def render_page(report: Report, title: str, seconds: Mapping[str, float]) -> str
     """The page as text."""
     template = asset("bioimageio/templates/report.html").read_text(encoding="utf-8")
     kind, verdict = _verdict(report)
+    counting = {one.client for one in report.judged}
+    findings = sorted(report.findings, key=lambda one: not any(map(one.concerns, counting)))
     sections = [
         *(_comparison(report.sample) if report.sample else ()),
-        *_clients(report.shown(), report.findings),
-        *_findings(report.findings),
+        *_clients(report.shown(), findings),
+        *_findings(findings),
         *_parity(report),
         *(_differences(report.sample, report.tolerance) if report.sample else ()),
         *(_seams(report.halo) if report.halo else ()),
@@ -85,6 +87,9 @@ def render_page(report: Report, title: str, seconds: Mapping[str, float]) -> str
         facts="".join(_facts(report)),
         sections="\n".join(sections),
         version=__version__,
+        numbers="The same numbers are in <code>report.json</code>."
+        if report.halo is not None  # an export's
+        else "<code>w2s-export verify PACKAGE --json</code> prints the same numbers.",
     )
 
 
@@ -186,7 +191,7 @@ def _clients(verdicts: Sequence[Verdict], findings: Sequence[Finding]) -> Iterat
                 escape(verdict.client.value),
                 f"<code>{escape(verdict.package)}</code>",
                 f'<span class="chip {kind}">{mark} {escape(verdict.answer.words)}</span>',
-                links,
+                f"<span>{links}</span>" if links else "",  # on a phone a cell lays out its parts
             )
         )
     if rows:
