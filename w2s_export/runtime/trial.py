@@ -32,7 +32,7 @@ _RUNS = 3
 _MOST_RUNS = 10
 """Measured on two cores with AVX2: the fastest of 2 runs differs by up to 20 % from that of 10."""
 _SIDES = (4096, 512, 256, 128, 64)
-"""Of the part that engines are timed on, the largest that fits into the time; best the whole tile."""
+"""Of the part that engines are timed on: the largest that fits the time, best the whole tile."""
 _HOPELESS = 1.5
 """An engine whose first two runs both took this much longer than the fastest's has no third. One
 alone says little: the first allocates, and in the second some compile for the size."""
