@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,56 @@ import tifffile
 import yaml
 
 from tests.vgg import layers, write_npz
+from w2s_export.training import fit
+from w2s_export.training.config import TrainingConfig
+from w2s_export.training.learner import Learner
+from w2s_export.training.phases import Phase
+
+_NOT_COMPILED = (
+    "name", "start", "steps", "schedule", "choose_by", "patience", "validate_every", "save_every",
+    "keep_every", "simulation_workers", "provenance",
+)  # fmt: skip
+"""Fields of a configuration that a step does not depend on."""
+
+
+def _compiled(config: TrainingConfig, phase: Phase) -> str:
+    """Everything that a step may depend on."""
+    fields = config.model_dump(exclude={*_NOT_COMPILED, "adversarial"})
+    return repr((fields, dataclasses.replace(phase, steps=0, choose_by="", schedule=None)))
+
+
+@pytest.fixture(scope="module")
+def compiled_once() -> Iterator[None]:
+    """Trainings in this process share a learner where their steps are the same.
+
+    To trace a step takes five to ten seconds. A learner begins each training with every variable
+    that its traced step touches as it was at first, whether `Learner.state` knows it or not.
+    `test_killed.py` trains in processes of their own.
+    """
+    import tensorflow as tf
+
+    learners: dict[str, tuple[Learner, list[tuple[Any, Any]]]] = {}
+
+    def learner(config: TrainingConfig, phase: Phase, features: Any, strategy: Any) -> Learner:
+        key = _compiled(config, phase)
+        if key not in learners:
+            new = Learner(config, phase, features, strategy)
+            sizes = config.patch, config.patch * config.generator.scale
+            channels = config.generator.in_nc, config.generator.out_nc
+            specs = (
+                tf.TensorSpec((config.batch, size, size, count))
+                for size, count in zip(sizes, channels, strict=True)
+            )
+            touched = new._learn.get_concrete_function(*specs).graph.variables
+            learners[key] = new, [(variable, variable.numpy()) for variable in touched]
+        found, beginning = learners[key]
+        for variable, value in beginning:
+            variable.assign(value)
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "Learner", learner)
+        yield
 
 
 @pytest.fixture(scope="session")

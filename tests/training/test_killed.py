@@ -51,6 +51,7 @@ def _kill_after(step: int, log: Path, arguments: list[str]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled_once")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_killed_in_both_phases_it_ends_with_the_same_weights(
     data: Path, config: Path, tmp_path: Path

@@ -25,7 +25,8 @@ SIMULATED = {
     "share": 0.5,
     "last_share": 0.25,
     "size": 16,
-    "pool": 8,
+    "pool": 4,
+    "fresh": 0.5,
     "structures": {"filaments": 1},
 }
 VALUES = {
@@ -65,6 +66,7 @@ def test_every_batch_has_the_shares() -> None:
     again.close()
 
 
+@pytest.mark.usefixtures("compiled_once")
 def test_a_training_on_a_mixture_resumes_to_the_same_bits(data: Path, tmp_path: Path) -> None:
     more = tmp_path / "data"
     for folder in ("lr", "hr"):
@@ -106,7 +108,7 @@ def test_the_recipe_of_the_large_model_runs(
     config = stored.model_copy(
         update={
             "data": stored.data.model_copy(update={"validation": ("c.tif",), "test": ("d.tif",)}),
-            "mix": tuple(one.model_copy(update={"pool": 8}) for one in stored.mix),
+            "mix": tuple(one.model_copy(update={"pool": 2, "fresh": 0.5}) for one in stored.mix),
             "generator": stored.generator.model_copy(update={"nf": 4, "gc": 2, "nb": 1}),
             "steps": 4,
             "validate_every": 4,

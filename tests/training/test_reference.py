@@ -80,6 +80,7 @@ def test_a_typing_error_is_named_by_its_place(values: dict[str, object], words: 
     assert words in str(caught.value)
 
 
+@pytest.mark.usefixtures("compiled_once")
 def test_the_pixel_size_of_the_images_travels(data: Path, tmp_path: Path) -> None:
     from w2s_export.sources.npz_checkpoint import load_own
     from w2s_export.training.run import train
