@@ -124,12 +124,13 @@ def test_the_citation_names_this_version() -> None:
     assert citation["version"] == w2s_export.__version__
 
 
-def _without_tensorflow(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+def _without_tensorflow(*commands: list[str]) -> subprocess.CompletedProcess[str]:
     code = (
         "import sys\n"
         "for name in ('tensorflow', 'keras', 'tf2onnx', 'bioimageio.core'):\n"
         "    sys.modules[name] = None\n"
-        f"from w2s_export.cli import run; sys.exit(run({arguments!r}))"
+        f"from w2s_export.cli import run\nfor command in {commands!r}:\n"
+        "    if code := run(command):\n        sys.exit(code)\n"
     )
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
@@ -137,13 +138,12 @@ def _without_tensorflow(arguments: list[str]) -> subprocess.CompletedProcess[str
 def test_what_needs_no_tensorflow_runs_without_it(tmp_path: Path) -> None:
     model = resources.asset(f"models/{resources.DEFAULT_MODEL}")
     package = zipped(tmp_path)
-    for arguments in (
+    done = _without_tensorflow(
         ["inspect", str(model / "weights.npz")],
         ["restore", str(model / "sample_input.tif"), "--output", str(tmp_path / "restored")],
         ["verify", str(package), "--rules-only", "--unproven-is-fine"],
-    ):
-        done = _without_tensorflow(arguments)
-        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
     assert len(list((tmp_path / "restored").glob("*.tif"))) == 1
 
 
