@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 
 from tests.graph.test_lower import run
-from w2s_export.sources import torch_network
+from w2s_export.errors import CheckpointMismatchError, NoWholeNetworkError
+from w2s_export.sources import recognise, torch_network
+from w2s_export.sources.foreign_network import foreign_network
 from w2s_export.sources.torch_network import _traced
 
 torch = pytest.importorskip("torch")
@@ -54,3 +57,24 @@ def test_torchvision_is_imported_when_it_is_used(monkeypatch: pytest.MonkeyPatch
     assert (asked, name in sys.modules) == ([], False)
     assert (rotate(3, fill=4), Mode.ONE) == (7, 1)
     assert set(asked) == {name}
+
+
+@pytest.mark.parametrize(
+    ("source_format", "message"),
+    [
+        (recognise.PYTORCH, "^no RRDBNet; no architecture of spandrel, code is never run$"),
+        (recognise.SAFETENSORS, "^no RRDBNet; no architecture of spandrel, code is never run$"),
+        (recognise.KERAS_H5, "^no RRDBNet$"),
+    ],
+)
+def test_tensors_that_nobody_knows_are_refused_with_both_reasons(
+    source_format: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: object) -> None:
+        raise NoWholeNetworkError("no architecture of spandrel, code is never run")
+
+    monkeypatch.setattr("w2s_export.sources.foreign.Witness", opened)
+    with pytest.raises(CheckpointMismatchError, match=message):
+        foreign_network(
+            Path("theirs"), source_format, instead_of=CheckpointMismatchError("no RRDBNet")
+        )

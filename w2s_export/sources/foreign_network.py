@@ -60,6 +60,8 @@ def foreign_network(
 ) -> Network:
     """Load a network of another family; raise `instead_of` where the file holds no whole network.
 
+    Tensors that neither reader knows are refused with both reasons.
+
     Raises:
         CheckpointError: no image-to-image network that can be exported; says why.
         MissingExtraError: its framework is not installed.
@@ -70,6 +72,8 @@ def foreign_network(
     try:
         return _as_network(Witness(_OPENERS[source_format], path, options), source_format)
     except NoWholeNetworkError as error:
+        if instead_of is not None and _OPENERS[source_format] == "torch_network":
+            raise type(instead_of)(f"{instead_of}; {error}") from None
         raise instead_of or error from None
 
 

@@ -172,7 +172,7 @@ def _built(spandrel: Any, candidates: Sequence[tuple[Mapping[str, Any], str]]) -
             raise CheckpointError(f"spandrel cannot build it: {shown(error)}") from None
     first = ", ".join(list(candidates[0][0])[:3])
     raise NoWholeNetworkError(
-        f"holds the tensors of an architecture that spandrel {spandrel.__version__} does not have "
+        f"spandrel {spandrel.__version__} has no architecture of these tensors either "
         f"(first keys: {shown(first)}); code of a file is never run, so export it to ONNX where it "
         "was made and give that file"
     )
