@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
@@ -32,28 +32,10 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def core_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exports that pass without bioimageio.core's own test, which takes half of their time: for
-    tests that ask something else of a package."""
-    from w2s_export.verify.clients import core_tests
+    """`tests.core_unasked`, for one test."""
+    from tests.core_unasked import leave_core_out
 
-    class Unasked:
-        def __init__(self, packages: Sequence[Path] = ()) -> None:
-            self._packages = packages
-
-        def prepare(self, _: object) -> None:
-            pass
-
-        def test(self, packages: Sequence[Path]) -> Unasked:
-            return Unasked(packages)
-
-        def finish(self) -> tuple[core_tests.CoreTest, ...]:
-            return tuple(
-                core_tests.CoreTest(package.name, name, core_tests.Result.passed)
-                for package in self._packages
-                for name in (core_tests.ONNX, core_tests.SAVED_MODEL)
-            )
-
-    monkeypatch.setattr(core_tests, "core_program", lambda *_, **__: nullcontext(Unasked()))
+    leave_core_out(monkeypatch)
 
 
 class _Here:

@@ -16,9 +16,11 @@ import pytest
 import tifffile
 import yaml
 
+from tests.core_unasked import leave_core_out
 from tests.inputs import checkpoint, noise
 from w2s_export.cli import run
 
+pytestmark = pytest.mark.xdist_group("disks")
 Mount = Callable[[str], Path]
 
 
@@ -45,7 +47,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with weights, an image and an export of both."""
     folder = tmp_path_factory.mktemp("exported")
     tifffile.imwrite(folder / "cell.tif", noise(48, 64))
-    assert run(_export(folder, checkpoint(folder / "w.npz"), folder / "o")) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        leave_core_out(patch)
+        assert run(_export(folder, checkpoint(folder / "w.npz"), folder / "o")) == 0
     return folder
 
 
@@ -85,6 +89,7 @@ def _refused_for(capsys: pytest.CaptureFixture[str], pattern: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("core_unasked")
 def test_an_export_that_does_not_fit_leaves_the_earlier_one(
     mount: Mount, exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

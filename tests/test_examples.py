@@ -13,6 +13,7 @@ from w2s_export.rdf.metadata import read_metadata
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
+@pytest.mark.usefixtures("core_unasked")
 def test_train_export_restore(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runpy.run_path(str(EXAMPLES / "02_train.py"))["main"](tmp_path / "train", steps=4)
     weights = tmp_path / "train" / "trained" / "simulated-microtubules.npz"
