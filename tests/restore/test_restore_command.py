@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ import tifffile
 
 from tests.inputs import checkpoint, image, noise
 from w2s_export.cli import run
+from w2s_export.config import Normalisation, PercentileNormalisation, ZeroMeanNormalisation
 from w2s_export.package.archive import Packages
+from w2s_export.sources.npz_checkpoint import load_own, save_checkpoint
 
 
 @pytest.fixture
@@ -72,6 +75,19 @@ def test_weights_are_converted_and_their_halo_measured(
     assert run([*arguments, "--memory", "1GB", "--threads", "1"]) == 0
     assert "1 restored" in capfd.readouterr().out
     assert tifffile.imread(tmp_path / "o" / "i.tif").shape == (180, 220)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [(ZeroMeanNormalisation(), False), (PercentileNormalisation(), True)]
+)
+def test_values_lie_between_percentiles_where_there_are_any(
+    picture: str, tmp_path: Path, how: Normalisation, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = load_own(checkpoint(tmp_path / "made.npz"))
+    weights = save_checkpoint(replace(made, normalisation=how), tmp_path / "w.npz")
+    options = ["--weights", str(weights), "--output", str(tmp_path / "o")]
+    assert run(["restore", picture, *options]) == 0
+    assert ("between the percentiles" in capsys.readouterr().out) is said
 
 
 def test_a_package_whose_onnx_was_changed_is_refused(

@@ -132,11 +132,7 @@ def print_summary(outcomes: list[batch.Outcome], found: Found, options: ImageOpt
         text += f"; {len(found.ignored)} files are no images by name: {names}{more}"
     _say(f"{text}.")
     restored = [(o, o.restored) for o in outcomes if o.restored]
-    if (
-        restored
-        and any(r.ranges[0] is not None for _, r in restored)
-        and not options.keep_intensity
-    ):
+    if any(r.by_percentiles for _, r in restored) and not options.keep_intensity:
         over = "each plane" if options.percentiles_over == "plane" else "each stack"
         _say(
             f"Values are about 0 to 1 between the percentiles of {over}; --keep-intensity gives "

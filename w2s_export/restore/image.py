@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.config import PercentileNormalisation
 from w2s_export.errors import ImageError, OutputError
 from w2s_export.io.files import hidden, name_of, unwritable
 from w2s_export.io.images import open_source, opened
@@ -78,7 +79,7 @@ class Restored:
     tile: tuple[int, int]
     """Height and width of a tile, input pixels."""
     ranges: tuple[InputRange, ...]
-    """Low percentile and width of the range that each image was normalised by."""
+    """What each image was normalised by: low percentile and width, or mean and deviation."""
     clipped: int
     """Values outside the range of 16 bits."""
     left: tuple[str, ...] = ()
@@ -89,6 +90,8 @@ class Restored:
     """Of 16-bit arithmetic."""
     spread: Path | None = None
     """Image of the eight orientations' standard deviation."""
+    by_percentiles: bool = False
+    """Whether the ranges are percentiles, between which the result is about 0 to 1."""
 
     @property
     def bad(self) -> tuple[str, ...]:
@@ -304,6 +307,7 @@ def restore_to_tiff(
     return Restored(
         *(plan.target, layout.shape, tile, tuple(found), clipped, left, engines.choice, error),
         spread=plan.spread,
+        by_percentiles=isinstance(model.normalisation, PercentileNormalisation),
     )
 
 

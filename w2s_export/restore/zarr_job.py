@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from w2s_export.config import PercentileNormalisation
 from w2s_export.errors import OutputError
 from w2s_export.io.files import hidden, sha256_of, unwritable
 from w2s_export.options import ImageOptions
@@ -177,6 +178,7 @@ def _begin(plan: Plan, parts: tuple[Path, ...], setup: Setup, record: Record) ->
             left=left,
             error=precision,
             spread=plan.spread,
+            by_percentiles=isinstance(model.normalisation, PercentileNormalisation),
         )
         return _Begun(layouts, list(tiles_of(source, network, tile, images, found)), restored)
 
