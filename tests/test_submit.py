@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -121,7 +122,8 @@ def test_without_a_token_yes_says_how_to_get_one(complete: Path, sent: list[Any]
 def test_a_client_that_cannot_upload_is_told_of_before_anything_is_verified(
     complete: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert any(f"submit {complete} --yes" in line for line in steps(complete))
+    typed = shlex.split(steps(complete)[1].partition("then ")[2])  # as a shell reads it
+    assert typed == ["w2s-export", "submit", str(complete), "--yes"]
     monkeypatch.delattr(bioimageio.spec, "upload")
     with pytest.raises(MissingExtraError, match="cannot upload; install a newer one, or log in at"):
         submit(complete, yes=True)

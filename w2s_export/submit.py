@@ -43,7 +43,10 @@ def steps(package: Path) -> list[str]:
         "its emoji.",
     ]
     if _zoo_client() is None:
-        lines[1] = "This bioimageio.spec cannot upload; a newer one sends it with --yes."
+        lines[1] = (
+            "From here: this bioimageio.spec cannot upload; bring it up to date (python -m pip "
+            "install --upgrade bioimageio.spec), and submit again."
+        )
     return lines
 
 

@@ -87,6 +87,7 @@ def progress_bar(*columns: ProgressColumn) -> Iterator[Progress]:
 
 def announce(stage: str, status: Status) -> None:
     """Say which stage begins: in the status line of a terminal, else as a line of its own."""
+    stage = stage[:1].upper() + stage[1:]  # names within it keep their letters
     if console.is_terminal:
         status.update(f"{stage} …")
     else:

@@ -31,7 +31,7 @@ def submit_command(
         submission = submit(
             package,
             **vars(options),
-            progress=lambda stage: announce(stage.capitalize(), status),
+            progress=lambda stage: announce(stage, status),
         )
     print_submission(submission, package, options.hugging_face)
     return 0 if submission.ready else 1

@@ -61,7 +61,7 @@ def verify_command(
             report = verify(
                 package,
                 **vars(options),
-                progress=lambda stage: announce(stage.capitalize(), status),
+                progress=lambda stage: announce(stage, status),
             )
         print_report(report)
     if page is not None:
