@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import sys
 import types
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from w2s_export.verify.core_verdict import settle
 from w2s_export.verify.findings import Client, Code, Finding, Severity
 from w2s_export.verify.report import Gathered
 from w2s_export.verify.verdicts import Answer, judge
-from w2s_export.verify.worker import jobs
+from w2s_export.verify.worker import jobs, program
 
 from .conftest import copy, exchange, npy
 
@@ -143,3 +146,14 @@ def test_a_test_that_was_not_made_says_nothing_of_the_package(result):
     )
     assert {client for client, answer in said.items() if answer is Answer.refuses} == CORES
     assert Answer.refuses not in answers([], CoreTest("m.zip", "onnx", result)).values()
+
+
+@pytest.mark.parametrize("do", ["run", "test"])
+def test_a_library_that_is_missing_here_is_not_the_weights_fault(
+    do: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = {"number": 1, "do": do, "format": "tensorflow_saved_model_bundle", "package": "p.zip"}
+    monkeypatch.setattr(program, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(job)))
+    program.main([str(tmp_path)])
+    assert json.loads((tmp_path / "1.json").read_text()).keys() == {"withheld"}

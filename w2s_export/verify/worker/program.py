@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,22 @@ def _prepare(job: Job) -> dict[str, Any]:
 def _test(job: Job) -> dict[str, Any]:
     from w2s_export.verify.clients import core_program
 
+    _require(job["format"])
     return core_program.test(Path(job["package"]), job["format"])
 
 
+def _require(weights_format: str) -> None:
+    """Tell a library that is missing here from weights that are at fault."""
+    needed = "onnxruntime" if weights_format == ONNX else "tensorflow"
+    if find_spec(needed) is None:
+        raise WithheldError(
+            f"{needed} is not installed here, without which nothing is known of them: "
+            f"python -m pip install {needed}"
+        )
+
+
 def _run(job: Job, folder: Path) -> dict[str, Any]:
+    _require(job["format"])
     with np.load(folder / job["inputs"], allow_pickle=False) as archive:
         cases = [
             [archive[f"{case}-{index}"] for index in range(count)]
