@@ -306,8 +306,7 @@ def restore_to_tiff(
     left = (*layout.appearance.left, *unwritten(source.layout, plan.format))
     return Restored(
         *(plan.target, layout.shape, tile, tuple(found), clipped, left, engines.choice, error),
-        spread=plan.spread,
-        by_percentiles=isinstance(model.normalisation, PercentileNormalisation),
+        *(plan.spread, isinstance(model.normalisation, PercentileNormalisation)),
     )
 
 
