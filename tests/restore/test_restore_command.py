@@ -196,7 +196,7 @@ def test_a_second_run_measures_no_halo(picture: str, tmp_path: Path) -> None:
         assert done.returncode == 0
         assert done.stderr == ""  # no word of TensorFlow
     (kept,) = (tmp_path / "cache" / "w2s-export" / "halos").iterdir()
-    assert {*json.loads(kept.read_text())} == {"halo", "minimum"}
+    assert {*json.loads(kept.read_text())} == {"halo", "minimum", "visible"}
     kept.write_text('{"halo": -3, "minimum": "x"}')
     again = run_it("i.tif", "--output", "c", "--weights", str(weights), folder=tmp_path,
                    cache=tmp_path / "cache")  # fmt: skip
