@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from w2s_export.config import Normalisation
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import FlatImageError, ImageError
+from w2s_export.io.files import without_ending
 from w2s_export.io.images import Image, open_source, read_image
 
 SUFFIXES = (".tif", ".tiff", ".png", ".npy")
@@ -71,9 +72,8 @@ def match_names(low: Path, high: Path) -> list[PairFiles]:
 
 
 def _stem(name: str) -> str:
-    """Without the suffix, and without OME-TIFF's first part of it."""
-    stem = Path(name).stem
-    return stem[:-4] if stem.lower().endswith(".ome") else stem
+    """Without the suffix, and without OME's first part of it."""
+    return without_ending(name, [f"{ome}{suffix}" for ome in (".ome", "") for suffix in SUFFIXES])
 
 
 def _planes(pair: PairFiles) -> list[PairFiles]:

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -46,6 +46,14 @@ def _kind(mode: int) -> str:
 def name_of(path: Path) -> str:
     r"""Name of a file as text to write: UTF-8 whatever the locale states, other bytes `\xff`."""
     return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+
+
+def without_ending(name: str, endings: Iterable[str]) -> str:
+    """A file's name without the first of these endings that it has, in letters of any case."""
+    for ending in endings:
+        if name.lower().endswith(ending) and len(name) > len(ending):
+            return name[: -len(ending)]
+    return name
 
 
 def hidden(path: Path, ending: str) -> Path:

@@ -67,10 +67,7 @@ class PackagedNetwork:
         # What was checked is what is run: written anew, without what only another parser sees.
         target.write_bytes(parse(target.read_bytes()).SerializeToString())
         halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model)
-        stated = at(package.rdf, "config", "w2s_export", "seams")
-        seams = stated if isinstance(stated, float) else None
-        if seams is not None:
-            logger.warning("%s", seams_in_words(halo, seams))
+        seams = _known_seams(halo, at(package.rdf, "config", "w2s_export", "seams"))
         foreign = self.network.checkpoint is None
         ready = ReadyNetwork(self.model, target, halo, minimum, seams=seams, foreign=foreign)
         fast = folder / fast_format.FILE
@@ -160,14 +157,19 @@ def _measured(
     found = user_cache.recall("halos", key)
     halo, minimum, visible = (found.get(name) for name in ("halo", "minimum", "visible"))
     if isinstance(halo, int) and isinstance(minimum, int) and minimum > 2 * halo >= 0:
-        seams = visible if isinstance(visible, float) else None
-        if seams is not None:
-            logger.warning("%s", seams_in_words(halo, seams))
-        return halo, minimum, seams
+        return halo, minimum, _known_seams(halo, visible)
     measured = measure_halo(direct, image, network)
     stated = ("halo", "minimum", "visible")
     user_cache.keep("halos", key, {name: getattr(measured, name) for name in stated})
     return measured.halo, measured.minimum, measured.visible
+
+
+def _known_seams(halo: int, stated: object) -> float | None:
+    """The seams that were measured before, warned of as a measurement warns; None without any."""
+    if not isinstance(stated, float):
+        return None
+    logger.warning("%s", seams_in_words(halo, stated))
+    return stated
 
 
 def read_package(path: Path, *, cpu_fast: bool = False) -> PackagedNetwork:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from w2s_export.errors import ConfigError
 from w2s_export.io import microscopes
+from w2s_export.io.files import without_ending
 from w2s_export.io.zarr_source import is_zarr
 
 SUFFIXES = (
@@ -36,12 +37,8 @@ class Input:
     @property
     def stem(self) -> str:
         """Name without its endings; of several images in a file, each with its number from 1."""
-        name = self.path.name
         endings = (".ome.tiff", ".ome.tif", ".ome.zarr", ".zarr", *SUFFIXES)
-        for ending in endings:
-            if name.lower().endswith(ending) and len(name) > len(ending):
-                name = name[: -len(ending)]
-                break
+        name = without_ending(self.path.name, endings)
         return name if self.of == 1 else f"{name}_series{self.series + 1}"
 
     @property

@@ -174,7 +174,7 @@ def train(
         return restored
 
     second = config.adversarial
-    features = load_features(second.feature_weights).stages if second else None
+    features = load_features(second.feature_weights).stages if second and split.test else None
     fields = score_fields(restore, split.test, features)
     scores = mean_scores(fields) if fields else {}
     for warning in _warnings(restore, [*split.test, *split.validation][0]):
