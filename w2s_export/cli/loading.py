@@ -62,7 +62,7 @@ def _without_chatter() -> Iterator[None]:
         try:
             yield
         finally:
-            faulthandler.enable() if crashes else faulthandler.disable()
+            faulthandler.enable(error) if crashes else faulthandler.disable()
             stream.flush()
             os.dup2(kept, error)
             os.close(kept)
