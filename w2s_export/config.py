@@ -1,4 +1,4 @@
-"""Frozen, self-documenting configurations. No framework is imported here."""
+"""Frozen configurations. No framework is imported here."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class Frozen(BaseModel):
     """Base of every configuration: immutable, unknown keys refused."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class GeneratorConfig(Frozen):

@@ -115,11 +115,11 @@ def test_a_function_may_not_take_the_place_of_an_operator(tmp_path: Path) -> Non
     """ONNX Runtime would run the function."""
     network = factories.network(factories.TINY)
     changed = onnx.load(onnx_format.write(network, tmp_path / "net.onnx").path)
-    onnx_file.from_bytes(changed.SerializeToString())
+    onnx_file.from_model(changed)
     negative = helper.make_node("Neg", ["a"], ["b"])
     function = helper.make_function(
         "", "LeakyRelu", ["a"], ["b"], [negative], [helper.make_opsetid("", 17)]
     )
     changed.functions.append(function)
     with pytest.raises(CheckpointError, match="holds 1 functions beside its graph"):
-        onnx_file.from_bytes(changed.SerializeToString())
+        onnx_file.from_model(changed)

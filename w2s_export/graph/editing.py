@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
 
 
 class Editable:
@@ -126,6 +125,8 @@ def evaluate(node: onnx.NodeProto, inputs: Mapping[str, NDArray[Any]]) -> list[N
         helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(inputs[n].dtype), None)
         for n in names
     ]
+    from onnx.reference import ReferenceEvaluator  # takes long, and few graphs need it
+
     outputs = [helper.make_value_info(name, onnx.TypeProto()) for name in node.output if name]
     graph = helper.make_graph([node], "one", infos, outputs)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

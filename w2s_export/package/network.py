@@ -13,7 +13,6 @@ from w2s_export.config import Normalisation
 from w2s_export.errors import ConfigError, ConversionError, PackageError
 from w2s_export.formats import cpu_fast as fast_format
 from w2s_export.formats import onnx as onnx_format
-from w2s_export.graph.guard import parse
 from w2s_export.io import user_cache
 from w2s_export.io.files import name_of, sha256_of
 from w2s_export.io.worker import memory_limit
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LARGEST_ONNX = 2 << 30
 _CROP = (61, 93)
 """Height and width that the fast CPU graph is compared on: odd, and more than a block of tiles."""
 CPU_FAST_TOLERANCE = 1e-4
@@ -48,33 +46,30 @@ _FEATURES_THAT_PAY = 64
 
 @dataclass(frozen=True, slots=True)
 class PackagedNetwork:
-    """The ONNX file of a package, with the halo and the smallest size its rdf states."""
+    """The network of a package, with the halo and the smallest size its rdf states."""
 
-    path: Path
+    package: OpenedPackage
     model: Model
     network: Network
     cpu_fast: bool = False
     """Restore by the fast CPU graph attached to it."""
 
     def open(self, folder: Path) -> ReadyNetwork:
-        """Unpack the ONNX file into the folder.
+        """Write the ONNX file into the folder.
 
         Raises:
-            PackageError: damaged, or not the file whose hash the rdf states.
+            PackageError: its rdf lacks a number, or its fast graph is another.
         """
-        package = open_package(self.path)
-        target = _unpacked(package, package.rdf["weights"]["onnx"], folder / onnx_format.FILE)
+        package, target = self.package, folder / onnx_format.FILE
         # What was checked is what is run: written anew, without what only another parser sees.
-        target.write_bytes(parse(target.read_bytes()).SerializeToString())
-        halo, minimum = _halo_and_minimum(self.path, package.rdf, self.model)
+        target.write_bytes(self.network.graph.SerializeToString())
+        halo, minimum = _halo_and_minimum(package.path, package.rdf, self.model)
         seams = _known_seams(halo, at(package.rdf, "config", "w2s_export", "seams"))
         foreign = self.network.checkpoint is None
         ready = ReadyNetwork(self.model, target, halo, minimum, seams=seams, foreign=foreign)
         fast = folder / fast_format.FILE
         if self.cpu_fast:
-            attached = _attached(package)
-            _unpacked(package, attached, folder / "attached.onnx").unlink()
-            return ready.by_cpu_fast(self._made_here(attached, fast))
+            return ready.by_cpu_fast(self._made_here(_attached(package), fast))
         return _with_made(ready, self.network, fast)
 
     def _made_here(self, entry: Mapping[str, str], fast: Path) -> Path:
@@ -83,10 +78,16 @@ class PackagedNetwork:
         Raises:
             PackageError: the package's is another one.
         """
+        path, name = self.package.path, entry["source"]
+        if self.package.sha256(name) != entry["sha256"]:
+            raise PackageError(
+                f"{path}: '{name}' is not the file whose SHA-256 its rdf states; fetch or write "
+                "the package again"
+            )
         made = fast_format.write(self.network, fast)
         if made.sha256 != entry["sha256"]:
             raise PackageError(
-                f"{self.path}: its '{entry['source']}' is not the fast CPU graph that this version "
+                f"{path}: its '{name}' is not the fast CPU graph that this version "
                 "makes of its weights, and no other is run; export it again with --cpu-fast, or "
                 "restore without --cpu-fast"
             )
@@ -265,7 +266,7 @@ def _packaged(
 ) -> PackagedNetwork:
     if cpu_fast:
         _attached(package)
-    return PackagedNetwork(package.path, _model(package.path, network, how), network, cpu_fast)
+    return PackagedNetwork(package, _model(package.path, network, how), network, cpu_fast)
 
 
 def _attached(package: OpenedPackage) -> Mapping[str, str]:
@@ -281,23 +282,6 @@ def _attached(package: OpenedPackage) -> Mapping[str, str]:
             "without --cpu-fast"
         )
     return entry
-
-
-def _unpacked(package: OpenedPackage, entry: Mapping[str, Any], target: Path) -> Path:
-    """Write one of a package's ONNX files.
-
-    Raises:
-        PackageError: too large, or not the file whose hash the rdf states.
-    """
-    if package.sizes.get(entry["source"], 0) > _LARGEST_ONNX:
-        raise PackageError(f"{package.path}: its ONNX file is larger than {_LARGEST_ONNX} bytes")
-    target.write_bytes(package.read(entry["source"], _LARGEST_ONNX))
-    if sha256_of(target) != entry.get("sha256"):
-        raise PackageError(
-            f"{package.path}: '{entry['source']}' is not the file whose SHA-256 its rdf states; "
-            "fetch or write the package again"
-        )
-    return target
 
 
 def _with_made(ready: ReadyNetwork, network: Network, fast: Path) -> ReadyNetwork:

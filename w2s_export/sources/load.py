@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.config import Normalisation, PercentileNormalisation
 from w2s_export.errors import CheckpointError, CheckpointMismatchError
-from w2s_export.sources import (
-    keras_archive,
-    keras_h5,
-    npz_checkpoint,
-    onnx_file,
-    package_file,
-    pytorch,
-    recognise,
-    safetensors,
-    saved_model,
-)
+from w2s_export.sources import recognise
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.naming import naming
 
@@ -29,16 +20,17 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_READERS: Mapping[str, Callable[[Path, Mapping[str, Any]], Checkpoint]] = {
-    recognise.OWN: npz_checkpoint.read,
-    recognise.KERAS_H5: keras_h5.read,
-    recognise.KERAS_ARCHIVE: keras_archive.read,
-    recognise.PYTORCH: pytorch.read,
-    recognise.SAFETENSORS: safetensors.read,
-    recognise.SAVED_MODEL: saved_model.read,
-    recognise.ONNX: onnx_file.read,
-    recognise.PACKAGE: package_file.read,
+_READERS: Mapping[str, str] = {
+    recognise.OWN: "npz_checkpoint",
+    recognise.KERAS_H5: "keras_h5",
+    recognise.KERAS_ARCHIVE: "keras_archive",
+    recognise.PYTORCH: "pytorch",
+    recognise.SAFETENSORS: "safetensors",
+    recognise.SAVED_MODEL: "saved_model",
+    recognise.ONNX: "onnx_file",
+    recognise.PACKAGE: "package_file",
 }
+"""Modules beside this one, each with `read(path, known)`; imported when a file needs one."""
 
 _WHOLE_NETWORKS = (
     recognise.KERAS_H5,
@@ -97,12 +89,14 @@ def load_either(path: Path, scale: int | None, reading: Reading) -> Network | Ch
         source_format = recognise.recognise(path)
         known = {} if scale is None else {"scale": scale}
         if source_format == recognise.PACKAGE:
-            return package_file.read_network(path, known, reading)
+            from w2s_export.sources.package_file import read_network
+
+            return read_network(path, known, reading)
         try:
             asked = reading.dynamic or reading.signature
             if asked and source_format in _WHOLE_NETWORKS:
                 raise CheckpointError("is asked for as another network than an RRDBNet")
-            checkpoint = _READERS[source_format](path, known)
+            checkpoint = _read(source_format, path, known)
         except CheckpointError as error:
             from w2s_export.sources.foreign_network import foreign_network, may_be_foreign
 
@@ -144,8 +138,14 @@ def load_checkpoint(path: Path, *, scale: int | None = None) -> Checkpoint:
     """
     with naming(path):
         known = {} if scale is None else {"scale": scale}
-        checkpoint = _READERS[recognise.recognise(path)](path, known)
+        checkpoint = _read(recognise.recognise(path), path, known)
     _log.info("%s: %s", path, checkpoint.config)
+    return checkpoint
+
+
+def _read(source_format: str, path: Path, known: Mapping[str, Any]) -> Checkpoint:
+    reader = import_module(f"{__package__}.{_READERS[source_format]}")
+    checkpoint: Checkpoint = reader.read(path, known)
     return checkpoint
 
 

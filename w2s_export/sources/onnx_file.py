@@ -36,14 +36,13 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
         CheckpointMismatchError: its tensors are not an RRDBNet's.
     """
     check_size(path.stat().st_size, "its bytes")
-    return from_bytes(path.read_bytes(), known)
+    return from_model(parse(path.read_bytes()), known)
 
 
-def from_bytes(data: bytes, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
-    """Read the content of an `.onnx` file of ours; errors as `read`."""
+def from_model(model: onnx.ModelProto, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
+    """Read the parsed content of an `.onnx` file of ours; errors as `read`."""
     from w2s_export.graph.rrdbnet import write_rrdbnet
 
-    model = parse(data)
     if model.producer_name != _PRODUCER or model.graph.name != _NAME:
         raise CheckpointError(
             f"is an ONNX file made by '{shown(model.producer_name) or 'an unknown tool'}'; only "

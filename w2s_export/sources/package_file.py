@@ -28,8 +28,11 @@ from w2s_export.sources.architecture import NOTHING_KNOWN
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.recognise import ZIP_DAMAGE, description_name
 from w2s_export.sources.rrdbnet import rrdbnet_network
+from w2s_export.sources.stored_tensor import check_size
 
 if TYPE_CHECKING:
+    import onnx
+
     from w2s_export.runtime.protocol import Runtime
     from w2s_export.sources.load import Reading
 
@@ -78,8 +81,8 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
         CheckpointError: damaged, or a package that this tool did not write.
         CheckpointMismatchError: the weights are not those of the architecture the rdf records.
     """
-    recorded, data = _opened(path)
-    return _checkpoint(recorded, data, known)
+    recorded, graph = _opened(path)
+    return _checkpoint(recorded, graph, known)
 
 
 def read_network(path: Path, known: Mapping[str, Any], reading: Reading) -> Network:
@@ -99,10 +102,9 @@ def read_network(path: Path, known: Mapping[str, Any], reading: Reading) -> Netw
         from w2s_export.sources.foreign_package import read_foreign_package
 
         return read_foreign_package(path, rdf, reading)
-    recorded, data = _opened(path)
-    graph = parse(data)
+    recorded, graph = _opened(path)
     if recorded.network is None:
-        return rrdbnet_network(_checkpoint(recorded, data, known), graph)
+        return rrdbnet_network(_checkpoint(recorded, graph, known), graph)
     from w2s_export.graph.facts import facts_of_any
     from w2s_export.graph.refusals import check_operators
 
@@ -120,23 +122,25 @@ def read_network(path: Path, known: Mapping[str, Any], reading: Reading) -> Netw
     )
 
 
-def _opened(path: Path) -> tuple[_Recorded, bytes]:
-    """What the rdf records, and the bytes of the ONNX file."""
+def _opened(path: Path) -> tuple[_Recorded, onnx.ModelProto]:
+    """What the rdf records, and the ONNX file, parsed."""
     try:
         with zipfile.ZipFile(path) as archive:
             rdf = _rdf(archive)
-            return _recorded(rdf), _onnx_weights(archive, rdf)
+            return _recorded(rdf), parse(_onnx_weights(archive, rdf))
     except ZIP_DAMAGE as error:
         raise CheckpointError(f"is a damaged zip ({error}); fetch or write it again") from None
 
 
-def _checkpoint(recorded: _Recorded, data: bytes, known: Mapping[str, Any]) -> Checkpoint:
+def _checkpoint(
+    recorded: _Recorded, graph: onnx.ModelProto, known: Mapping[str, Any]
+) -> Checkpoint:
     if recorded.generator is None:
         raise CheckpointError(
             "holds another network than an RRDBNet, whose weights cannot be taken apart; use the "
             "package as it is, or give the weights it was made from"
         )
-    checkpoint = onnx_file.from_bytes(data, known)
+    checkpoint = onnx_file.from_model(graph, known)
     if checkpoint.config != recorded.generator:
         raise CheckpointMismatchError(
             f"its weights are of {checkpoint.config}, its rdf records {recorded.generator}"
@@ -201,6 +205,7 @@ def _onnx_weights(archive: zipfile.ZipFile, rdf: Mapping[str, Any]) -> bytes:
     source = entry.get("source")
     if not isinstance(source, str) or source not in archive.namelist():
         raise CheckpointError(f"its rdf names ONNX weights {source!r}, which the zip does not hold")
+    check_size(archive.getinfo(source).file_size, "its ONNX file's bytes")
     weights = archive.read(source)
     recorded, found = entry.get("sha256"), hashlib.sha256(weights).hexdigest()
     if recorded is not None and recorded != found:

@@ -9,6 +9,7 @@ from w2s_export.data.pairs import PairFiles, image_names, pixel_size_um, read_pl
 from w2s_export.errors import ConfigError, ImageError, OutputError
 from w2s_export.io.files import write_atomically
 from w2s_export.training.config import TrainingConfig
+from w2s_export.training.config_reference import meanings
 
 _PAIRS = (("lr", "hr"), ("low", "high"), ("input", "target"), ("widefield", "sim"), ("avg1", "sim"))
 _TOGETHER = 3  # fields below which nothing can be held out
@@ -54,9 +55,9 @@ def write_starter(path: Path, folder: Path) -> Path:
         f"# w2s-export train {path} --data {folder} --output trained",
         "# Every key, with its default: w2s-export train --explain",
     ]
+    meaning = meanings(TrainingConfig)
     for key, value in values.items():
-        meaning = " ".join((TrainingConfig.model_fields[key].description or "").split())
-        lines += [f"# {meaning}", f"{key}: {value}"]
+        lines += [f"# {meaning[key]}", f"{key}: {value}"]
     write_atomically(path, ("\n".join(lines) + "\n").encode())
     return path
 
