@@ -227,6 +227,35 @@ def test_the_checkpoint_survives_a_round_trip(tmp_path: Path) -> None:
     )
 
 
+INTERRUPTING = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+from w2s_export.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("module", ["cyclopts", "w2s_export.options", "numpy"])
+def test_an_interruption_while_modules_are_imported_is_one_line(
+    module: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTING.format(module=module), "inspect", "none.npz"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Interrupted.\n")
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
 def test_an_output_that_nobody_reads_is_no_traceback(tmp_path: Path) -> None:
     reading, writing = os.pipe()

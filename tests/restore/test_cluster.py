@@ -32,6 +32,38 @@ distributed = pytest.importorskip("distributed", reason="dask.distributed is not
 OPTIONS = ImageOptions(engine="cpu", format="ome-zarr")
 
 
+INTERRUPTED = """
+import os, signal, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from w2s_export.restore.cluster import _begin, _interruptions_later
+
+pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=(os.getpid(),))
+with _interruptions_later():
+    began = pool.submit(os.getpid)
+try:
+    began.result() if sys.argv[1] == "waiting" else time.sleep(0.3)
+    os.killpg(0, signal.SIGINT)  # as a terminal does
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("heard")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("when", ["waiting", "beginning"])
+def test_an_interruption_ends_the_workers_without_a_word(when: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, when],
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "heard\n", "")
+
+
 @pytest.fixture
 def scheduler(tmp_path: Path) -> Iterator[str]:
     address = tmp_path / "scheduler.json"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -98,6 +100,9 @@ def test_fields_without_anything_are_drawn_again_and_then_named() -> None:
     pool = FieldPool(plan(density=0.0), 1)
     with pytest.raises(ConfigError, match="show nothing; raise density"):
         pool.get(0, 8)
+    (process,) = pool._processes
+    if os.name != "nt":  # what a terminal interrupts are the processes of its session
+        assert os.getsid(process.pid) != os.getsid(0)
     pool.close()
 
 

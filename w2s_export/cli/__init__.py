@@ -1,5 +1,29 @@
-"""The command line: one module a command, `w2s-export` alone being the main job."""
+"""The command line: one module per command, `w2s-export` alone being the main job."""
 
-from w2s_export.cli.app import main, run
+from __future__ import annotations
 
-__all__ = ["main", "run"]
+import signal
+import sys
+
+
+def main() -> None:
+    """Entry point: run the command line and exit.
+
+    Ctrl-C ends in a line and its code from here on, while the command line itself is imported too.
+    """
+    code = 130  # as shells have it
+    try:
+        from w2s_export.cli.app import start
+
+        code = start(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what Python does at its end shows no traceback
+    sys.exit(code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code."""
+    from w2s_export.cli import app
+
+    return app.run(arguments)

@@ -82,10 +82,10 @@ def _terminate(*_: object) -> None:
     raise _TerminatedError
 
 
-def main() -> None:
-    """Entry point: run the command line and exit."""
+def start(arguments: list[str]) -> int:
+    """Run the command line as this process's own job, which SIGTERM ends as Ctrl-C does."""
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run(sys.argv[1:]))
+    return run(arguments)
 
 
 def run(arguments: list[str]) -> int:

@@ -43,8 +43,10 @@ def print_submission(submission: Submission, package: Path, hugging_face: str | 
 
     for check in submission.checks:
         mark = ("✗ ", "red") if check.missing else ("✓ ", "green")
+        if check.untested and not check.missing:
+            mark = ("? ", "yellow")
         console.print(styled(mark, check.topic), highlight=False)
-        for text in check.missing:
+        for text in (*check.missing, *(f"not tested here: {one}" for one in check.untested)):
             console.print(f"    {text}", soft_wrap=True, highlight=False)
     if submission.prepared is not None:
         console.print(f"Files for Hugging Face: {submission.prepared}", soft_wrap=True)

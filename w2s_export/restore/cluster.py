@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -89,10 +90,10 @@ def _processes(workers: int) -> Mapper:
         sent, left = _portable(job), dict.fromkeys(tiles)
         for _ in range(1 + _RETRIES):
             pool = ProcessPoolExecutor(
-                workers, get_context("spawn"), initializer=die_with, initargs=(os.getpid(),)
+                workers, get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
             )
             try:
-                with _without_main():
+                with _without_main(), _interruptions_later():
                     futures = {pool.submit(_in_process, sent, tile, threads): tile for tile in left}
                 for future in as_completed(futures):
                     clipped = future.result()
@@ -123,6 +124,30 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
+
+
+@contextmanager
+def _interruptions_later() -> Iterator[None]:
+    """Start processes that hear of Ctrl-C when they have begun: until then Python would complain.
+
+    A terminal interrupts all that runs in it. Windows has no such thing.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(parent: int) -> None:
+    """In a process of the pool: it ends with its parent, and by Ctrl-C at once, without a word."""
+    die_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def _portable(job: TileJob) -> TileJob:

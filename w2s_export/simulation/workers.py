@@ -93,6 +93,7 @@ class FieldPool:
             [sys.executable, "-m", __name__, self._plan.model_dump_json()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            start_new_session=True,  # a terminal's Ctrl-C is for the process that trains
         )
         self._processes.append(process)
         return process
