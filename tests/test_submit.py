@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import shlex
 import sys
 import warnings
@@ -26,6 +27,7 @@ from w2s_export.package.archive import write_packages
 from w2s_export.rdf.description import Description
 from w2s_export.rdf.metadata import Metadata, default_metadata
 from w2s_export.submit import TOKEN, Submission, steps, submit
+from w2s_export.verify.findings import Code, Finding, Severity
 
 pytestmark = [
     pytest.mark.usefixtures("core_unasked"),
@@ -155,6 +157,29 @@ def test_what_is_missing_is_named_and_nothing_is_sent(
     assert sent == []
 
 
+@pytest.mark.parametrize(
+    ("code", "ready", "mark"),
+    [(Code.core_unavailable, False, "✗"), (Code.weights_not_run, True, "?")],
+)
+def test_what_the_zoo_tests_and_this_machine_cannot_is_told(
+    code: Code,
+    ready: bool,
+    mark: str,
+    complete: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    note = Finding(code, "weights.onnx", "is not installed here", Severity.note)
+    whole = w2s_export.verify.verify.verify(complete)
+    lacking = replace(whole, findings=(*whole.findings, note))
+    monkeypatch.setattr("w2s_export.verify.verify.verify", lambda *_, **__: lacking)
+    assert run(["submit", str(complete)]) == (0 if ready else 1)
+    said = capsys.readouterr().out
+    assert f"{mark} opens, and gives the same numbers" in said
+    assert "weights.onnx: is not installed here" in said
+    assert ("Ready" in said) == ready
+
+
 def test_an_id_and_an_emoji_are_left_to_the_zoo(complete: Path, tmp_path: Path) -> None:
     import zipfile
 
@@ -201,7 +226,10 @@ def test_the_files_for_hugging_face(complete: Path, tmp_path: Path) -> None:
     assert front["library_name"] == "bioimageio"
     assert "image-restoration" in front["tags"]
     assert "**Model type:** RRDBNet" in card
-    assert "BioSR microtubules" in card
+    training_data = card.partition("\n## Training Data\n")[2].partition("\n## ")[0]
+    assert "BioSR microtubules" in training_data
+    pictures = set(re.findall(r"!\[[^]]*\]\((images/[^)]+)\)", card))
+    assert pictures == {f"images/{path.name}" for path in (folder / "images").iterdir()}
     assert (folder / "package" / "bioimageio.yaml").is_file()
     with pytest.raises(OutputError, match="not an empty folder"):
         submit(complete, hugging_face="ada", output=folder)

@@ -10,12 +10,14 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.errors import ConfigError, MissingExtraError, OutputError, PackageError
+from w2s_export.foreign_text import markdown
 from w2s_export.package.opening import OpenedPackage, open_package
 from w2s_export.rdf.metadata import AUTHOR_NOT_STATED, NOT_STATED
 from w2s_export.rdf.reading import at, listed
@@ -57,6 +59,8 @@ class Check:
     topic: str
     missing: tuple[str, ...]
     """What is to be done; empty where it is in order."""
+    untested: tuple[str, ...] = ()
+    """What the zoo will test, and could not be tested here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ def submit(
     if not send and output is None:
         return submission
     progress("sending to Hugging Face" if send else "preparing for Hugging Face")
-    address = _to_hugging_face(package, hugging_face, output, send, str(_nickname(opened)))
+    address = _to_hugging_face(opened, package, hugging_face, output, send)
     return Submission(checks, report, sent=address if send else "", prepared=output)
 
 
@@ -162,6 +166,7 @@ _TOPICS: tuple[tuple[str, tuple[Code, ...], tuple[str, ...]], ...] = (
     ("id and emoji", (Code.id_set,), ()),
 )
 """Topic, codes of findings about it, and for `metadata-incomplete` the field."""
+_UNTESTED = (Code.weights_not_run, Code.core_not_run)
 
 
 def _checks(package: OpenedPackage, report: Report) -> Iterator[Check]:
@@ -178,15 +183,18 @@ def _checks(package: OpenedPackage, report: Report) -> Iterator[Check]:
         told.update(about)
         missing = [_words(findings[number]) for number in about]
         yield Check(topic, (*missing, *placeholders.get(topic, ())))
+    rest = [finding for number, finding in enumerate(findings) if number not in told]
     others = [
         _words(finding)
-        for number, finding in enumerate(findings)
-        if number not in told and finding.severity is not Severity.note
+        for finding in rest
+        if finding.severity is not Severity.note or finding.code is Code.core_unavailable
     ]
+    untested = [_words(finding) for finding in rest if finding.code in _UNTESTED]
     verdict = report.judged[0]
     if not others and not verdict.answer.takes and verdict.meant:
         others = [f"the zoo's verdict is: {verdict.answer.words}"]
-    yield Check("opens, and gives the same numbers at the default tolerances", tuple(others))
+    topic = "opens, and gives the same numbers at the default tolerances"
+    yield Check(topic, tuple(others), tuple(untested))
 
 
 def _placeholders(package: OpenedPackage) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -243,7 +251,7 @@ def _send_to_zoo(package: Path) -> str:
 
 
 def _to_hugging_face(
-    package: Path, name: str, output: Path | None, send: bool, nickname: str
+    opened: OpenedPackage, package: Path, name: str, output: Path | None, send: bool
 ) -> str:
     """Write what a repository there holds, and send it if asked; its address."""
     try:
@@ -258,13 +266,40 @@ def _to_hugging_face(
     model = load_model_description(package, perform_io_checks=False)
     if not isinstance(model, ModelDescr):
         raise PackageError(f"{package}: is of format {model.format_version}, not of 0.5")
-    repository = repository or re.sub(r"[^a-z0-9_.-]", "-", nickname.lower())
+    repository = repository or re.sub(r"[^a-z0-9_.-]", "-", str(_nickname(opened)).lower())
     model.id = ModelId(repository)
+    data = at(opened.rdf, "config", "w2s_export", "export", "metadata", "data")
     try:
-        push_to_hub(model, user, prep_dir=output, prep_only_no_upload=not send)
+        with _card_mended(data if isinstance(data, str) else ""):
+            push_to_hub(model, user, prep_dir=output, prep_only_no_upload=not send)
     except Exception as error:
         raise OutputError(f"Hugging Face did not take it: {_first_line(error)}") from None
     return f"https://huggingface.co/{user}/{repository}"
+
+
+@contextmanager
+def _card_mended(data: str) -> Iterator[None]:
+    """Have bioimageio.spec write a card that names the training data and shows the result.
+
+    Its card (0.5.12) knows only data sets of the zoo, by their id, and calls others "missing"; and
+    the link to the picture of the output lacks its beginning.
+    """
+    from bioimageio.spec import _hf
+
+    written = _hf.create_huggingface_model_card
+
+    def mended(*arguments: Any, **keywords: Any) -> tuple[str, dict[str, bytes]]:
+        card, pictures = written(*arguments, **keywords)
+        missing = "\n## Training Data\n\nmissing\n"
+        if data:
+            card = card.replace(missing, missing.replace("missing", markdown(data)), 1)
+        return re.sub(r"^( +)(?=[\w-]+ sample\]\(images/)", r"\1![", card, flags=re.M), pictures
+
+    _hf.create_huggingface_model_card = mended
+    try:
+        yield
+    finally:
+        _hf.create_huggingface_model_card = written
 
 
 def _first_line(error: Exception) -> str:

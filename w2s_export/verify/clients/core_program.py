@@ -85,6 +85,9 @@ def test(path: Path, weights_format: str) -> dict[str, Any]:
         _check(path, weights_format)
     try:
         prepare([weights_format])
+    except ModuleNotFoundError as error:
+        name = error.name
+        return {"unavailable": f"{name} is not installed here: python -m pip install {name}"}
     except Exception as error:  # any at all, of any library that core imports
         return {"unavailable": f"cannot be imported: {_line(error)}"}
     start = time.perf_counter()
