@@ -25,6 +25,30 @@ def clients(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/clients", "-rA", *session.posargs, env=variables)
 
 
+FUZZED = (
+    "tests/verify/test_fuzz.py",
+    "tests/verify/test_neighbours.py",
+    "tests/io/test_random_files.py",
+    "tests/sources/test_round_trip.py",
+    "tests/restore/test_killed.py",
+)
+"""Tests whose count of random cases is small in an ordinary run."""
+
+
+@nox.session
+def thorough(session: nox.Session) -> None:
+    """Run the tests that repeat at length what the ordinary run has already, and more random cases.
+
+    `nox --no-venv -s thorough` uses the environment at hand; arguments go to both runs of pytest.
+    """
+    if session.venv_backend != "none":
+        session.install("-e", ".[test]")
+    variables = {"W2S_FUZZ": "4", "W2S_KILLS": "3", "W2S_IMAGES": "8"}
+    command = ("python", "-m", "pytest", "-n", "auto", *session.posargs)
+    session.run(*command, "-m", "thorough", env=variables)
+    session.run(*command, *FUZZED, env=variables)
+
+
 @nox.session
 def matrix(session: nox.Session) -> None:
     """Export, verify and restore networks of many makes; print what runs where."""

@@ -6,6 +6,7 @@ their tests.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,12 +23,42 @@ import pytest
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
 
 
+def _take_one_core() -> None:
+    """Where every core has a process of tests: threads of all on all only wait for each other."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if int(os.environ["PYTEST_XDIST_WORKER_COUNT"]) >= len(cores):
+            os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+_take_one_core()
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage no more among what the tests' modules have imported, which is much."""
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What runs on this machine have found out is neither used nor added to."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def first_package(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """The folder in which the tutorial `first-package` was followed, and how many commands it has.
+
+    It exports as the README's first command does, into `first`. Tests that share it stand in the
+    group `default-model`.
+    """
+    from tests.tutorials import follow
+
+    folder = tmp_path_factory.mktemp("tutorial")
+    return folder, follow("first-package", folder, core_in=["export"])
 
 
 @pytest.fixture

@@ -88,7 +88,6 @@ def _refused_for(capsys: pytest.CaptureFixture[str], pattern: str) -> None:
     assert re.search(pattern, said), said
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("core_unasked")
 def test_an_export_that_does_not_fit_leaves_the_earlier_one(
     mount: Mount, exported: Path, capsys: pytest.CaptureFixture[str]
@@ -106,7 +105,6 @@ def test_an_export_that_does_not_fit_leaves_the_earlier_one(
     assert not (disk / "new").exists()
 
 
-@pytest.mark.slow
 def test_a_full_temporary_disk_blames_no_package(
     mount: Mount,
     exported: Path,
@@ -145,7 +143,6 @@ def test_restored_images_that_do_not_fit_are_not_left_in_part(
     assert [path.name for path in output.iterdir()] == ["mine.txt"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("left", [20_000, 200_000])
 def test_a_training_that_does_not_fit_says_so(
     mount: Mount, tmp_path: Path, capsys: pytest.CaptureFixture[str], left: int
@@ -173,7 +170,6 @@ def test_a_training_that_does_not_fit_says_so(
     _refused_for(capsys, FULL)
 
 
-@pytest.mark.slow
 def test_a_read_only_disk_is_named(
     mount: Mount, exported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -196,7 +192,6 @@ def test_a_read_only_disk_is_named(
     assert _contents(disk) == before
 
 
-@pytest.mark.slow
 def test_output_may_lie_on_another_disk_than_temporary_files(mount: Mount, exported: Path) -> None:
     disk = mount("size=64m")
     assert run(_export(exported, exported / "w.npz", disk / "o")) == 0

@@ -2,59 +2,38 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from tests.tutorials import FOLDER, ROOT, follow
 from w2s_export.verify.findings import Code
 from w2s_export.verify.rules import registry
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-BLOCK = re.compile(r'^```(bash|yaml)(?: title="([\w.]+)")?\n(.*?)^```$', re.M | re.S)
-TUTORIALS = {
-    "first-package": 2,
-    "own-weights": 2,
-    "own-data": 4,
-    "acquisition": 3,
-    "zoo": 2,
-}
+TUTORIALS = {"own-weights": 2, "own-data": 4, "acquisition": 3, "zoo": 2}
 """Commands in each, so that none is lost on the way."""
+FIRST = {"first-package": 2}
+"""Whose package another module looks at too."""
 
 
-@pytest.mark.slow
+@pytest.mark.xdist_group("default-model")
+def test_the_first_tutorial_works_to_its_end(first_package: tuple[Path, int]) -> None:
+    folder, ran = first_package
+    assert ran == FIRST["first-package"]
+    assert len(list((folder / "first").iterdir())) == 4
+
+
+@pytest.mark.xdist_group("default-model")
 @pytest.mark.parametrize("name", TUTORIALS)
 def test_a_tutorial_works_to_its_end(name: str, tmp_path: Path) -> None:
-    (tmp_path / "models").symlink_to(ROOT / "models")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ran = 0
-    for kind, title, text in BLOCK.findall((DOCS / "tutorials" / f"{name}.md").read_text("utf-8")):
-        if kind == "yaml":
-            assert title, "the reader must know the name of the file"
-            (tmp_path / title).write_text(text, encoding="utf-8")
-            continue
-        for line in text.splitlines():
-            if line.startswith("w2s-export "):
-                command = line.replace("w2s-export", f'"{sys.executable}" -m w2s_export', 1)
-                done = subprocess.run(  # noqa: S602 - the documentation's own text
-                    command,
-                    shell=True,
-                    cwd=tmp_path,
-                    env=environment,
-                    capture_output=True,
-                    text=True,
-                    timeout=300,
-                    check=False,
-                )
-                assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
-                ran += 1
-    assert ran == TUTORIALS[name]
-    assert set(TUTORIALS) == {path.stem for path in (DOCS / "tutorials").glob("*.md")}
+    assert follow(name, tmp_path, core_in=["submit"]) == TUTORIALS[name]
+
+
+def test_every_tutorial_is_followed() -> None:
+    assert {*TUTORIALS, *FIRST} == {path.stem for path in FOLDER.glob("*.md")}
 
 
 def test_every_finding_is_explained_with_its_remedy() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,38 +17,68 @@ import w2s_export as w2s
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
-# In a process of its own: Jupyter's libraries warn of things that are not ours.
+# In a process of its own: Jupyter's libraries warn of things that are not ours. One kernel runs
+# all, each in a folder and with names of its own: to load TensorFlow takes longer than most of
+# them. The packages of the first are tested by bioimageio.core.
 _RUN = """
-import sys, nbclient, nbformat
-notebook = nbformat.read(sys.argv[1], as_version=4)
-nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
-texts = [o for cell in notebook.cells for o in cell.get("outputs", [])]
-print(sum("image/png" in o.get("data", {}) or "text/html" in o.get("data", {}) for o in texts))
+import asyncio, json, pathlib, sys
+import nbclient, nbformat
+from jupyter_client import AsyncKernelManager
+
+fresh = "%reset -f\\nimport os\\nos.chdir({!r})"
+unasked = (
+    "\\nimport pytest\\nfrom tests.core_unasked import leave_core_out"
+    "\\nleave_core_out(pytest.MonkeyPatch())"
+)
+found, kernel = {}, AsyncKernelManager(kernel_name="python3")
+for number, path in enumerate(map(pathlib.Path, sys.argv[1:])):
+    notebook = nbformat.read(path, as_version=4)
+    folder = pathlib.Path(path.stem).absolute()
+    folder.mkdir()
+    before = fresh.format(str(folder)) + (unasked if number else "")
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(before))
+    try:
+        nbclient.NotebookClient(notebook, km=kernel, timeout=300).execute()
+    except nbclient.exceptions.CellExecutionError as error:
+        found[path.stem] = str(error)
+        continue
+    data = [o.get("data", {}) for cell in notebook.cells for o in cell.get("outputs", [])]
+    found[path.stem] = sum("image/png" in one or "text/html" in one for one in data)
+asyncio.run(kernel.shutdown_kernel(now=True))
+print(json.dumps(found))
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
-    not all(find_spec(name) for name in ("nbclient", "ipykernel")), reason="needs nbclient"
-)
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_to_its_end(notebook: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int | str]:
+    """How many pictures and tables each notebook shows, or why it failed."""
+    books = sorted(NOTEBOOKS, key=lambda path: path.stem != "export")
     done = subprocess.run(
-        [sys.executable, "-c", _RUN, str(notebook)],
-        cwd=tmp_path,
+        [sys.executable, "-c", _RUN, *map(str, books)],
+        cwd=tmp_path_factory.mktemp("notebooks"),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert int(done.stdout) >= 1  # something to look at
+    found: dict[str, int | str] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.skipif(
+    not all(find_spec(name) for name in ("nbclient", "ipykernel")), reason="needs nbclient"
+)
+@pytest.mark.xdist_group("notebooks")
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_to_its_end(notebook: Path, shown: dict[str, int | str]) -> None:
+    pictures = shown[notebook.stem]
+    assert isinstance(pictures, int), pictures
+    assert pictures >= 1  # something to look at
 
 
 def test_there_are_notebooks_and_each_installs_first() -> None:
-    import json
-
     assert {path.stem for path in NOTEBOOKS} == {"export", "train", "evaluate"}
     for path in NOTEBOOKS:
         cells = json.loads(path.read_text("utf-8"))["cells"]

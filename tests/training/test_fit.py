@@ -240,7 +240,9 @@ def test_gradients_are_clipped_to_the_norm(pairs: list[Pair], tmp_path: Path) ->
     assert norms[0.01] == pytest.approx(0.01, rel=1e-3)
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.thorough), "mixed_float16"]
+)
 def test_mixed_precision_computes_nearly_the_same_and_keeps_float32_weights(
     pairs: list[Pair], vgg16: Path, whole: Path, tmp_path: Path, precision: str
 ) -> None:

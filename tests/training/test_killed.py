@@ -1,4 +1,4 @@
-"""`kill -9` in either phase, then `--resume`: the files of a training that was left alone.
+"""`kill -9` in any phase, then `--resume`: the files of a training that was left alone.
 
 W2S_KILLS asks for kills at random moments besides.
 """
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from w2s_export.cli import run
 from w2s_export.training.fit import STATE
@@ -50,14 +51,21 @@ def _kill_after(step: int, log: Path, arguments: list[str]) -> None:
     assert process.returncode == -9, said.decode()
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_once")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_killed_in_both_phases_it_ends_with_the_same_weights(
-    data: Path, config: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    "phases",
+    [("pixel",), pytest.param(("pixel", "adversarial"), marks=pytest.mark.thorough)],
+    ids="-".join,
+)
+def test_killed_in_every_phase_it_ends_with_the_same_weights(
+    data: Path, config: Path, tmp_path: Path, phases: tuple[str, ...]
 ) -> None:
-    text = config.read_text().replace("steps: 3", f"steps: {STEPS}")
-    config.write_text(text.replace("validate_every: 3", "validate_every: 4\nkeep_every: 5"))
+    values = yaml.safe_load(config.read_text())
+    values |= {"steps": STEPS, "validate_every": 4, "keep_every": 5}
+    second = {**values.pop("adversarial"), "steps": STEPS}
+    values |= dict.fromkeys(phases[1:], second)
+    config.write_text(yaml.safe_dump(values))
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     _kill_after(6, killed / "losses-pixel.csv", _arguments(config, data, killed))
     again = _arguments(config, data, killed, "--resume")
@@ -67,13 +75,14 @@ def test_killed_in_both_phases_it_ends_with_the_same_weights(
         process.kill()
         _, said = process.communicate()
         assert process.returncode == -9, said.decode()
-    _kill_after(STEPS + 7, killed / "losses-adversarial.csv", again)
+    for phase in phases[1:]:
+        _kill_after(STEPS + 7, killed / f"losses-{phase}.csv", again)
     assert not (killed / "tiny-model.npz").exists()
     assert run(again) == 0
     assert run(_arguments(config, data, whole)) == 0
 
     names = sorted(path.name for path in whole.glob("*.csv"))
-    assert len(names) == 4
+    assert len(names) == 2 * len(phases)
     for name in [*names, *(path.name for path in whole.glob("*.npz") if path.name != STATE)]:
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
     first, second = np.load(killed / STATE), np.load(whole / STATE)

@@ -24,7 +24,6 @@ from .conftest import copy, exchange, npy
 CORES = {Client.core_0_10, Client.core_0_11, Client.zoo}
 
 
-@pytest.mark.slow
 def test_core_refuses_a_wrong_test_output(good, tmp_path):
     shifted = npy(np.roll(good.description.sample.restored[None], 1, -1))
     broken = copy(good.packages.deepimagej, tmp_path, exchange("test_output.npy", shifted))
@@ -131,7 +130,6 @@ def test_a_broken_environment_is_told_from_a_broken_package(
         assert bool(found["errors"]) is (expected == "errors")
 
 
-@pytest.mark.slow
 def test_the_control_is_right(tmp_path):
     control = core_program.write_control(tmp_path)
     with core_tests.core_program([tmp_path], ["onnx"]) as core:
