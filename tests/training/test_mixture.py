@@ -93,10 +93,14 @@ def test_a_training_on_a_mixture_resumes_to_the_same_bits(data: Path, tmp_path: 
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
+@pytest.mark.thorough
 def test_the_recipe_of_the_large_model_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four steps of its configuration, the network and the pool small: mix, schedule, precision."""
+    """Four steps of its configuration, the network and the pool small: mix, schedule, precision.
+
+    Each alone is tested here, in `test_schedules.py` and in `test_fit.py`.
+    """
     stored = read_training_config(LARGE / "config.yaml")
     rng = np.random.default_rng(0)
     names = [f"{letter}.tif" for letter in "abcd"]
