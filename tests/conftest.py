@@ -106,10 +106,11 @@ class _Here:
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Foreign files are read here: what is read matters, not who reads it.
 
-    A worker imports TensorFlow anew, for five seconds and more each time. `sources/test_files.py`
-    and `sources/test_hostile.py` have the worker, and so has whatever PyTorch reads, which is not
-    loaded beside TensorFlow.
+    A worker imports TensorFlow anew, for five seconds and more each time, or PyTorch, for ten.
+    `sources/test_files.py`, `sources/test_hostile.py` and `test_cli.py` have the worker. PyTorch is
+    not loaded beside TensorFlow: it has a process that is loaded once.
     """
+    from tests.torch_process import TorchProcess
     from w2s_export.runtime import in_worker
     from w2s_export.sources import isolated
 
@@ -119,13 +120,16 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def here(
         module: str, arguments: Sequence[str], folder: Path, *limits: Any, **files: Any
     ) -> Iterator[Any]:
-        if "torch_network" in arguments or module.endswith("engine_program"):
+        if module.endswith("engine_program"):
             with apart(module, arguments, folder, *limits, **files) as run:
                 yield run
             return
-        run = _Here(module, arguments, folder)
-        yield run
-        run.end()
+        kind = TorchProcess if "torch_network" in arguments else _Here
+        run = kind(module, arguments, folder)
+        try:
+            yield run
+        finally:
+            run.end()
 
     monkeypatch.setattr(in_worker, "worker", here)
     monkeypatch.setattr(isolated, "worker", here)

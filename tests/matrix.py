@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,8 @@ import numpy as np
 import onnx
 import yaml
 
+from tests.networks_of_others import MAKERS
+from tests.torch_process import call_with_torch
 from w2s_export.config import NoNormalisation
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import UnsupportedOperationError
@@ -67,14 +70,26 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def make(kind: str, folder: Path) -> None:
-    """Files, images and expected results of one framework, in a process of its own."""
+def make(kind: str, folder: Path, *, warm: bool = False) -> None:
+    """Files, images and expected results of one framework, in a process of its own.
+
+    Args:
+        kind: which.
+        folder: for them.
+        warm: by the processes that tests have: this one has TensorFlow loaded, another PyTorch.
+    """
     if kind == "onnx":
         make_onnx(folder)
     elif kind == "package":
-        make("keras", folder)
+        make("keras", folder, warm=warm)
         _write_package(folder, "bacteria.zip", "care.h5")
         _write_package(folder, "n2v.zip", "unet-exported")
+    elif warm and kind == "torch":
+        call_with_torch(MAKERS[kind], folder)
+    elif warm:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras's own
+            MAKERS[kind](folder)
     else:
         command = [sys.executable, "-m", "tests.networks_of_others", kind, str(folder)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -181,6 +181,7 @@ def write_torch(folder: Path) -> None:
         np.save(folder / f"{name}.pth.out.npy", torch.cat(results).numpy())
 
 
+MAKERS = {"keras": write_keras, "torch": write_torch, "trained": write_trained}
+
 if __name__ == "__main__":
-    makers = {"keras": write_keras, "torch": write_torch, "trained": write_trained}
-    makers[sys.argv[1]](Path(sys.argv[2]))
+    MAKERS[sys.argv[1]](Path(sys.argv[2]))

@@ -1,5 +1,8 @@
 """Networks of other families by what their own frameworks make of an image: every format agrees.
 
+Each kind of file and each way through the converters is in every test run, all networks in
+`nox -s thorough`.
+
 The whole way, to restored images, is measured by `python -m tests.matrix`; one goes it here.
 """
 
@@ -38,6 +41,10 @@ SCALE_AND_STEP = {
     "bacteria.zip": (1, 4),
     "n2v.zip": (1, 4),
 }
+EVERY_RUN = (
+    "unet.keras", "srcnn.h5", "unet-exported", "compact.pth", "swinir.pth", "windows.onnx",
+    "fixed.onnx", "bacteria.zip",
+)  # fmt: skip
 NAMES = {name: (kind, title) for kind, name, title in CASES}
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -80,14 +87,21 @@ def folder_of(name: str, made: dict[str, Path], factory: pytest.TempPathFactory)
         pytest.skip("needs spandrel")
     if kind not in made:
         made[kind] = factory.mktemp(kind)
-        make(kind, made[kind])
+        make(kind, made[kind], warm=True)
         if kind == "package":
             made.setdefault("keras", made[kind])  # which holds the Keras files too
     return made[kind]
 
 
 @pytest.mark.usefixtures("in_this_process")
-@pytest.mark.parametrize("name", [n for n in NAMES if n != "n2v.zip"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in EVERY_RUN else pytest.mark.thorough)
+        for name in NAMES
+        if name != "n2v.zip"
+    ],
+)
 def test_every_format_gives_the_framework_s_image(
     name: str,
     made: dict[str, Path],

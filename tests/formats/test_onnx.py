@@ -122,8 +122,9 @@ def test_same_model_same_bytes(plain: Any, tmp_path: Path) -> None:
     assert again.path.read_bytes() == plain.onnx.path.read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_same_bytes_in_another_process(tmp_path: Path) -> None:
+    """With another seed of hashes; `test_environments.py` exports in another process too."""
     program = (
         "import sys; from pathlib import Path\n"
         "from tests.factories import network, written\n"

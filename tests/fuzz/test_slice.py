@@ -24,7 +24,7 @@ def test_a_damaged_file_is_read_or_refused(subject: str, count: int, tmp_path: P
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.slow
+@pytest.mark.usefixtures("in_this_process", "core_unasked")
 @pytest.mark.parametrize("subject", ["weights", "packages", "images"])
 def test_undamaged_it_is_read(subject: str, tmp_path: Path) -> None:
     for file in originals(subject, tmp_path):

@@ -165,6 +165,8 @@ def test_the_generator_is_taken_and_the_rest_is_said(
     assert set(said.partition("left aside ")[2].replace("'", "").split(", ")) == aside
 
 
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.xdist_group("matrix")
 @pytest.mark.parametrize("kind", ["pth", "safetensors"])
 def test_other_architectures_are_found_in_the_same_places(kind: str, tmp_path: Path) -> None:
     """A spandrel network beside its raw weights and a discriminator: its averages are taken."""

@@ -61,6 +61,8 @@ def test_refused_file_has_a_reason(tmp_path: Path) -> None:
     assert found.reason.startswith("is a PNG image; expected weights of an RRDBNet")
 
 
+@pytest.mark.usefixtures("in_this_process")
+@pytest.mark.xdist_group("matrix")
 def test_refused_checkpoint_keeps_its_format(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     torch.save({"head.0.weight": torch.zeros(8, 3, 3, 3)}, tmp_path / "net.pth")

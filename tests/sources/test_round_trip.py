@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import warnings
@@ -160,7 +161,7 @@ def write_package(network: Network, folder: Path) -> None:
 @pytest.mark.usefixtures("in_this_process")
 @given(config=members(), seed=st.integers(0, 2**32 - 1))
 @settings(
-    max_examples=12,
+    max_examples=4 * int(os.environ.get("W2S_FUZZ", 1)),
     deadline=None,
     derandomize=True,
     phases=[Phase.generate],

@@ -22,7 +22,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    make("trained", folder)
+    make("trained", folder, warm=True)
     return folder
 
 
