@@ -81,7 +81,7 @@ def training_progress() -> Iterator[Callable[[Step], None]]:
         TimeRemainingColumn(),
     )
     with progress_bar(*columns) as bar:
-        task = bar.add_task("Training", total=None)
+        task = bar.add_task("Starting TensorFlow, and the first step", total=None)
 
         def heard(step: Step) -> None:
             text = f"{step.phase}: loss {step.loss:.4f}"
