@@ -18,6 +18,7 @@ from w2s_export.data.normalise import as_normalisation, normalise
 from w2s_export.errors import ConfigError, ImageError, UnsupportedOperationError
 from w2s_export.formats.registry import ATTACHMENTS, WEIGHTS, format_of
 from w2s_export.io.files import name_of
+from w2s_export.io.memory import give_back
 from w2s_export.options import ExportOptions
 from w2s_export.package.archive import Packages, package_paths, write_packages
 from w2s_export.package.foreign_metadata import differs_from_test, read_others
@@ -62,8 +63,6 @@ logger = logging.getLogger(__name__)
 _THEIR_TOLERANCE = 1e-2
 """Largest difference from a package's own test output, part of its range: other runtimes and half
 precision stay below it; an image turned or normalised otherwise is above 1e-1."""
-_LARGE = 5_000_000
-"""Multiplications per pixel above which core tests each format in a process of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +97,9 @@ def export(options: ExportOptions, stage: Callable[[str], None] = lambda _: None
 
         targets = package_paths(subject.name, output)
         files = (targets.bioimageio.name, targets.deepimagej.name, PAGE_NAME, REPORT_NAME)
-        apart = subject.network.facts.multiplications > _LARGE
         with (
             staging(output, files, overwrite=options.overwrite) as folder,
-            core_program([folder], apart=apart) as core,
+            core_program([folder]) as core,
         ):
             report = _write_and_verify(subject, options, folder, core, clock)
             publish(folder, output, files)
@@ -206,6 +204,7 @@ def _write_and_verify(
         logger.warning("on the sample %s", doubt)
     parity = [compare(run.name, "sample", expected, run(batch)) for run in loaded.values()]
     half = _error_in_half(artifacts[0].path, batch, expected)
+    give_back()
     clock("Writing the packages")
     description = Description(
         name=subject.name,

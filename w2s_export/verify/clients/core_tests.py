@@ -7,7 +7,7 @@ for good, and takes seconds to import: meanwhile this process compares outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -58,37 +58,36 @@ class CoreTest:
 
 
 class CoreProgram:
-    """One process, or one per weights format, importing what it needs until it has packages.
+    """A process that imports what it needs until it has packages.
 
     Start it with `core_program` as soon as there will be packages to test: of a small network half
     of the time is spent on imports.
     """
 
-    def __init__(self, programs: Sequence[tuple[Jobs, Sequence[str]]]) -> None:
-        self._programs = programs
-        self._given: list[tuple[Path, str, Jobs, int]] = []
+    def __init__(self, jobs: Jobs, formats: Sequence[str]) -> None:
+        self._jobs, self._formats = jobs, formats
+        self._given: list[tuple[Path, str, int]] = []
 
     def prepare(self, artifact: Artifact) -> None:
         """Let it import, and load a SavedModel that the packages will hold."""
-        for jobs, formats in self._programs:
-            if artifact.format in formats:
-                jobs.give("prepare", formats=list(formats), path=str(artifact.path.absolute()))
+        if artifact.format in self._formats:
+            path = str(artifact.path.absolute()) if artifact.format == SAVED_MODEL else ""
+            self._jobs.give("prepare", formats=list(self._formats), path=path)
 
     def test(self, packages: Sequence[Path]) -> CoreProgram:
         """Give it its only packages; `finish` waits for them."""
         self._given = [
-            (package, name, jobs, give_test(jobs, package, name))
+            (package, name, give_test(self._jobs, package, name))
             for package in packages
-            for jobs, formats in self._programs
-            for name in formats
+            for name in self._formats
         ]
         return self
 
     def finish(self) -> tuple[CoreTest, ...]:
         """Wait for every test."""
         return tuple(
-            core_test(package.name, name, jobs, number)
-            for package, name, jobs, number in self._given
+            core_test(package.name, name, self._jobs, number)
+            for package, name, number in self._given
         )
 
 
@@ -115,23 +114,13 @@ def core_test(package: str, weights_format: str, jobs: Jobs, number: int) -> Cor
 
 @contextmanager
 def core_program(
-    reads: Sequence[Path],
-    formats: Sequence[str] = (ONNX, SAVED_MODEL),
-    *,
-    apart: bool = False,
+    reads: Sequence[Path], formats: Sequence[str] = (ONNX, SAVED_MODEL)
 ) -> Iterator[CoreProgram]:
-    """Start the processes; they end with the block, finished or not.
+    """Start the process; it ends with the block, finished or not.
 
     Args:
         reads: folders of the packages, or the packages.
         formats: keys of the rdf's `weights`.
-        apart: each format in a process of its own. Imports take two cores 1 to 2 s longer,
-            which large networks win back.
     """
-    groups = [[name] for name in formats] if apart else [list(formats)]
-    with temporary_folder() as folder, ExitStack() as stack:
-        programs = []
-        for number, group in enumerate(groups):
-            jobs = stack.enter_context(job_program(folder / str(number), reads))
-            programs.append((jobs, group))
-        yield CoreProgram(programs)
+    with temporary_folder() as folder, job_program(folder / "core", reads) as jobs:
+        yield CoreProgram(jobs, formats)
