@@ -1,6 +1,6 @@
 """Commands killed at random moments: nothing lives on, nothing is half there, the next run tidies.
 
-W2S_KILLS asks for more than the few that every test run does.
+W2S_KILLS asks for more than the few that `nox -s thorough` does.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ from pathlib import Path
 import pytest
 import tifffile
 
+from tests.core_unasked import leave_core_out
 from tests.inputs import checkpoint, noise
+from w2s_export.cli import run
+from w2s_export.io import temporary
 
 KILLS = int(os.environ.get("W2S_KILLS", 1))
 PROC = Path("/proc")
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(not (PROC / "self/environ").exists(), reason="looks into /proc"),
     pytest.mark.xdist_group("killed"),
 ]
@@ -55,6 +57,16 @@ class Commands:
         begun = time.monotonic()
         assert self.start(*command).wait() == 0
         return time.monotonic() - begun
+
+    def run_here(self, *command: str) -> None:
+        """In this process, which has TensorFlow loaded, and without bioimageio.core's own test."""
+        with pytest.MonkeyPatch.context() as patch:
+            leave_core_out(patch)
+            patch.chdir(self.folder)
+            patch.setattr("tempfile.tempdir", str(self.temporary))
+            patch.setenv("TMPDIR", str(self.temporary))
+            temporary._sweep.cache_clear()  # as a process of its own begins
+            assert run([*command]) == 0
 
     def living(self) -> list[str]:
         """Processes that carry the mark: those started here, and theirs."""
@@ -94,25 +106,38 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Commands:
 
 
 @pytest.fixture(scope="module")
+def expected(commands: Commands) -> Path:
+    """The folder of an undisturbed export."""
+    commands.run_here(*_export("w.npz", "expected"))
+    return commands.folder / "expected"
+
+
+@pytest.fixture(scope="module")
 def lasted(commands: Commands) -> float:
-    """Seconds of an undisturbed export, whose files lie in `expected`."""
-    return commands.run(*_export("w.npz", "expected"))
+    """Seconds of an undisturbed export."""
+    return commands.run(*_export("w.npz", "lasted"))
 
 
-def test_killed_exports(commands: Commands, lasted: float) -> None:
-    """Over the files of another run."""
+@pytest.mark.parametrize("kills", [1, pytest.param(1 + 2 * KILLS, marks=pytest.mark.thorough)])
+def test_killed_exports(
+    commands: Commands, expected: Path, kills: int, request: pytest.FixtureRequest
+) -> None:
+    """Over the files of another run; the first as soon as it verifies what it has written."""
     moments = random.Random(1)  # noqa: S311
-    output = commands.folder / "output"
+    output = commands.folder / f"output-{kills}"
     output.mkdir()
-    expected = _zips(commands.folder / "expected")
-    for name in expected:
+    whole = _zips(expected)
+    for name in whole:
         (output / name).write_bytes(b"of another run")
     (output / "report.json").write_text("{}", encoding="utf-8")
-    runs = [_zips(output), expected]
+    runs = [_zips(output), whole]
     killed = 0
-    while killed < 2 * KILLS:
+    while killed < kills:
         process = commands.start(*_export("w.npz", output.name), "--overwrite")
-        time.sleep(moments.uniform(0.1, 1.0) * lasted)
+        if killed:
+            time.sleep(moments.uniform(0.1, 1.0) * request.getfixturevalue("lasted"))
+        while not killed and process.poll() is None and not [*output.glob(".*/*.zip")]:
+            time.sleep(0.01)
         if process.poll() is None:
             process.send_signal((signal.SIGKILL, signal.SIGTERM)[killed % 2])
             killed += 1
@@ -122,29 +147,28 @@ def test_killed_exports(commands: Commands, lasted: float) -> None:
         assert any(seen.items() <= run.items() for run in runs), "files of two runs"
         assert len(seen) == 2 or not (output / "report.json").exists()
     commands.age_leftovers()
-    commands.run(*_export("w.npz", output.name), "--overwrite")
-    assert _zips(output) == expected
+    commands.run_here(*_export("w.npz", output.name), "--overwrite")
+    assert _zips(output) == whole
     assert sorted(path.name for path in output.iterdir() if path.name.startswith(".")) == []
     assert list(commands.temporary.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", ["verify", "restore"])
+@pytest.mark.parametrize("command", [pytest.param("verify", marks=pytest.mark.thorough), "restore"])
 def test_killed_commands_leave_no_process_and_no_folder(
-    commands: Commands, lasted: float, command: str
+    commands: Commands, expected: Path, command: str
 ) -> None:
-    package = str(next((commands.folder / "expected").glob("*.bioimageio.zip")))
+    package = str(next(expected.glob("*.bioimageio.zip")))
     given = {
         "verify": ["verify", package],
         "restore": ["restore", "cell.tif", "--weights", "w.npz", "--output", "r", "--overwrite"],
     }[command]
-    # What is through before its kill is not counted. A verification takes over half of an export.
-    long = 0.6 * lasted if command == "verify" else commands.run(*given)
+    long = commands.run(*given)  # what is through before its kill is not counted
     killed, moments = 0, random.Random(2)  # noqa: S311
     while killed < KILLS:
         process = commands.start(*given)
         time.sleep(moments.uniform(0.1, 1.0) * long)
         if process.poll() is None:
-            process.kill()
+            process.send_signal((signal.SIGTERM, signal.SIGKILL)[killed % 2])
             killed += 1
         process.wait()
         assert commands.all_end(), commands.living()

@@ -11,6 +11,7 @@ transformations left out.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,8 +26,8 @@ from hypothesis import strategies as st
 
 from w2s_export.io.images import opened
 
-PER_RUN = 2000
-"""Files, TIFF and Zarr together."""
+PER_RUN = 500 * int(os.environ.get("W2S_FUZZ", 1))
+"""Files, TIFF and Zarr together; `nox -s thorough` has 2,000."""
 _ZARR = PER_RUN // 10  # a Zarr is a folder of files, which takes ten times as long
 
 LENGTHS = {"µm": 1.0, "nm": 1e-3, "mm": 1e3, "Å": 1e-4, "cm": 1e4, "in": 25400.0}

@@ -1,6 +1,7 @@
 """A run killed at random moments, again and again, ends in the files of an undisturbed one.
 
-W2S_KILLS and W2S_IMAGES ask for more than the few that every test run does.
+W2S_KILLS and W2S_IMAGES ask for more than the few that every test run does, as `nox -s thorough`
+does.
 """
 
 from __future__ import annotations
@@ -19,12 +20,11 @@ import tifffile
 
 from w2s_export.package.archive import Packages
 
-KILLS = int(os.environ.get("W2S_KILLS", 2))
-IMAGES = int(os.environ.get("W2S_IMAGES", 8))
+KILLS = int(os.environ.get("W2S_KILLS", 1))
+IMAGES = int(os.environ.get("W2S_IMAGES", 4))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["tiff", "ome-zarr"])
 def test_killed_at_random_moments(form: str, packages: Packages, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)

@@ -52,7 +52,6 @@ def refused(report: Report) -> set[tuple[str, Client]]:
     return {(v.package, v.client) for v in report.verdicts if v.answer is Answer.refuses}
 
 
-@pytest.mark.slow
 def test_a_good_export_passes(good, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     steps = []
