@@ -516,6 +516,7 @@ ONLY_04 = [
         Code.macro_histogram,
         with_macro('run("Enhance Contrast", "saturated=1 normalize");'),
     ),
+    ("macro with a µ", Code.macro_not_ascii, with_macro('run("Properties...", "unit=µm");')),
     ("halo is text", Code.rdf_malformed, put("outputs.0.halo", [0, 0, "a", "b"])),
 ]
 ONLY_05 = [

@@ -165,6 +165,7 @@ class Code(str, Enum):
     deepimagej_macros = "deepimagej-macros"
     macro_argument = "macro-argument"
     macro_histogram = "macro-histogram"
+    macro_not_ascii = "macro-not-ascii"
     deepimagej_test_information = "deepimagej-test-information"
     deepimagej_memory_peak = "deepimagej-memory-peak"
     # submission

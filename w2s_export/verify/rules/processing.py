@@ -181,6 +181,21 @@ def _macros_normalise_exactly(subject: Subject) -> Iterator[Fault]:
             yield name, "normalises by ImageJ's histogram of 256 bins"
 
 
+@rule(
+    "ImageJ 1.53t reads a macro's bytes as Latin-1 (measured: a µ in UTF-8 is two letters there, so "
+    "a unit or the name of a file is another).",
+    Code.macro_not_ascii,
+    OLD_DEEPIMAGEJ,
+    "write it in ASCII; µ is fromCharCode(181)",
+    Severity.warning,
+)
+def _macros_are_ascii(subject: Subject) -> Iterator[Fault]:
+    for stage in ("preprocess", "postprocess"):
+        for name in _macros(subject, stage):
+            if others := sorted(letter for letter in _code(subject, name) if not letter.isascii()):
+                yield name, f"holds {others[0]!a}, which becomes other letters"
+
+
 def _macros(subject: Subject, stage: str) -> list[str]:
     """Files that a stage runs."""
     names = [at(call, "kwargs") for call in listed(subject.rdf, *_CALLS, stage) if at(call, "spec")]
