@@ -119,7 +119,11 @@ def test_the_page_shows_the_sample_and_every_format(exported: Path) -> None:
     page = (exported / "report.html").read_text(encoding="utf-8")
     assert "<h1>tiny-model</h1>" in page
     assert page.count('src="data:image/png;base64,') == 4  # input, output, a map of each format
-    for words in ("Verified: every format", "Cell. Input 64×48 pixels of 100 nm", "Converting to"):
+    for words in (
+        "Verified: every format",
+        "Sample: cell. Input 64×48 pixels of 100 nm",
+        "Converting to",
+    ):
         assert words in page
 
 

@@ -116,7 +116,7 @@ def test_a_good_export_reads_as_good() -> None:
         "8 GB3 megapixels, 1720×1720",
         "Above 50.3 megapixels it hangs",
         "Sizes below 33 pixels",
-        "24×24 pixels of 62.6 nm",
+        "Sample: cells. Input 24×24 pixels of 62.6 nm",
         "48×48 pixels of 31.3 nm",
         "Converting to ONNX",
         "2.5 s",

@@ -139,7 +139,7 @@ def _comparison(sample: SampleRuns) -> Iterator[str]:
     height, width = sample.image.shape[1:]
     field = "" if sample.pixel_size_um is None else f'data-field="{width * sample.pixel_size_um}"'
     bar = '<div id="scalebar" aria-hidden="true"><i></i><b></b></div>' if field else ""
-    words = f"{sample.name[:1].upper()}{sample.name[1:]}. " if sample.name else ""
+    words = f"Sample: {sample.name}. " if sample.name else ""
     yield section(
         "Input and restored image",
         f"""<div id="stage" tabindex="0" role="group" {field}
