@@ -182,8 +182,8 @@ def _macros_normalise_exactly(subject: Subject) -> Iterator[Fault]:
 
 
 @rule(
-    "ImageJ 1.53t reads a macro's bytes as Latin-1 (measured: a µ in UTF-8 is two letters there, so "
-    "a unit or the name of a file is another).",
+    "ImageJ 1.53t reads a macro's bytes as Latin-1 (measured: a µ in UTF-8 is two letters there, "
+    "so a unit or the name of a file is another).",
     Code.macro_not_ascii,
     OLD_DEEPIMAGEJ,
     "write it in ASCII; µ is fromCharCode(181)",
