@@ -18,7 +18,7 @@ import pytest
 import tifffile
 
 from tests import factories
-from tests.imagej import JAR, needs_imagej
+from tests.imagej import JAR, QUICK, needs_imagej
 from tests.inputs import checkpoint
 from w2s_export.network import HaloMeasurement
 from w2s_export.package.archive import write_packages
@@ -144,7 +144,16 @@ def restore_folder(
     if argument is None:
         argument = f"{model}|{folder / 'in'}|{folder / 'out'}/|{version}"
     classes = f"{JAR}:{short_title}"
-    command = ["xvfb-run", "-a", "java", f"-Dplugins.dir={folder}", "-cp", classes, "ij.ImageJ"]
+    command = [
+        "xvfb-run",
+        "-a",
+        "java",
+        *QUICK,
+        f"-Dplugins.dir={folder}",
+        "-cp",
+        classes,
+        "ij.ImageJ",
+    ]
     done = subprocess.run(
         [*command, "-batch", str(MACRO), argument],
         capture_output=True,

@@ -14,7 +14,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from tests.data.test_normalise import run_in_core
-from tests.imagej import JAR, imagej, needs_imagej
+from tests.imagej import JAR, QUICK, imagej, needs_imagej
 from w2s_export.config import (
     FixedMeanNormalisation,
     FixedRangeNormalisation,
@@ -404,7 +404,7 @@ def test_deepimagej_takes_the_normalised_copy(tmp_path: Path) -> None:
     (tmp_path / "Harness.java").write_text(HARNESS)
     (tmp_path / "pre.ijm").write_text(preprocessing_macro(how, 1))
     tifffile.imwrite(tmp_path / "field.tif", IMAGES["uint16"], imagej=True)
-    command = ["xvfb-run", "-a", "java", "-cp", str(JAR), "Harness.java"]
+    command = ["xvfb-run", "-a", "java", *QUICK, "-cp", str(JAR), "Harness.java"]
     done = subprocess.run(
         [*command, "pre.ijm", "field.tif", "out.tif"],
         cwd=tmp_path,
