@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 
 import pytest
@@ -17,7 +18,7 @@ from w2s_export.verify.verify import verify
 from .neighbours import REASONS, compare, neighbours
 
 pytest.importorskip("bioimageio.core")
-SAMPLE = 40
+SAMPLE = 15 * int(os.environ.get("W2S_FUZZ", 1))
 
 
 def test_the_table_of_versions_is_what_is_installed():
