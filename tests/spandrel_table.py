@@ -24,11 +24,17 @@ SECONDS = 120
 """Of processor time that one architecture may take."""
 
 _WINDOWS = {"embed_dim": 12, "depths": [2], "num_heads": [2], "mlp_ratio": 2}
-_UNET = {"nc": [8, 16, 16, 16], "nb": 1}
+_UNET = {"nc": [8, 16, 16, 16], "nb": 2}
 SMALL: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ATD": ("ATD.__arch.atd_arch", "ATD", {
         **_WINDOWS, "upscale": 2, "upsampler": "pixelshuffledirect", "category_size": 64,
         "num_tokens": 8, "reducted_dim": 4}),
+    "AuraSR": ("AuraSR.__arch.aura_sr", "UnetUpsampler", {
+        "dim": 8, "image_size": None, "input_image_size": None,
+        "style_network": {"dim_in": 16, "dim_out": 64, "depth": 1}, "up_dim_mults": (1, 1, 1, 1, 1),
+        "down_dim_mults": (1, 1, 1), "full_attn": (False, False, False, False, True),
+        "self_attn_dim_head": 8, "attn_depths": (2, 2, 2, 2, 1), "mid_attn_depth": 1,
+        "num_conv_kernels": 2, "unconditional": True}),
     "CRAFT": ("CRAFT.__arch.CRAFT", "CRAFT", {
         "embed_dim": 24, "depths": [2], "num_heads": [6], "upscale": 2}),
     "Compact": ("Compact.__arch.SRVGG", "SRVGGNetCompact", {
@@ -44,12 +50,16 @@ SMALL: dict[str, tuple[str, str, dict[str, Any]]] = {
     "DRUNet": ("DRUNet.__arch.network_unet", "DRUNet", {**_UNET, "in_nc": 4, "out_nc": 3}),
     "DnCNN": ("DnCNN.__arch.network_dncnn", "DnCNN", {"nc": 8, "nb": 4}),
     "ESRGAN": ("ESRGAN.__arch.RRDB", "RRDBNet", {"num_filters": 8, "num_blocks": 1}),
-    "FBCNN": ("FBCNN.__arch.FBCNN", "FBCNN", {**_UNET}),
+    "FBCNN": ("FBCNN.__arch.FBCNN", "FBCNN", {
+        "nc": [8, 16, 16, 512], "nb": 1}),
     "FDAT": ("FDAT.__arch.fdat", "FDAT", {
         "embed_dim": 16, "num_groups": 1, "depth_per_group": 1, "scale": 2, "mid_dim": 8,
         "num_heads": 2}),
     "FFTformer": ("FFTformer.__arch.fftformer_arch", "FFTformer", {
         "dim": 8, "num_blocks": [1, 1, 1], "num_refinement_blocks": 1}),
+    "GFPGAN": ("GFPGAN.__arch.gfpganv1_clean_arch", "GFPGANv1Clean", {
+        "out_size": 512, "channel_multiplier": 2, "fix_decoder": False, "num_mlp": 8,
+        "input_is_latent": True, "different_w": True, "sft_half": True}),
     "GRL": ("GRL.__arch.grl", "GRL", {
         "embed_dim": 16, "depths": [1], "num_heads_window": [2], "num_heads_stripe": [2],
         "upscale": 2, "upsampler": "pixelshuffledirect"}),
@@ -57,8 +67,11 @@ SMALL: dict[str, tuple[str, str, dict[str, Any]]] = {
         "embed_dim": 12, "depths": (2,), "num_heads": (2,), "window_size": 16, "upscale": 2,
         "upsampler": "pixelshuffle", "squeeze_factor": 6}),
     "HVI-CIDNet": ("HVICIDNet.__arch.cidnet", "CIDNet", {"channels": [4, 4, 8, 16]}),
+    "IPT": ("IPT.__arch.ipt", "IPT", {
+        "patch_size": 16, "patch_dim": 2, "n_feats": 12, "scale": [2], "num_layers": 1}),
     "KBNet": ("KBNet.__arch.kbnet_s", "KBNet_s", {
         "width": 8, "middle_blk_num": 1, "enc_blk_nums": [1, 1], "dec_blk_nums": [1, 1]}),
+    "LaMa": ("LaMa.__arch.LaMa", "LaMa", {"in_nc": 4, "out_nc": 3}),
     "MMRealSR": ("MMRealSR.__arch.mmrealsr_arch", "MMRRDBNet_test", {
         "num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "num_grow_ch": 4,
         "num_feats": [8, 8, 8, 8], "num_blocks": [1, 1, 1, 1]}),
@@ -79,13 +92,16 @@ SMALL: dict[str, tuple[str, str, dict[str, Any]]] = {
     "RGT": ("RGT.__arch.rgt", "RGT", {
         "embed_dim": 12, "depth": [2], "num_heads": [2], "upscale": 2}),
     "RealCUGAN": ("RealCUGAN.__arch.upcunet_v3", "UpCunet2x", {}),
+    "RestoreFormer": ("RestoreFormer.__arch.restoreformer_arch", "RestoreFormer", {
+        "n_embed": 16, "embed_dim": 32, "z_channels": 32, "ch": 32, "ch_mult": (1, 1),
+        "num_res_blocks": 1}),
     "RetinexFormer": ("RetinexFormer.__arch.retinexformer_arch", "RetinexFormer", {
         "n_feat": 8, "stage": 1}),
     "SAFMN": ("SAFMN.__arch.safmn", "SAFMN", {
         "dim": 16, "n_blocks": 1, "upscaling_factor": 2}),
     "SAFMN-BCIE": ("SAFMNBCIE.__arch.safmn_bcie", "SAFMN_BCIE", {
         "dim": 16, "n_blocks": 1, "num_layers": 1}),
-    "SCUNet": ("SCUNet.__arch.SCUNet", "SCUNet", {"config": [1] * 7, "dim": 64}),
+    "SCUNet": ("SCUNet.__arch.SCUNet", "SCUNet", {"config": [2] * 7, "dim": 64}),
     "SPAN": ("SPAN.__arch.span", "SPAN", {
         "num_in_ch": 3, "num_out_ch": 3, "feature_channels": 8, "upscale": 2}),
     "SeemoRe": ("SeemoRe.__arch.seemore_arch", "SeemoRe", {
@@ -99,8 +115,7 @@ SMALL: dict[str, tuple[str, str, dict[str, Any]]] = {
     "Uformer": ("Uformer.__arch.Uformer", "Uformer", {
         "embed_dim": 8, "depths": [1] * 9, "img_size": 128}),
 }  # fmt: skip
-"""Module, class and settings. Left out: AuraSR, GFPGAN, IPT, LaMa and RestoreFormer, which have no
-small form."""
+"""Module, class and settings."""
 
 
 class _TooLongError(BaseException):
@@ -132,6 +147,9 @@ def row(name: str, folder: Path) -> str:
     facts = facts_of_any(lowered.graph, scale=lowered.scale, step=found["step"])
     step = lcm(found["step"], facts.step)
     least = -(-found["minimum"] // step) * step
+    if found["fixed"]:
+        sizes = "×".join(map(str, found["fixed"]))
+        return f"| {name} | ×{lowered.scale} | {sizes} | {found['difference']:.0e} |"
     sizes = f"multiples of {step} from {least} on" if step > 1 else f"any from {least} on"
     return f"| {name} | ×{lowered.scale} | {sizes} | {found['difference']:.0e} |"
 

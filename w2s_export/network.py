@@ -45,6 +45,8 @@ class Network:
     """Height and width, where it computes images of that size alone."""
     normalisation: Normalisation | None = None
     """How its training images were normalised; None where its source does not record it."""
+    postprocessing: tuple[str, ...] = ()
+    """What was put behind it as a part of its graph, in words: scaling back, a clip."""
     provenance: Provenance = field(default_factory=Provenance)
     source_format: str = "onnx"
     """Format it was read from, e.g. `pytorch`."""

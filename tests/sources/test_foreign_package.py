@@ -31,6 +31,7 @@ from w2s_export.package.foreign_metadata import differs_from_test, read_others
 from w2s_export.package.reexport import Recorded
 from w2s_export.sources.adapted_network import of_counts
 from w2s_export.sources.foreign_package import normalisation_of
+from w2s_export.sources.inspect import inspect_checkpoint
 from w2s_export.sources.load import load_network
 
 RNG = np.random.default_rng(6)
@@ -188,6 +189,7 @@ def test_a_package_of_others_is_taken_over(tmp_path: Path) -> None:
     path = package(tmp_path / "theirs.zip", proto)
     network = load_network(path)
     assert network.normalisation == FixedMeanNormalisation(mean=120.5, std=31.25)
+    assert dict(inspect_checkpoint(path).details)["postprocessing"] == "`y · 31.25 + 120.5`"
     batch = RNG.random((2, 1, 24, 32)).astype(np.float32)
     expected = run(proto, batch) * 31.25 + 120.5
     np.testing.assert_allclose(run(network.graph, batch), expected, rtol=1e-5)

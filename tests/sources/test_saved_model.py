@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 
 from w2s_export.config import GeneratorConfig
-from w2s_export.errors import CheckpointError
+from w2s_export.errors import CheckpointError, CheckpointMismatchError
 from w2s_export.networks.layout import parameter_count
 from w2s_export.sources.architecture import from_order
 from w2s_export.sources.load import load_checkpoint
+from w2s_export.sources.saved_model import read
 from w2s_export.sources.stored_tensor import Stored
 from w2s_export.sources.tensorflow_program import listed
 
@@ -154,6 +156,17 @@ def test_frozen_saved_model_is_sent_to_its_package(folder: Path) -> None:
     shutil.rmtree(folder / "variables")
     with pytest.raises(CheckpointError, match="without variables"):
         load_checkpoint(folder)
+
+
+def test_another_family_is_told_without_tensorflow(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = folder / "saved_model.pb"
+    graph.write_bytes(re.sub(rb"(?i)leaky(_?re_?lu)", rb"plain\1", graph.read_bytes()))
+    monkeypatch.delattr("w2s_export.sources.saved_model.isolated")  # what starts TensorFlow
+    for path in (folder, Path(shutil.make_archive(str(folder), "zip", folder))):
+        with pytest.raises(CheckpointMismatchError, match="no leaky ReLU"):
+            read(path)
 
 
 def test_truncated_variables(folder: Path) -> None:

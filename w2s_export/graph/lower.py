@@ -72,7 +72,7 @@ def lower(model: onnx.ModelProto, *, dynamic: bool = False, one_image: bool = Fa
     model.opset_import.add(domain="", version=version)
     if version < OPSET:
         model = upgrade(_tidy(model))
-    graph = _taken_apart(model, source.name, result.name)
+    graph = taken_apart(model, source.name, result.name)
     if version > OPSET:
         downgrade(graph, version)
     _fold(graph)
@@ -145,7 +145,12 @@ def _tidy(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _taken_apart(model: onnx.ModelProto, source: str, result: str) -> Editable:
+def taken_apart(model: onnx.ModelProto, source: str, result: str) -> Editable:
+    """A model's graph for editing, from its input of one name to its output of another.
+
+    Raises:
+        CheckpointError: the output does not depend on the input.
+    """
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     nodes = []
     for node in model.graph.node:

@@ -132,7 +132,15 @@ def in_counts(network: Network, gain: Numbers, offset: Numbers) -> Network:
         network,
         scaled_output(network.graph, gain, offset),
         after=lambda results: results * per_channel(gain) + per_channel(offset),
+        postprocessing=(*network.postprocessing, f"`y · {_shown(gain)} + {_shown(offset)}`"),
     )
+
+
+def _shown(numbers: Numbers) -> str:
+    """As a person writes it: one number, or those of each channel."""
+    if isinstance(numbers, tuple):
+        return f"({', '.join(f'{number:g}' for number in numbers)})"
+    return f"{numbers:g}"
 
 
 def cut_to(network: Network, low: float, high: float) -> Network:
@@ -141,6 +149,7 @@ def cut_to(network: Network, low: float, high: float) -> Network:
         network,
         ended_by(network.graph, "Clip", low, high),
         after=lambda results: results.clip(np.float32(low), np.float32(high)),
+        postprocessing=(*network.postprocessing, f"cut to {low:g}…{high:g}"),
     )
 
 
@@ -151,7 +160,12 @@ def squashed(network: Network) -> Network:
         made: NDArray[np.float32] = (1 / (1 + np.exp(-results.astype(np.float64)))).astype("f4")
         return made
 
-    return _adapted(network, ended_by(network.graph, "Sigmoid"), after=sigmoid)
+    return _adapted(
+        network,
+        ended_by(network.graph, "Sigmoid"),
+        after=sigmoid,
+        postprocessing=(*network.postprocessing, "sigmoid"),
+    )
 
 
 def turned(network: Network) -> Network:

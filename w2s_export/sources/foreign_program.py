@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -128,8 +129,30 @@ def _image(lowered: Lowered, count: int, height: int, width: int) -> NDArray[np.
 
 
 def _runtime(lowered: Lowered) -> Run:
-    """What restoration will run."""
-    return OnnxRuntime(lowered.graph.SerializeToString())
+    """What restoration will run, less what would end the process.
+
+    ONNX Runtime (1.32) divides by zero where a Resize gets an empty tensor, as pooling
+    leaves of a small image.
+    """
+    from w2s_export.graph.lower import taken_apart
+    from w2s_export.graph.model import INPUT_ID, OUTPUT_ID
+    from w2s_export.graph.specialise import follow
+
+    engine = OnnxRuntime(lowered.graph.SerializeToString())
+    graph = taken_apart(lowered.graph, INPUT_ID, OUTPUT_ID)
+    resized = [node.input[0] for node in graph.nodes if node.op_type == "Resize"]
+
+    @cache
+    def whole(shape: tuple[int, ...]) -> bool:
+        seen = follow(graph, shape)
+        return seen is not None and all(min(seen.shapes.get(name, (1,))) > 0 for name in resized)
+
+    def run(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        if resized and not whole(batch.shape):
+            raise CheckpointError("leaves nothing of so small an image")
+        return engine(batch)
+
+    return run
 
 
 def _witness(original: Original, lowered: Lowered) -> Run:

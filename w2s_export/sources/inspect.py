@@ -104,6 +104,8 @@ def _of_another_family(path: Path, network: Network) -> Inspection:
         ("looks as far as", far),
         ("multiplications per pixel", f"{facts.multiplications:,.0f}"),
     )
+    if network.postprocessing:
+        details += (("postprocessing", ", then ".join(network.postprocessing)),)
     return Inspection(
         path=path,
         format=network.source_format,

@@ -11,10 +11,10 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from w2s_export.errors import CheckpointError
+from w2s_export.errors import CheckpointError, CheckpointMismatchError
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.sources.architecture import NOTHING_KNOWN
 from w2s_export.sources.assemble import by_name, by_order
@@ -22,7 +22,10 @@ from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.choose import chosen
 from w2s_export.sources.isolated import isolated
 from w2s_export.sources.recognise import ZIP_DAMAGE
+from w2s_export.sources.stored_tensor import check_size
 
+_GRAPH = "saved_model.pb"
+_LEAKY = re.compile(rb"leaky_?re_?lu", re.IGNORECASE)
 _PART = r"\.(index|data-\d+-of-\d+)"
 _FROZEN = (
     "is a SavedModel without variables (frozen, as in a package): its weights are constants of the "
@@ -38,6 +41,9 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
         CheckpointMismatchError: its variables are not an RRDBNet's.
     """
     with _prefix(path) as prefix:
+        graph = _graph(path)  # tells without TensorFlow, which takes seconds to import
+        if b"Conv2D" in graph and not _LEAKY.search(graph):
+            raise CheckpointMismatchError("has convolutions and no leaky ReLU, so is no RRDBNet")
         parts = re.compile(re.escape(prefix.name) + _PART)
         files = [file for file in prefix.parent.iterdir() if parts.fullmatch(file.name)]
         with isolated("tensorflow_program", prefix, sorted(files)) as (facts, found):
@@ -62,23 +68,45 @@ def _prefix(path: Path) -> Iterator[Path]:
             yield folder / "variables"
 
 
-def _unpack(path: Path, folder: Path) -> None:
-    """Unpack the variables alone, under their plain names: nothing can land elsewhere."""
+def _graph(path: Path) -> bytes:
+    """The graph beside the variables; empty where there is none."""
+    if path.is_dir():
+        file = path / _GRAPH
+        if not file.is_file():
+            return b""
+        check_size(file.stat().st_size, "its graph")
+        return file.read_bytes()
+    if path.suffix == ".index":
+        return b""
+    with _readable(path) as archive:
+        names = [name for name in archive.namelist() if PurePosixPath(name).name == _GRAPH]
+        return archive.read(names[0]) if len(names) == 1 else b""
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip whose damage is told."""
     try:
         with zipfile.ZipFile(path) as archive:
-            indices = [name for name in archive.namelist() if name.endswith("variables.index")]
-            if not indices:
-                raise CheckpointError(_FROZEN)
-            if len(indices) > 1:
-                raise CheckpointError(
-                    f"holds {len(indices)} SavedModels, {indices[0]} and {indices[1]}; give one"
-                )
-            parent = indices[0].removesuffix("variables.index")
-            for name in archive.namelist():
-                base = name.removeprefix(parent)
-                if not (name.startswith(parent) and re.fullmatch("variables" + _PART, base)):
-                    continue
-                with archive.open(name) as source, (folder / base).open("wb") as target:
-                    shutil.copyfileobj(source, target)
+            yield archive
     except ZIP_DAMAGE as error:
         raise CheckpointError(f"is a damaged zip ({error}); fetch or write it again") from None
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    """Unpack the variables alone, under their plain names: nothing can land elsewhere."""
+    with _readable(path) as archive:
+        indices = [name for name in archive.namelist() if name.endswith("variables.index")]
+        if not indices:
+            raise CheckpointError(_FROZEN)
+        if len(indices) > 1:
+            raise CheckpointError(
+                f"holds {len(indices)} SavedModels, {indices[0]} and {indices[1]}; give one"
+            )
+        parent = indices[0].removesuffix("variables.index")
+        for name in archive.namelist():
+            base = name.removeprefix(parent)
+            if not (name.startswith(parent) and re.fullmatch("variables" + _PART, base)):
+                continue
+            with archive.open(name) as source, (folder / base).open("wb") as target:
+                shutil.copyfileobj(source, target)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _TORCHVISION = "torchvision.transforms.functional"
 _EXAMPLES = ((61, 83), (64, 96), (192, 320))
 """Sizes to trace with: the first is a multiple of nothing, so that padding inside is traced."""
+_SQUARES = (128, 256, 512)
+"""Sides of the one size of a network that computes none of them, such as squares alone."""
 
 
 def open_original(path: Path, options: Options) -> Original:
@@ -205,42 +207,66 @@ def _traced(network: Any, channels: int) -> tuple[onnx.ModelProto, int]:
     Raises:
         CheckpointError: PyTorch cannot write it; says why.
     """
-    import onnx
     import torch
 
     logging.getLogger("torch.onnx").setLevel(logging.CRITICAL)
+    unfit: list[str] = []
     reasons: list[str] = []
-    for pooling in (None, _WindowPooling()):
-        for size in _EXAMPLES if pooling is None else _EXAMPLES[1:]:
-            buffer = BytesIO()
-            try:
-                with (
-                    warnings.catch_warnings(),
-                    torch.no_grad(),
-                    pooling or nullcontext(),
-                    _followed_data(),
-                ):
-                    warnings.simplefilter("ignore")
-                    torch.onnx.export(
-                        network,
-                        (torch.rand(1, channels, *size),),
-                        buffer,
-                        dynamo=False,
-                        opset_version=17,
-                        input_names=["input"],
-                        output_names=["output"],
-                        dynamic_axes={"input": {0: "n", 2: "y", 3: "x"}},
-                    )
-            except Exception as error:  # the tracer and the network raise errors of any class
-                first = first_line(error).strip()
-                reasons.append(first.partition(" Please feel free")[0].rstrip(" ."))
-                continue
-            model = onnx.load_model_from_string(buffer.getvalue())
-            return model, 1 if pooling is None else pooling.step
+    for pooling, fixed, size in _attempts():
+        if fixed and reasons:  # it computes images of other sizes, which cannot be written
+            break
+        image = torch.rand(1, channels, *size)
+        try:
+            with torch.no_grad():
+                network(image)
+        except Exception as error:  # networks raise errors of any class
+            unfit.append(f"{size[0]}×{size[1]}: {first_line(error).strip()}")
+            continue
+        try:
+            return _exported(network, image, pooling, fixed), pooling.step if pooling else 1
+        except Exception as error:  # so does the tracer
+            first = first_line(error).strip()
+            reasons.append(first.partition(" Please feel free")[0].rstrip(" ."))
+    if not reasons:
+        raise CheckpointError(f"computes no image in PyTorch (of {shown('; '.join(unfit))})")
     raise CheckpointError(
         f"PyTorch {torch.__version__} cannot write it as ONNX ({shown(reasons[0])}); such networks "
         "run in PyTorch alone"
     )
+
+
+def _attempts() -> Iterator[tuple[_WindowPooling | None, bool, tuple[int, int]]]:
+    """How pooling is written, whether the size is fixed, and the size: the most general first."""
+    for size in _EXAMPLES:
+        yield None, False, size
+    pooling = _WindowPooling()
+    for size in _EXAMPLES[1:]:
+        yield pooling, False, size
+    for side in _SQUARES:
+        yield None, True, (side, side)
+
+
+def _exported(
+    network: Any, image: Any, pooling: _WindowPooling | None, fixed: bool
+) -> onnx.ModelProto:
+    import onnx
+    import torch
+
+    buffer = BytesIO()
+    axes = {0: "n"} if fixed else {0: "n", 2: "y", 3: "x"}
+    with warnings.catch_warnings(), torch.no_grad(), pooling or nullcontext(), _followed_data():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            (image,),
+            buffer,
+            dynamo=False,
+            opset_version=17,
+            input_names=["input"],
+            output_names=["output"],
+            dynamic_axes={"input": axes},
+        )
+    return onnx.load_model_from_string(buffer.getvalue())
 
 
 @contextmanager
