@@ -51,7 +51,7 @@ SMALL: dict[str, tuple[str, str, dict[str, Any]]] = {
     "DnCNN": ("DnCNN.__arch.network_dncnn", "DnCNN", {"nc": 8, "nb": 4}),
     "ESRGAN": ("ESRGAN.__arch.RRDB", "RRDBNet", {"num_filters": 8, "num_blocks": 1}),
     "FBCNN": ("FBCNN.__arch.FBCNN", "FBCNN", {
-        "nc": [8, 16, 16, 512], "nb": 1}),
+        "nc": [8, 16, 16, 512], "nb": 2}),
     "FDAT": ("FDAT.__arch.fdat", "FDAT", {
         "embed_dim": 16, "num_groups": 1, "depth_per_group": 1, "scale": 2, "mid_dim": 8,
         "num_heads": 2}),

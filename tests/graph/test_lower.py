@@ -142,6 +142,22 @@ def test_older_opsets_are_brought_up(opset: int) -> None:
     assert lowered.scale == 2
 
 
+@pytest.mark.parametrize("factor", [2, 3])
+def test_a_resize_that_onnx_gave_up_is_written_otherwise(factor: int) -> None:
+    settings = {"nearest_mode": "floor", "coordinate_transformation_mode": "tf_half_pixel_for_nn"}
+    nodes = [
+        n("Conv", "x k b", "a", **CONV),
+        n("Resize", "a roi s", "u", mode="nearest", **settings),  # as tf2onnx writes it
+        n("Conv", "u l", "y", **CONV),
+    ]
+    scales = np.array([1, 1, factor, factor], np.float32)
+    weights = {**plain(), "roi": np.zeros(0, np.float32), "s": scales}
+    lowered = same(model(nodes, weights, made=("n", 1, "H", "W"), opset=11))
+    (resize,) = (node for node in lowered.graph.graph.node if node.op_type == "Resize")
+    written = {item.name: item.s for item in resize.attribute}
+    assert written["coordinate_transformation_mode"] == b"asymmetric"
+
+
 @pytest.mark.parametrize("opset", [18, 20, 22])
 def test_newer_opsets_are_brought_down(opset: int) -> None:
     nodes = [
@@ -240,6 +256,22 @@ def test_a_batch_of_one_that_was_traced_is_freed() -> None:
         "factor": kernel(1, 16, 4),
     }
     proto = model(nodes, weights)
+    lowered = lower(proto, one_image=True)
+    images = RNG.random((2, 1, 16, 24)).astype(np.float32)
+    expected = np.concatenate([run(proto, image[np.newaxis]) for image in images])
+    assert np.abs(run(lowered.graph, images) - expected).max() < 1e-6
+
+
+def test_a_map_made_for_one_image_is_given_to_each() -> None:
+    level = numpy_helper.from_array(np.array([0.06], np.float32))
+    nodes = [  # as DRUNet's noise level is traced
+        n("Shape", "x", "hw", start=2),
+        n("Concat", "ones hw", "s", axis=0),
+        n("ConstantOfShape", "s", "noise", value=level),
+        n("Concat", "x noise", "z", axis=1),
+        n("Conv", "z k", "y", **CONV),
+    ]
+    proto = model(nodes, {"ones": np.array([1, 1]), "k": kernel(1, 2, 3, 3)})
     lowered = lower(proto, one_image=True)
     images = RNG.random((2, 1, 16, 24)).astype(np.float32)
     expected = np.concatenate([run(proto, image[np.newaxis]) for image in images])

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
 
-from tests.graph.test_lower import PLAIN, model, plain
+from tests.graph.test_lower import CONV, PLAIN, kernel, model, n, plain
+from tests.graph.test_lower import run as by_onnx_runtime
 from w2s_export.graph.lower import lower
-from w2s_export.sources.foreign_program import _grid
+from w2s_export.sources.foreign_program import _grid, look
+from w2s_export.sources.original import Original
 
 Images = np.ndarray
 
@@ -54,3 +56,31 @@ def test_the_grid_of_windows_is_found_by_shifting(
     run: Callable[[Images], Images], step: int, found: int
 ) -> None:
     assert _grid(run, lower(model(PLAIN, plain())), step, 1) == found
+
+
+def test_the_minimum_is_found_where_less_would_end_the_process() -> None:
+    """OmniSR pools by 7 behind a stride of 2.
+
+    ONNX Runtime divides by zero below 11 pixels, and pools beyond the image below 15, where PyTorch
+    refuses.
+    """
+    nodes = [
+        n("Conv", "x k b", "a", **CONV),
+        n("Conv", "a half", "c", kernel_shape=[3, 3], strides=[2, 2]),
+        n("MaxPool", "c", "p", kernel_shape=[7, 7], strides=[3, 3]),
+        n("Shape", "a", "s"),
+        n("Resize", "p roi scales s", "u", mode="linear"),
+        n("Mul", "a u", "m"),
+        n("Conv", "m l", "y", **CONV),
+    ]
+    none = np.zeros(0, np.float32)
+    weights = {**plain(), "half": kernel(4, 4, 3, 3), "roi": none, "scales": none}
+    proto = model(nodes, weights)
+
+    def framework(image: Images) -> Images:
+        assert min(image.shape[2:]) >= 15, "as PyTorch: (15 − 3) / 2 + 1 = 7, one window"
+        return by_onnx_runtime(proto, image)
+
+    found = look(Original(proto, "PyTorch", framework, "ESA"), dynamic=False)[2]
+    assert (found["step"], found["minimum"]) == (1, 15)
+    assert found["difference"] <= 1e-6

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.graph.test_lower import run
-from w2s_export.errors import CheckpointMismatchError, NoWholeNetworkError
+from w2s_export.errors import CheckpointError, CheckpointMismatchError, NoWholeNetworkError
 from w2s_export.sources import recognise, torch_network
 from w2s_export.sources.foreign_network import foreign_network
 from w2s_export.sources.torch_network import _traced
@@ -39,6 +39,38 @@ def test_sizes_read_from_data_stay_free() -> None:
         np.testing.assert_allclose(run(model, image), expected, atol=1e-6)  # 6e-8 seen
 
 
+class Squares(torch.nn.Module):  # type: ignore[misc]
+    """Takes squares alone, as Uformer does."""
+
+    def forward(self, image: Any) -> Any:
+        n, c, h, w = image.shape
+        side = int((h * w) ** 0.5)
+        return image.view(n, c, h * w).view(n, c, side, side).transpose(2, 3)
+
+
+class Waves(torch.nn.Module):  # type: ignore[misc]
+    """Takes multiples of 32 alone, and does then what ONNX cannot, as FFTformer does."""
+
+    def forward(self, image: Any) -> Any:
+        assert image.shape[2] % 32 == 0
+        return torch.fft.irfft2(torch.fft.rfft2(image))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_network_of_squares_keeps_one_size() -> None:
+    model, _ = _traced(Squares(), 1)
+    sizes = [axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim]
+    assert sizes == [0, 1, 128, 128]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_reason_is_of_a_size_that_it_computes() -> None:
+    with pytest.raises(CheckpointError, match="cannot write it as ONNX .*fft_rfft2"):
+        _traced(Waves(), 1)
+    with pytest.raises(CheckpointError, match=r"computes no image in PyTorch \(of 61×83: "):
+        _traced(torch.nn.Linear(7, 7), 1)
+
+
 def test_torchvision_is_imported_when_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     name = "torchvision.transforms.functional"
     monkeypatch.delitem(sys.modules, name, raising=False)
@@ -60,21 +92,17 @@ def test_torchvision_is_imported_when_it_is_used(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    ("source_format", "message"),
-    [
-        (recognise.PYTORCH, "^no RRDBNet; no architecture of spandrel, code is never run$"),
-        (recognise.SAFETENSORS, "^no RRDBNet; no architecture of spandrel, code is never run$"),
-        (recognise.KERAS_H5, "^no RRDBNet$"),
-    ],
+    "source_format", [recognise.PYTORCH, recognise.SAFETENSORS, recognise.KERAS_H5]
 )
 def test_tensors_that_nobody_knows_are_refused_with_both_reasons(
-    source_format: str, message: str, monkeypatch: pytest.MonkeyPatch
+    source_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def opened(*_: object) -> None:
         raise NoWholeNetworkError("no architecture of spandrel, code is never run")
 
     monkeypatch.setattr("w2s_export.sources.foreign.Witness", opened)
-    with pytest.raises(CheckpointMismatchError, match=message):
+    reasons = "^no RRDBNet; no architecture of spandrel, code is never run$"
+    with pytest.raises(CheckpointMismatchError, match=reasons):
         foreign_network(
             Path("theirs"), source_format, instead_of=CheckpointMismatchError("no RRDBNet")
         )

@@ -9,6 +9,7 @@ import pytest
 
 from tests.matrix import make
 from w2s_export.errors import CheckpointError
+from w2s_export.sources.keras_network import _check_layers
 from w2s_export.sources.load import doubts, load_network
 
 # Conversions differ from TensorFlow by 1e-6 of the range; the wrong signature by half of it.
@@ -48,8 +49,21 @@ def test_the_signature_is_the_user_s_choice(folder: Path) -> None:
     assert difference(network, folder / "two") <= TOLERANCE
 
 
-def test_what_training_left_beside_the_network_is_said(folder: Path) -> None:
+def test_what_training_left_beside_the_network_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # TensorFlow's loader runs initialisers, and fails on optimizers of Keras 2.
+    monkeypatch.delattr("tensorflow.saved_model.load")
     network = load_network(folder / "trained")
     assert difference(network, folder / "trained") <= TOLERANCE
     assert "left aside" in doubts(network)
     assert "optimizer" in doubts(network)
+
+
+@pytest.mark.parametrize("name", ["mine>Twice", "Custom>Twice"])
+def test_a_class_of_somebody_s_is_named_before_keras_sees_it(name: str) -> None:
+    layer = {"module": None, "class_name": "Twice", "registered_name": name, "config": {}}
+    own = {"module": "keras.layers", "class_name": "Conv2D", "registered_name": None}
+    _check_layers({"class_name": "Functional", "config": {"layers": [own]}})
+    with pytest.raises(CheckpointError, match=f"has a Twice of {name.partition('>')[0]}, a class"):
+        _check_layers({"class_name": "Functional", "config": {"layers": [own, layer]}})

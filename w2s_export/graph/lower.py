@@ -8,6 +8,7 @@ run here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from w2s_export.graph.layout import NCHW_TO_NHWC, NHWC_TO_NCHW, channel_axis, si
 from w2s_export.graph.model import INPUT_ID, IR_VERSION, OPSET, OUTPUT_ID, make_model
 from w2s_export.graph.opset import downgrade, upgrade
 from w2s_export.graph.refusals import FLOATS, check_ends, check_operators, declared_sizes
+from w2s_export.graph.resizing import taps
 from w2s_export.graph.specialise import (
     Followed,
     drop_what_does_nothing,
@@ -101,6 +103,7 @@ def lower(model: onnx.ModelProto, *, dynamic: bool = False, one_image: bool = Fa
     sink_transposes(graph)
     _fold(graph)
     _explicit_padding(graph)
+    _plain_repetition(graph)
     written = _written(graph, (channels, channels_out), scale, kept)
     return Lowered(written, channels, channels_out, scale, kept, last, last_out)
 
@@ -324,6 +327,25 @@ def _explicit_padding(graph: Editable) -> None:
         kept = [item for item in node.attribute if item.name not in ("auto_pad", "pads")]
         del node.attribute[:]
         node.attribute.extend([*kept, helper.make_attribute("pads", [*begin, *end])])
+
+
+def _plain_repetition(graph: Editable) -> None:
+    """Write `tf_half_pixel_for_nn`, which tf2onnx uses, otherwise where it repeats pixels.
+
+    ONNX gave it up with opset 13, and ONNX Runtime warns of it on standard error.
+    """
+    for node in graph.nodes:
+        settings = attributes_of(node)
+        if settings.get("coordinate_transformation_mode") != "tf_half_pixel_for_nn":
+            continue
+        scales = graph.constants.get(node.input[2]) if len(node.input) > 2 else None
+        if scales is None or not scales.size or (scales != np.round(scales)).any():
+            continue
+        read = [taps(node.op_type, settings, Fraction(int(scale))) for scale in scales]
+        if all(one == [[(0, 1.0)]] * int(scale) for one, scale in zip(read, scales, strict=True)):
+            settings |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+            del node.attribute[:]
+            node.attribute.extend(helper.make_attribute(*item) for item in settings.items())
 
 
 def _written(

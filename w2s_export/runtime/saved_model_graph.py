@@ -76,6 +76,8 @@ class OpenedGraph:
     """Tensors that come out."""
     run: Callable[[list[NDArray[Any]]], list[NDArray[Any]]]
     """Arrays, one per input, to arrays, one per output."""
+    frozen: Callable[[], Any]
+    """The graph with its variables as constants (`GraphDef`)."""
 
 
 def read_graph(folder: Path) -> Any:
@@ -153,7 +155,15 @@ def open_graph(
         outputs: list[NDArray[Any]] = session.run(targets, feeds)
         return outputs
 
-    return OpenedGraph(f"TensorFlow {tf.__version__}", sources, targets, run)
+    def frozen() -> Any:
+        from tensorflow.python.framework import convert_to_constants
+
+        _add_reads(graph, kept)
+        return convert_to_constants.convert_variables_to_constants_from_session_graph(
+            session, kept, [name.split(":")[0] for name in targets]
+        )
+
+    return OpenedGraph(f"TensorFlow {tf.__version__}", sources, targets, run, frozen)
 
 
 def _copies(graph: Any) -> dict[str, str]:
@@ -188,6 +198,19 @@ def _fill_originals(session: Any, kept: Any, copies: Mapping[str, str]) -> None:
                 continue
             value = tf.raw_ops.ReadVariableOp(resource=source, dtype=types[copy])
             session.run(tf.raw_ops.AssignVariableOp(resource=handle, value=value))
+
+
+def _add_reads(graph: Any, kept: Any) -> None:
+    """Where TensorFlow's own freezing looks for the values of variables; pruning took them away."""
+    import tensorflow as tf
+
+    there = {operation.name for operation in graph.get_operations()}
+    with graph.as_default():
+        for node in kept.node:
+            name = f"{node.name}/Read/ReadVariableOp"
+            if node.op == "VarHandleOp" and name not in there:
+                handle = graph.get_tensor_by_name(f"{node.name}:0")
+                tf.raw_ops.ReadVariableOp(resource=handle, dtype=node.attr["dtype"].type, name=name)
 
 
 def _chosen(tensors: Mapping[str, Any], ids: list[str], side: str) -> list[str]:

@@ -60,7 +60,7 @@ def foreign_network(
 ) -> Network:
     """Load a network of another family; raise `instead_of` where the file holds no whole network.
 
-    Tensors that neither reader knows are refused with both reasons.
+    Tensors that neither reader knows are refused with both reasons: the second says what to save.
 
     Raises:
         CheckpointError: no image-to-image network that can be exported; says why.
@@ -72,7 +72,7 @@ def foreign_network(
     try:
         return _as_network(Witness(_OPENERS[source_format], path, options), source_format)
     except NoWholeNetworkError as error:
-        if instead_of is not None and _OPENERS[source_format] == "torch_network":
+        if isinstance(instead_of, CheckpointMismatchError):
             raise type(instead_of)(f"{instead_of}; {error}") from None
         raise instead_of or error from None
 

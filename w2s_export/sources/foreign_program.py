@@ -207,7 +207,12 @@ def _measured(witness: Run, run: Run, lowered: Lowered, least_step: int) -> dict
         if base % divisor == 0 and fits(base, base + divisor) and fits(base + divisor, base):
             step = divisor
             break
-    minimum = next((side for side in range(step, base + 1, step) if fits(side, side)), base)
+
+    def both(side: int) -> bool:
+        image = _image(lowered, 1, side, side)
+        return fits(side, side) and _attempt(witness, image) is not None
+
+    minimum = next((side for side in range(step, base + 1, step) if both(side)), base)
     if not _followed(lowered):
         step = _grid(run, lowered, step, minimum)
     minimum = -(-minimum // step) * step

@@ -96,7 +96,7 @@ def _of_another_family(path: Path, network: Network) -> Inspection:
     facts = network.facts
     radius = facts.receptive_radius
     far = "the whole image, or it is not followed" if radius is None else f"{radius} input pixels"
-    details = (
+    details: tuple[tuple[str, str], ...] = (
         ("network", network.architecture),
         ("channels", f"{network.channels_in} in, {network.channels_out} out"),
         ("scale", str(network.scale)),

@@ -52,9 +52,11 @@ def open_original(path: Path, options: Options) -> Original:
             f"Keras {keras.__version__} does not load it ({shown(first_line(error))}); {_ADVICE}"
         ) from None
     if len(model.inputs) != 1 or len(model.outputs) != 1:
+        sides = ([tensor.name for tensor in model.inputs], model.output_names)
+        ins, outs = (shown(", ".join(names)) for names in sides)
         raise CheckpointError(
-            f"has {len(model.inputs)} inputs and {len(model.outputs)} outputs; only a network of "
-            "one image in and one image out becomes a package that Fiji runs"
+            f"has {len(model.inputs)} inputs ({ins}) and {len(model.outputs)} outputs ({outs}); "
+            "only a network of one image in and one image out becomes a package that Fiji runs"
         )
     shape = tuple(model.inputs[0].shape)
     if options.get("dynamic") and len(shape) == 4:
@@ -109,6 +111,9 @@ def _check_layers(configuration: Any) -> None:
                 f"has a {shown(name)} layer, which holds code; code of a file is never run. "
                 f"Build the network without it, or {_ADVICE}"
             )
+        registered = str(entry.get("registered_name") or "").partition(">")
+        if registered[1] and registered[0] != "keras":  # of somebody's, and named so in the file
+            module = registered[0]
         package = str(module or "keras").split(".")[0]
         if package == "w2s_export":
             raise NoWholeNetworkError(

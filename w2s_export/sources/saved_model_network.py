@@ -1,4 +1,8 @@
-"""SavedModels of anybody, of TensorFlow 1 and 2: converted by tf2onnx, run cut down and checked."""
+"""SavedModels of anybody, of TensorFlow 1 and 2: run cut down and checked, converted by tf2onnx.
+
+TensorFlow's loader is not used: it runs what the file lists as initialisers, and does not load a
+network that was compiled with an optimizer of Keras 2.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,11 @@ import onnx
 import tensorflow as tf
 import tf2onnx
 from numpy.typing import NDArray
-from tf2onnx import tf_loader
 
 from w2s_export.errors import CheckpointError, PackageError
 from w2s_export.foreign_text import shown
 from w2s_export.runtime.saved_model import SIGNATURE, saved_model_folder
-from w2s_export.runtime.saved_model_graph import open_graph, read_graph
+from w2s_export.runtime.saved_model_graph import OpenedGraph, open_graph, read_graph
 from w2s_export.sources.by_tf2onnx import convert
 from w2s_export.sources.choose import chosen
 from w2s_export.sources.generator_names import is_aside
@@ -36,12 +39,16 @@ def open_original(path: Path, options: Options) -> Original:
         except PackageError as error:
             raise CheckpointError(str(error)) from None
         if len(opened.sources) != 1 or len(opened.targets) != 1:
+            told = read_graph(folder).signature_def[signature]
+            ins, outs = (shown(", ".join(sorted(side))) for side in (told.inputs, told.outputs))
             raise CheckpointError(
-                f"its signature '{shown(signature)}' has {len(opened.sources)} inputs and "
-                f"{len(opened.targets)} outputs; only one image in and one image out become a "
-                "package that Fiji runs"
+                f"its signature '{shown(signature)}' has {len(opened.sources)} inputs ({ins}) and "
+                f"{len(opened.targets)} outputs ({outs}); only one image in and one image out "
+                "become a package that Fiji runs"
             )
-        converted = _converted(folder, signature)
+        # As the file states its sizes: without them a converter does not know the channels.
+        stated = open_graph(folder, signature) if options.get("dynamic") else opened
+        converted = _converted(stated)
         said = chosen(f"signature {signature}", _aside(folder / "variables" / "variables"))
 
     def run(batch: NDArray[np.float32]) -> NDArray[Any]:
@@ -94,13 +101,10 @@ def _signature(folder: Path, wanted: str | None) -> str:
     return wanted or (SIGNATURE if SIGNATURE in names else names[0])
 
 
-def _converted(folder: Path, signature: str) -> onnx.ModelProto:
+def _converted(opened: OpenedGraph) -> onnx.ModelProto:
     def converter() -> Any:
-        graph, inputs, outputs, *_ = tf_loader.from_saved_model(
-            str(folder), None, None, tag="serve", signatures=[signature]
-        )
         return tf2onnx.convert.from_graph_def(
-            graph, input_names=list(inputs), output_names=list(outputs), opset=17
+            opened.frozen(), input_names=opened.sources, output_names=opened.targets, opset=17
         )
 
     return convert(converter)
