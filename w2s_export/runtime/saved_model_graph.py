@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,15 +156,13 @@ def open_graph(
         outputs: list[NDArray[Any]] = session.run(targets, feeds)
         return outputs
 
-    def frozen() -> Any:
-        from tensorflow.python.framework import convert_to_constants
-
-        _add_reads(graph, kept)
-        return convert_to_constants.convert_variables_to_constants_from_session_graph(
-            session, kept, [name.split(":")[0] for name in targets]
-        )
-
-    return OpenedGraph(f"TensorFlow {tf.__version__}", sources, targets, run, frozen)
+    return OpenedGraph(
+        f"TensorFlow {tf.__version__}",
+        sources,
+        targets,
+        run,
+        partial(_frozen, session, kept, targets),
+    )
 
 
 def _copies(graph: Any) -> dict[str, str]:
@@ -200,17 +199,26 @@ def _fill_originals(session: Any, kept: Any, copies: Mapping[str, str]) -> None:
             session.run(tf.raw_ops.AssignVariableOp(resource=handle, value=value))
 
 
-def _add_reads(graph: Any, kept: Any) -> None:
-    """Where TensorFlow's own freezing looks for the values of variables; pruning took them away."""
-    import tensorflow as tf
+def _frozen(session: Any, kept: Any, targets: Iterable[str]) -> Any:
+    """The graph with its variables as constants.
 
+    TensorFlow looks for their values in operations of one name, which pruning may have taken away.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework import convert_to_constants
+
+    graph = session.graph
     there = {operation.name for operation in graph.get_operations()}
     with graph.as_default():
         for node in kept.node:
             name = f"{node.name}/Read/ReadVariableOp"
             if node.op == "VarHandleOp" and name not in there:
                 handle = graph.get_tensor_by_name(f"{node.name}:0")
-                tf.raw_ops.ReadVariableOp(resource=handle, dtype=node.attr["dtype"].type, name=name)
+                kind = node.attr["dtype"].type
+                tf.raw_ops.ReadVariableOp(resource=handle, dtype=kind, name=name)
+    return convert_to_constants.convert_variables_to_constants_from_session_graph(
+        session, kept, [name.split(":")[0] for name in targets]
+    )
 
 
 def _chosen(tensors: Mapping[str, Any], ids: list[str], side: str) -> list[str]:
