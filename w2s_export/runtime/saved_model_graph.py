@@ -135,10 +135,8 @@ def open_graph(
     restore = meta.saver_def.restore_op_name if restored else ""
     wanted = [*(name.split(":")[0] for name in targets), *filter(None, [restore])]
     graph, kept = tf.Graph(), _pruned(meta.graph_def, wanted)
-    for node in kept.node if any_size else ():
-        if node.op == "Placeholder":
-            node.attr["shape"].shape.Clear()
-            node.attr["shape"].shape.unknown_rank = True
+    if any_size:
+        _let_go_of_sizes(kept)
     with graph.as_default():
         v1.import_graph_def(kept, name="")
     session = v1.Session(graph=graph)
@@ -156,13 +154,15 @@ def open_graph(
         outputs: list[NDArray[Any]] = session.run(targets, feeds)
         return outputs
 
-    return OpenedGraph(
-        f"TensorFlow {tf.__version__}",
-        sources,
-        targets,
-        run,
-        partial(_frozen, session, kept, targets),
-    )
+    freeze = partial(_frozen, session, kept, targets)
+    return OpenedGraph(f"TensorFlow {tf.__version__}", sources, targets, run, freeze)
+
+
+def _let_go_of_sizes(graph: Any) -> None:
+    for node in graph.node:
+        if node.op == "Placeholder":
+            node.attr["shape"].shape.Clear()
+            node.attr["shape"].shape.unknown_rank = True
 
 
 def _copies(graph: Any) -> dict[str, str]:
