@@ -68,24 +68,17 @@ def _free_ports(count: int) -> list[int]:
 
 
 PIXEL = {"losses-pixel": [1, 2]}
+BOTH = {**PIXEL, "losses-adversarial": [3, 4, 5]}
 
 
 @pytest.mark.parametrize(
-    ("several", "steps"),
-    [
-        (["mirrored"], PIXEL),
-        pytest.param(
-            ["workers", "mirrored"],
-            {**PIXEL, "losses-adversarial": [3, 4, 5]},
-            marks=pytest.mark.thorough,
-        ),
-    ],
+    "steps",
+    [PIXEL, pytest.param(BOTH, marks=pytest.mark.thorough)],
     ids=["pixel", "both phases"],
 )
 def test_two_workers_and_two_replicas_have_the_losses_of_one(
-    data: Path, config: Path, tmp_path: Path, several: list[str], steps: dict[str, list[int]]
+    data: Path, config: Path, tmp_path: Path, steps: dict[str, list[int]]
 ) -> None:
-    """Two replicas in one process; in the thorough run two processes as well."""
     values = yaml.safe_load(config.read_text()) | {"steps": 2}
     if "losses-adversarial" not in steps:
         del values["adversarial"]
@@ -94,22 +87,21 @@ def test_two_workers_and_two_replicas_have_the_losses_of_one(
     def arguments(output: str) -> list[str]:
         return ["train", str(config), "--data", str(data), "--output", str(tmp_path / output)]
 
-    if "workers" in several:
-        cluster = {"worker": [f"127.0.0.1:{port}" for port in _free_ports(2)]}
-        _finish(
-            *(
-                _start(
-                    ["-m", "w2s_export", *arguments("workers")],
-                    {"cluster": cluster, "task": {"type": "worker", "index": index}},
-                )
-                for index in range(2)
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in _free_ports(2)]}
+    _finish(
+        *(
+            _start(
+                ["-m", "w2s_export", *arguments("workers")],
+                {"cluster": cluster, "task": {"type": "worker", "index": index}},
             )
+            for index in range(2)
         )
+    )
     _finish(_start(["-c", TWO_CPUS, *arguments("mirrored")]))
     assert run(arguments("one")) == 0
     one = _losses(tmp_path / "one")
     assert {key.split()[0]: one[key] for key in one if key.endswith(" step")} == steps
-    for kind in several:
+    for kind in ("workers", "mirrored"):
         losses = _losses(tmp_path / kind)
         assert losses.keys() == one.keys()
         for name in one:
