@@ -23,7 +23,7 @@ from w2s_export.config import (
     ZeroMeanNormalisation,
 )
 from w2s_export.data.normalise import normalise
-from w2s_export.errors import CheckpointError
+from w2s_export.errors import CheckpointError, PackageError
 from w2s_export.graph.facts import read_facts
 from w2s_export.graph.lower import lower
 from w2s_export.network import Network
@@ -481,6 +481,26 @@ def test_the_sample_image_serves_where_no_test_image_fits(tmp_path: Path) -> Non
     assert with_files(path, rdf).sample is None
     rdf["inputs"][0] |= {"sample_tensor": {"source": "sample.tif"}}
     sample = with_files(path, rdf, {"sample.tif": stream.getvalue()}).sample
+    assert sample is not None
+    np.testing.assert_array_equal(sample.pixels[0], image)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_test_image_may_be_a_tiff(damaged: bool, tmp_path: Path) -> None:
+    """N2V and CSBDeep write `test_input.tif`."""
+    path = package(tmp_path / "theirs.zip", model(PLAIN, plain()))
+    image = RNG.integers(0, 4000, (48, 64)).astype(np.uint16)
+    stream = BytesIO()
+    tifffile.imwrite(stream, image)
+    with zipfile.ZipFile(path) as archive:
+        rdf = yaml.safe_load(archive.read("rdf.yaml"))
+    rdf["inputs"][0] |= {"test_tensor": {"source": "test_input.tif"}}
+    files = {"test_input.tif": stream.getvalue()[: 100 if damaged else None]}
+    if damaged:
+        with pytest.raises(PackageError, match="test image 'test_input.tif' is damaged"):
+            with_files(path, rdf, files)
+        return
+    sample = with_files(path, rdf, files).sample
     assert sample is not None
     np.testing.assert_array_equal(sample.pixels[0], image)
 

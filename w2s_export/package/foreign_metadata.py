@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from w2s_export.config import parse_config
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import ConfigError, ImageError, PackageError, W2SExportError
+from w2s_export.io.images import read_image
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.network import Network
 from w2s_export.package.opening import OpenedPackage, open_package
@@ -29,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _LARGEST = 1 << 28
 """Bytes of a test image."""
+_PICTURES = (".tif", ".tiff", ".png")
+"""Endings of test images that are no arrays, as N2V and CSBDeep write them."""
 _NEEDED = {"authors": "name", "maintainers": "github_user", "cite": "text"}
 """What an entry of a list cannot do without."""
 
@@ -159,8 +162,12 @@ def _test_image(package: OpenedPackage, side: str) -> NDArray[Any] | None:
     if name is None or name not in package.sizes:
         return None
     try:
+        if name.lower().endswith(_PICTURES):
+            with temporary_folder() as folder:
+                package.extract(folder, name)
+                return read_image(folder / name).pixels[0]
         array = np.load(BytesIO(package.read(name, _LARGEST)), allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
+    except (ImageError, ValueError, EOFError, OSError) as error:
         raise PackageError(f"{package.path}: its test image '{name}' is damaged: {error}") from None
     return _planes(array, axes(listed(package.rdf, side)[0]))
 
