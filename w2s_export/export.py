@@ -18,7 +18,6 @@ from w2s_export.data.normalise import as_normalisation, normalise
 from w2s_export.errors import ConfigError, ImageError, UnsupportedOperationError
 from w2s_export.formats.registry import ATTACHMENTS, WEIGHTS, format_of
 from w2s_export.io.files import name_of
-from w2s_export.io.memory import give_back
 from w2s_export.options import ExportOptions
 from w2s_export.package.archive import Packages, package_paths, write_packages
 from w2s_export.package.foreign_metadata import differs_from_test, read_others
@@ -55,6 +54,7 @@ if TYPE_CHECKING:
     from w2s_export.network import HaloMeasurement, Network
     from w2s_export.runtime.precision import PrecisionError
     from w2s_export.runtime.protocol import Runtime
+    from w2s_export.verify.after_export import Source
     from w2s_export.verify.clients.core_tests import CoreProgram
     from w2s_export.verify.report import Report
 
@@ -181,17 +181,42 @@ def _write_and_verify(
     clock: StageClock,
 ) -> Report:
     """Write packages and report into the folder, which holds nothing else afterwards."""
+    from w2s_export.verify.verify import verify
+
+    work = folder / "work"
+    work.mkdir()
+    packages, source = _write(subject, options, work, core, clock)
+    clock("Verifying the packages")
+    report = verify(
+        (packages.bioimageio, packages.deepimagej),
+        source,
+        core=core,
+        progress=lambda step: clock.say(f"Verifying: {step}"),
+    )
+    spent = dict(clock.finish())
+    clock("Writing the report")
+    report.write_json(folder / REPORT_NAME)
+    write_page(report, folder / PAGE_NAME, subject.name, spent)
+    shutil.rmtree(work)
+    return report
+
+
+def _write(
+    subject: _Subject,
+    options: ExportOptions,
+    work: Path,
+    core: CoreProgram,
+    clock: StageClock,
+) -> tuple[Packages, Source]:
+    """Write the packages beside the folder of work; what they are to be compared with."""
     from w2s_export.metrics.parity import compare
     from w2s_export.metrics.sanity import sanity_warnings
     from w2s_export.verify.after_export import Source, difference_in_deepimagej_3
-    from w2s_export.verify.verify import verify
 
     network = subject.network
-    work = folder / "work"
-    work.mkdir()
     artifacts = _convert(network, options.cpu_fast, work, core, clock)
     clock("Opening the source")
-    source = network.reference()
+    source = CachingRuntime(network.reference())
     clock("Measuring the halo")
     loaded: dict[str, Runtime] = {
         artifact.sha256: CachingRuntime(format_of(artifact.format).load(artifact.path))
@@ -204,7 +229,6 @@ def _write_and_verify(
         logger.warning("on the sample %s", doubt)
     parity = [compare(run.name, "sample", expected, run(batch)) for run in loaded.values()]
     half = _error_in_half(artifacts[0].path, batch, expected)
-    give_back()
     clock("Writing the packages")
     description = Description(
         name=subject.name,
@@ -219,20 +243,7 @@ def _write_and_verify(
     onnx = loaded[description.artifact("onnx").sha256]
     expected_there = difference_in_deepimagej_3(description, onnx)
     description = replace(description, in_deepimagej_3=expected_there)
-    packages = write_packages(description, folder)
-    clock("Verifying the packages")
-    report = verify(
-        (packages.bioimageio, packages.deepimagej),
-        Source(source, description, loaded),
-        core=core,
-        progress=lambda step: clock.say(f"Verifying: {step}"),
-    )
-    spent = dict(clock.finish())
-    clock("Writing the report")
-    report.write_json(folder / REPORT_NAME)
-    write_page(report, folder / PAGE_NAME, subject.name, spent)
-    shutil.rmtree(work)
-    return report
+    return write_packages(description, work.parent), Source(source, description, loaded)
 
 
 def _error_in_half(

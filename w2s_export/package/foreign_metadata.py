@@ -165,7 +165,8 @@ def _test_image(package: OpenedPackage, side: str) -> NDArray[Any] | None:
         if name.lower().endswith(_PICTURES):
             with temporary_folder() as folder:
                 package.extract(folder, name)
-                return read_image(folder / name).pixels[0]
+                image: NDArray[Any] = read_image(folder / name).pixels[0]
+                return image
         array = np.load(BytesIO(package.read(name, _LARGEST)), allow_pickle=False)
     except (ImageError, ValueError, EOFError, OSError) as error:
         raise PackageError(f"{package.path}: its test image '{name}' is damaged: {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,7 +45,7 @@ _SEAM_WORK = 1.5e11
 """Multiplications of the tiled comparison above which one format stands for the others."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Source:
     """What an export has in hand when it verifies its packages."""
 
@@ -53,9 +53,14 @@ class Source:
     """The network the weights were converted from."""
     description: Description
     """What the packages were written from."""
-    loaded: Mapping[str, Runtime] = field(default_factory=dict)
+    loaded: dict[str, Runtime] = field(default_factory=dict)
     """Runtimes of weights files, by the SHA-256 of the file. A package that holds the same file is
     run by the same runtime."""
+
+    def release(self) -> None:
+        """Let go of the runtimes: each holds the weights, 600 MB together with 23 blocks."""
+        self.loaded = {}
+        del self.runtime
 
 
 def check_export(

@@ -182,7 +182,8 @@ def _run(
 
             if contents:
                 check_export(contents, source, gathered, clock)
-                give_back()
+            source.release()
+            give_back()
         else:
             clock("running the weights")
             for number, whole in enumerate(contents):
