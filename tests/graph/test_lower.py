@@ -184,6 +184,69 @@ def test_newer_opsets_are_brought_down(opset: int) -> None:
     assert "Gelu" not in kinds(lowered)
 
 
+LATER: dict[str, tuple[int, list[Node], Weights]] = {
+    "Mish": (18, [n("Mish", "a", "c")], {}),
+    "Gelu by tanh": (20, [n("Gelu", "a", "c", approximate="tanh")], {}),
+    "Swish": (24, [n("Swish", "a", "c", alpha=1.7)], {}),
+    "groups with a factor each": (
+        18,
+        [n("GroupNormalization", "a gain shift", "c", num_groups=2, epsilon=1e-3)],
+        {"gain": kernel(2), "shift": kernel(2)},
+    ),
+    "groups with a factor per channel": (
+        21,
+        [n("GroupNormalization", "a gain shift", "c", num_groups=2, epsilon=1e-3)],
+        {"gain": kernel(4), "shift": kernel(4)},
+    ),
+    "RMSNormalization": (
+        23,
+        [
+            n("Transpose", "a", "t", perm=[0, 2, 3, 1]),
+            n("RMSNormalization", "t gain", "r", epsilon=1e-3),
+            n("Transpose", "r", "c", perm=[0, 3, 1, 2]),
+        ],
+        {"gain": kernel(4)},
+    ),
+    "padding of named axes": (
+        18,
+        [n("Pad", "a ends  named", "p"), n("Conv", "p m", "c", kernel_shape=[3, 3])],
+        {"ends": np.array([1, 2, 1, 0]), "named": np.array([-1, 2]), "m": kernel(4, 4, 3, 3)},
+    ),
+    "resizing of named axes": (
+        18,
+        [n("Resize", "a  scales", "c", axes=[3, 2], mode="linear")],
+        {"scales": np.array([2, 2], np.float32)},
+    ),
+    "a maximum over named axes": (
+        18,
+        [n("ReduceMax", "a named", "m", keepdims=1), n("Sub", "a m", "c")],
+        {"named": np.array([1])},
+    ),
+    **{
+        f"{kind} of nothing": (18, [n(kind, "a", "c", noop_with_empty_axes=1)], {})
+        for kind in ("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceMean")
+    },
+    "a reduction of no named axes": (
+        18,
+        [n("ReduceL2", "a none", "c", noop_with_empty_axes=1)],
+        {"none": np.zeros(0, np.int64)},
+    ),
+    "all axes": (
+        18,
+        [n("ReduceMean", "a none", "m", keepdims=1), n("Sub", "a m", "c")],
+        {"none": np.zeros(0, np.int64)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_operators_of_later_opsets_become_those_of_17(name: str) -> None:
+    opset, nodes, weights = LATER[name]
+    chain = [n("Conv", "x k b", "a", **CONV), *nodes, n("Conv", "c l", "y", **CONV)]
+    lowered = same(model(chain, plain() | weights, made=None, opset=opset))
+    assert not {"Mish", "Gelu", "Swish", "GroupNormalization"} & set(kinds(lowered))
+
+
 def test_what_17_cannot_say_is_refused_by_name() -> None:
     resize = n("Resize", "x  s", "y", mode="linear", antialias=1)
     proto = model([resize], {"s": np.array([1, 1, 2, 2], np.float32)}, opset=18, made=None)

@@ -111,15 +111,19 @@ def _version(model: onnx.ModelProto) -> int:
 def _reduce(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """Axes are an input from 18 on, an attribute before."""
     settings = attributes_of(node)
+    nothing = settings.pop("noop_with_empty_axes", 0)
     if len(node.input) > 1 and node.input[1]:
         axes = graph.constants.get(node.input[1])
         if axes is None:
             raise CheckpointError(f"has a {node.op_type} whose axes depend on the image")
-        settings["axes"] = [int(axis) for axis in axes]
-    elif settings.pop("noop_with_empty_axes", 0):
-        yield make("Identity", node.input[:1], node.output[0])
+        if axes.size:
+            settings["axes"] = [int(axis) for axis in axes]
+    if nothing and "axes" not in settings:  # what it does to each number remains
+        each = {"L1": "Abs", "L2": "Abs", "LogSum": "Log", "SumSquare": "Mul"}
+        kind = each.get(node.op_type.removeprefix("Reduce"), "Identity")
+        inputs = [node.input[0]] * (2 if kind == "Mul" else 1)
+        yield make(kind, inputs, node.output[0])
         return
-    settings.pop("noop_with_empty_axes", None)
     yield make(node.op_type, node.input[:1], node.output[0], **settings)
 
 
