@@ -119,7 +119,9 @@ def make(kind: str, inputs: Iterable[str], output: str, **settings: Any) -> onnx
 def evaluate(node: onnx.NodeProto, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
     """What a node makes of known inputs, by ONNX's reference implementation."""
     if (quick := _QUICK.get(node.op_type)) is not None and all(node.input):
-        return [np.asarray(quick(attributes_of(node), *(inputs[name] for name in node.input)))]
+        settings = attributes_of(node)
+        if settings.get("reduction", "none") == "none":
+            return [np.asarray(quick(settings, *(inputs[name] for name in node.input)))]
     names = list(dict.fromkeys(name for name in node.input if name))
     infos = [
         helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(inputs[n].dtype), None)
@@ -138,12 +140,20 @@ def _unsqueeze(_: Any, x: NDArray[Any], axes: NDArray[Any]) -> NDArray[Any]:
     return np.expand_dims(x, tuple(int(axis) for axis in axes.reshape(-1)))
 
 
+def _scatter(_: Any, x: NDArray[Any], places: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+    made = x.copy()
+    made[tuple(np.moveaxis(places, -1, 0))] = values
+    return made
+
+
 _QUICK: dict[str, Callable[..., Any]] = {
     "Add": lambda _, a, b: a + b,
     "Sub": lambda _, a, b: a - b,
     "Mul": lambda _, a, b: a * b,
     "Gather": lambda settings, x, index: np.take(x, index, settings.get("axis", 0)),
     "Concat": lambda settings, *parts: np.concatenate(parts, settings["axis"]),
+    "ScatterND": _scatter,
     "Unsqueeze": _unsqueeze,
 }
-"""The commonest arithmetic on sizes; setting up the reference implementation takes longer."""
+"""The commonest arithmetic on sizes, for which the reference implementation is longer set up than
+run, and what that does number by number."""
