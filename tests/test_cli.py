@@ -229,6 +229,7 @@ def test_the_checkpoint_survives_a_round_trip(tmp_path: Path) -> None:
 
 INTERRUPTING = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background
 
 class Finder:
     def find_spec(self, name, *_):

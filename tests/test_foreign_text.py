@@ -102,6 +102,8 @@ def test_nothing_is_printed_around_the_consoles() -> None:
         and ast.unparse(call.func)
         in {"print", "Console", "Text", "Text.assemble", "Text.from_markup", "sys.stderr.write"}
         and "json.dumps(" not in ast.unparse(call)
+        # Words of its own, where no console has been imported yet.
+        and not (where == "cli/__init__.py" and isinstance(call.args[0], ast.Constant))
     ]
     assert around == []
 

@@ -37,6 +37,7 @@ import os, signal, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from w2s_export.restore.cluster import _begin, _interruptions_later
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run in the background
 
 pool = ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin, initargs=(os.getpid(),))
 with _interruptions_later():

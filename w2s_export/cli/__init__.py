@@ -18,7 +18,8 @@ def main() -> None:
         code = start(sys.argv[1:])
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what Python does at its end shows no traceback
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback of what Python does at its end
     sys.exit(code)
 
 

@@ -145,7 +145,8 @@ def _interruptions_later() -> Iterator[None]:
 def _begin(parent: int) -> None:
     """In a process of the pool: it ends with its parent, and by Ctrl-C at once, without a word."""
     die_with(parent)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
