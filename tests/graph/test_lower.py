@@ -415,3 +415,12 @@ def valid_convolutions() -> onnx.ModelProto:
 def test_refusals_say_why(make: Callable[[], onnx.ModelProto], message: str) -> None:
     with pytest.raises(CheckpointError, match=message):
         lower(make())
+
+
+def test_a_size_that_its_graph_fixes_cannot_be_let_go_of() -> None:
+    nodes = [n("Conv", "x k", "a", **CONV), n("Reshape", "a size", "y")]
+    weights = {"k": kernel(1, 1, 3, 3), "size": np.array([-1, 1, 8, 8])}
+    proto = model(nodes, weights, size=("n", 1, 8, 8), made=("n", 1, 8, 8))
+    assert lower(proto).fixed == (8, 8)
+    with pytest.raises(CheckpointError, match="results of 2 images.*leave out --dynamic"):
+        lower(proto, dynamic=True)

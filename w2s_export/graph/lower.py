@@ -88,7 +88,7 @@ def lower(model: onnx.ModelProto, *, dynamic: bool = False, one_image: bool = Fa
     if one_image:
         free_batch(graph, _follow(graph, channels, kept, one_image=True))
     followed = _follow(graph, channels, kept)
-    scale, channels_out, last_out = _output(graph, followed)
+    scale, channels_out, last_out = _output(graph, followed, dynamic)
     for _ in range(2):
         settle_sizes(graph, followed)
         name_moves(graph, followed)
@@ -275,7 +275,7 @@ def _follow(
     )
 
 
-def _output(graph: Editable, seen: list[Followed]) -> tuple[int, int, bool]:
+def _output(graph: Editable, seen: list[Followed], dynamic: bool) -> tuple[int, int, bool]:
     """Scale, channels of the result, and whether these are its last axis.
 
     Raises:
@@ -293,7 +293,8 @@ def _output(graph: Editable, seen: list[Followed]) -> tuple[int, int, bool]:
     if len(shape_out) != 4:
         raise CheckpointError(f"makes a tensor of {len(shape_out)} axes ({made}), not an image")
     if shape_out[0] != shape_in[0]:
-        raise CheckpointError(f"makes {shape_out[0]} results of {shape_in[0]} images")
+        freed = "; its graph fixes its size, leave out --dynamic" if dynamic else ""
+        raise CheckpointError(f"makes {shape_out[0]} results of {shape_in[0]} images{freed}")
     for last in (False, True):
         _, c, h, w = (shape_out[axis] for axis in (NHWC_TO_NCHW if last else (0, 1, 2, 3)))
         for scale in SCALES:
