@@ -141,7 +141,7 @@ def _unsqueeze(_: Any, x: NDArray[Any], axes: NDArray[Any]) -> NDArray[Any]:
 
 
 def _scatter(_: Any, x: NDArray[Any], places: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
-    made = x.copy()
+    made: NDArray[Any] = x.copy()
     made[tuple(np.moveaxis(places, -1, 0))] = values
     return made
 
