@@ -7,7 +7,6 @@ what `--help` prints and what `help(w2s_export.export)` shows.
 
 from __future__ import annotations
 
-import ast
 import inspect
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +14,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from w2s_export.field_texts import texts_below
 
 if TYPE_CHECKING:
     from w2s_export.config import Normalisation
@@ -363,25 +364,15 @@ class SubmitCall(ProgressOption, SubmitOptions):
 
 def _explain(kinds: Sequence[Any]) -> None:
     """Put the text below each field into it, where the command line and `help_of` find it."""
-    for node in ast.parse(inspect.getsource(sys.modules[__name__])).body:
-        if not isinstance(node, ast.ClassDef):
-            continue
-        for option, text in zip(node.body, node.body[1:], strict=False):
-            match option, text:
-                case (
-                    ast.AnnAssign(target=ast.Name(id=name)),
-                    ast.Expr(value=ast.Constant(value=str(said))),
-                ):
-                    _HELP[node.name, name] = " ".join(said.split())
+    texts = texts_below(inspect.getsource(sys.modules[__name__]))
     for kind in kinds:
         for one in fields(kind):
             said = next(
-                _HELP[parent.__name__, one.name]
+                texts[parent.__name__, one.name]
                 for parent in kind.__mro__
-                if (parent.__name__, one.name) in _HELP
+                if (parent.__name__, one.name) in texts
             )
             one.metadata = MappingProxyType({"help": said})
 
 
-_HELP: dict[tuple[str, str], str] = {}
 _explain([each for each in vars().values() if isinstance(each, type) and is_dataclass(each)])

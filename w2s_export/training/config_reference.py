@@ -5,12 +5,10 @@ The text is `docs/configuration.md` and what `w2s-export train --explain` prints
 
 from __future__ import annotations
 
-import ast
 import inspect
 import types
 import typing
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from w2s_export.config import models_in
+from w2s_export.field_texts import texts_below
 from w2s_export.rdf.metadata import Metadata
 from w2s_export.simulation.sets import SimulatedSet
 from w2s_export.training.config import TrainingConfig
@@ -116,12 +115,9 @@ def meanings(model: type[BaseModel]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for part in reversed(model.__mro__):
-        ours = part.__module__.startswith("w2s_export.")
-        for definition in ast.parse(inspect.getsource(part)).body if ours else ():
-            for pair in pairwise(definition.body if isinstance(definition, ast.ClassDef) else ()):
-                match pair:
-                    case ast.AnnAssign(target=ast.Name(key)), ast.Expr(ast.Constant(str(text))):
-                        found[key] = " ".join(text.split())
+        if part.__module__.startswith("w2s_export."):
+            texts = texts_below(inspect.getsource(part))
+            found |= {key: text for (_, key), text in texts.items()}
     return found
 
 
