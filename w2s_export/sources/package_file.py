@@ -26,7 +26,7 @@ from w2s_export.network import Network
 from w2s_export.sources import onnx_file
 from w2s_export.sources.architecture import NOTHING_KNOWN
 from w2s_export.sources.checkpoint import Checkpoint
-from w2s_export.sources.recognise import ZIP_DAMAGE, description_name
+from w2s_export.sources.recognise import description_name, readable_zip
 from w2s_export.sources.rrdbnet import rrdbnet_network
 from w2s_export.sources.stored_tensor import check_size
 
@@ -81,8 +81,10 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
         CheckpointError: damaged, or a package that this tool did not write.
         CheckpointMismatchError: the weights are not those of the architecture the rdf records.
     """
-    recorded, graph = _opened(path)
-    return _checkpoint(recorded, graph, known)
+    with readable_zip(path) as archive:
+        rdf = _rdf(archive)
+        recorded, data = _recorded(rdf), _onnx_weights(archive, rdf)
+    return _checkpoint(recorded, parse(data), known)
 
 
 def read_network(path: Path, known: Mapping[str, Any], reading: Reading) -> Network:
@@ -92,17 +94,17 @@ def read_network(path: Path, known: Mapping[str, Any], reading: Reading) -> Netw
         CheckpointError: damaged, or a package of others without weights that can be read.
         CheckpointMismatchError: the weights are not those of the architecture the rdf records.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            rdf = _rdf(archive)
-    except ZIP_DAMAGE as error:
-        raise CheckpointError(f"is a damaged zip ({error}); fetch or write it again") from None
-    section = rdf.get("config")
-    if not isinstance(section, dict) or section.get("w2s_export") is None:
+    with readable_zip(path) as archive:
+        rdf = _rdf(archive)
+        section = rdf.get("config")
+        ours = isinstance(section, dict) and section.get("w2s_export") is not None
+        if ours:
+            recorded, data = _recorded(rdf), _onnx_weights(archive, rdf)
+    if not ours:
         from w2s_export.sources.foreign_package import read_foreign_package
 
         return read_foreign_package(path, rdf, reading)
-    recorded, graph = _opened(path)
+    graph = parse(data)
     if recorded.network is None:
         return rrdbnet_network(_checkpoint(recorded, graph, known), graph)
     from w2s_export.graph.facts import facts_of_any
@@ -120,16 +122,6 @@ def read_network(path: Path, known: Mapping[str, Any], reading: Reading) -> Netw
         source_format="package",
         **stated.model_dump(),
     )
-
-
-def _opened(path: Path) -> tuple[_Recorded, onnx.ModelProto]:
-    """What the rdf records, and the ONNX file, parsed."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            rdf = _rdf(archive)
-            return _recorded(rdf), parse(_onnx_weights(archive, rdf))
-    except ZIP_DAMAGE as error:
-        raise CheckpointError(f"is a damaged zip ({error}); fetch or write it again") from None
 
 
 def _checkpoint(

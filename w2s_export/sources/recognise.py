@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from w2s_export.errors import CheckpointError
@@ -99,6 +100,20 @@ def _tail(path: Path) -> bytes:
     with path.open("rb") as stream:
         stream.seek(-min(8, path.stat().st_size), 2)
         return stream.read()
+
+
+@contextmanager
+def readable_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip whose damage is told.
+
+    Raises:
+        CheckpointError: it is damaged, encrypted, or packed in an unknown way.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except ZIP_DAMAGE as error:
+        raise CheckpointError(f"is a damaged zip ({error}); fetch or write it again") from None
 
 
 def member_names(path: Path) -> list[str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,15 +15,15 @@ from typing import Any
 
 from w2s_export.errors import CheckpointError, CheckpointMismatchError
 from w2s_export.io.temporary import temporary_folder
+from w2s_export.runtime.saved_model import GRAPH_FILE
 from w2s_export.sources.architecture import NOTHING_KNOWN
 from w2s_export.sources.assemble import by_name, by_order
 from w2s_export.sources.checkpoint import Checkpoint
 from w2s_export.sources.choose import chosen
 from w2s_export.sources.isolated import isolated
-from w2s_export.sources.recognise import ZIP_DAMAGE
+from w2s_export.sources.recognise import readable_zip
 from w2s_export.sources.stored_tensor import check_size
 
-_GRAPH = "saved_model.pb"
 _LEAKY = re.compile(rb"leaky_?re_?lu", re.IGNORECASE)
 _PART = r"\.(index|data-\d+-of-\d+)"
 _FROZEN = (
@@ -71,31 +70,21 @@ def _prefix(path: Path) -> Iterator[Path]:
 def _graph(path: Path) -> bytes:
     """The graph beside the variables; empty where there is none."""
     if path.is_dir():
-        file = path / _GRAPH
+        file = path / GRAPH_FILE
         if not file.is_file():
             return b""
         check_size(file.stat().st_size, "its graph")
         return file.read_bytes()
     if path.suffix == ".index":
         return b""
-    with _readable(path) as archive:
-        names = [name for name in archive.namelist() if PurePosixPath(name).name == _GRAPH]
+    with readable_zip(path) as archive:
+        names = [name for name in archive.namelist() if PurePosixPath(name).name == GRAPH_FILE]
         return archive.read(names[0]) if len(names) == 1 else b""
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[zipfile.ZipFile]:
-    """A zip whose damage is told."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except ZIP_DAMAGE as error:
-        raise CheckpointError(f"is a damaged zip ({error}); fetch or write it again") from None
 
 
 def _unpack(path: Path, folder: Path) -> None:
     """Unpack the variables alone, under their plain names: nothing can land elsewhere."""
-    with _readable(path) as archive:
+    with readable_zip(path) as archive:
         indices = [name for name in archive.namelist() if name.endswith("variables.index")]
         if not indices:
             raise CheckpointError(_FROZEN)
