@@ -12,6 +12,7 @@ import onnx
 import pytest
 import tifffile
 import yaml
+from numpy.typing import NDArray
 
 from tests.graph.test_lower import CONV, PLAIN, model, n, plain, run
 from w2s_export.config import (
@@ -470,17 +471,25 @@ def test_people_citations_and_licence_are_kept_one_by_one(
         assert [person.github_user for person in found.maintainers] == ["constantinpape"]
 
 
-def test_the_sample_image_serves_where_no_test_image_fits(tmp_path: Path) -> None:
-    path = package(tmp_path / "theirs.zip", model(PLAIN, plain()))
+def a_package_and_an_image(
+    folder: Path,
+) -> tuple[Path, dict[str, Any], NDArray[np.uint16], bytes]:
+    """A package, its description, an image, and that image as a TIFF."""
+    path = package(folder / "theirs.zip", model(PLAIN, plain()))
     image = RNG.integers(0, 4000, (48, 64)).astype(np.uint16)
     stream = BytesIO()
     tifffile.imwrite(stream, image)
     with zipfile.ZipFile(path) as archive:
         rdf = yaml.safe_load(archive.read("rdf.yaml"))
+    return path, rdf, image, stream.getvalue()
+
+
+def test_the_sample_image_serves_where_no_test_image_fits(tmp_path: Path) -> None:
+    path, rdf, image, tiff = a_package_and_an_image(tmp_path)
     rdf["inputs"][0] |= {"test_tensor": {"source": "none.npy"}}
     assert with_files(path, rdf).sample is None
     rdf["inputs"][0] |= {"sample_tensor": {"source": "sample.tif"}}
-    sample = with_files(path, rdf, {"sample.tif": stream.getvalue()}).sample
+    sample = with_files(path, rdf, {"sample.tif": tiff}).sample
     assert sample is not None
     np.testing.assert_array_equal(sample.pixels[0], image)
 
@@ -488,14 +497,9 @@ def test_the_sample_image_serves_where_no_test_image_fits(tmp_path: Path) -> Non
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_test_image_may_be_a_tiff(damaged: bool, tmp_path: Path) -> None:
     """N2V and CSBDeep write `test_input.tif`."""
-    path = package(tmp_path / "theirs.zip", model(PLAIN, plain()))
-    image = RNG.integers(0, 4000, (48, 64)).astype(np.uint16)
-    stream = BytesIO()
-    tifffile.imwrite(stream, image)
-    with zipfile.ZipFile(path) as archive:
-        rdf = yaml.safe_load(archive.read("rdf.yaml"))
+    path, rdf, image, tiff = a_package_and_an_image(tmp_path)
     rdf["inputs"][0] |= {"test_tensor": {"source": "test_input.tif"}}
-    files = {"test_input.tif": stream.getvalue()[: 100 if damaged else None]}
+    files = {"test_input.tif": tiff[: 100 if damaged else None]}
     if damaged:
         with pytest.raises(PackageError, match="test image 'test_input.tif' is damaged"):
             with_files(path, rdf, files)
