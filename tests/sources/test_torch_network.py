@@ -14,7 +14,9 @@ from tests.graph.test_lower import run
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, NoWholeNetworkError
 from w2s_export.sources import recognise, torch_network
 from w2s_export.sources.foreign_network import foreign_network
-from w2s_export.sources.torch_network import _traced
+from w2s_export.sources.foreign_program import look
+from w2s_export.sources.original import Original
+from w2s_export.sources.torch_network import _traced, _unpadded
 
 torch = pytest.importorskip("torch")
 
@@ -31,7 +33,7 @@ class Patches(torch.nn.Module):  # type: ignore[misc]
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_sizes_read_from_data_stay_free() -> None:
     kept = torch.Tensor.data
-    model, step = _traced(Patches(), 2)
+    model, step, _ = _traced(Patches(), 2)
     assert (torch.Tensor.data, step) == (kept, 1)
     for size in ((5, 9), (61, 83), (64, 32)):
         image = np.random.default_rng(1).random((1, 2, *size)).astype(np.float32)
@@ -58,9 +60,51 @@ class Waves(torch.nn.Module):  # type: ignore[misc]
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_network_of_squares_keeps_one_size() -> None:
-    model, _ = _traced(Squares(), 1)
+    model, *_ = _traced(Squares(), 1)
     sizes = [axis.dim_value for axis in model.graph.input[0].type.tensor_type.shape.dim]
     assert sizes == [0, 1, 128, 128]
+
+
+class Padded(torch.nn.Module):  # type: ignore[misc]
+    """Pads to a multiple of 8 by arithmetic outside PyTorch, as FBCNN does."""
+
+    def __init__(self, skip: bool) -> None:
+        super().__init__()
+        self.down = torch.nn.Conv2d(1, 4, 8, stride=8)
+        self.up = torch.nn.ConvTranspose2d(4, 1, 8, stride=8)
+        self.wide = torch.nn.Conv2d(1, 1, 3, padding=1)
+        self.skip = skip
+
+    def forward(self, image: Any) -> Any:
+        h, w = image.shape[2:]
+        below, right = (int(np.ceil(size / 8) * 8 - size) for size in (h, w))
+        padded = torch.nn.ReplicationPad2d((0, right, 0, below))(image)
+        wide = self.wide(padded)
+        if not self.skip:
+            return wide[..., :h, :w]
+        return (self.up(self.down(wide)) + wide)[..., :h, :w]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("skip", [True, False], ids=["shapes differ", "borders differ"])
+def test_padding_computed_outside_pytorch_becomes_a_step(skip: bool) -> None:
+    torch.manual_seed(3)
+    network = Padded(skip).eval()
+    traced = _traced(network, 1)
+    assert traced.sized
+
+    def run_torch(batch: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return np.asarray(network(torch.from_numpy(batch.copy())))
+
+    original = Original(
+        traced.model, "PyTorch", run_torch, "padded", unpadded=lambda: _unpadded(network, 1)
+    )
+    lowered, _, found = look(original, dynamic=False)
+    assert (found["step"], found["minimum"], found["fixed"]) == (8, 8, None)
+    for size in ((8, 16), (64, 72), (40, 24)):
+        image = np.random.default_rng(1).random((1, 1, *size)).astype(np.float32)
+        np.testing.assert_allclose(run(lowered.graph, image), run_torch(image), atol=1e-6)  # 1e-7
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

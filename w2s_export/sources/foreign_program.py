@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -78,9 +79,30 @@ def look(original: Original, dynamic: bool) -> tuple[Lowered, Run, dict[str, Any
     Raises:
         CheckpointError: it cannot be lowered, or gives another result then; says why.
     """
+    try:
+        return _looked(original, dynamic)
+    except CheckpointError:
+        if original.unpadded is None:
+            raise
+        with suppress(CheckpointError):
+            return _looked(replace(original, model=original.unpadded()), dynamic, unpadded=True)
+        raise
+
+
+def _looked(
+    original: Original, dynamic: bool, *, unpadded: bool = False
+) -> tuple[Lowered, Run, dict[str, Any]]:
     lowered = _lowered(original, dynamic)
-    witness = _witness(original, lowered)
-    return lowered, witness, _measured(witness, _runtime(lowered), lowered, original.step)
+    witness, run = _witness(original, lowered), _runtime(lowered)
+
+    def as_the_original(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        made = run(batch)
+        if _difference(made, witness(batch)) > TOLERANCE:
+            raise CheckpointError("pads images of this size")
+        return made
+
+    known = as_the_original if unpadded else run
+    return lowered, witness, _measured(witness, known, lowered, original.step)
 
 
 def _lowered(original: Original, dynamic: bool) -> Lowered:

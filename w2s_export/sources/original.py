@@ -32,3 +32,6 @@ class Original:
     """Sizes must be multiples of it, as far as the framework says."""
     chosen: str = ""
     """What was taken of a file that holds more than the network, and what was left aside."""
+    unpadded: Callable[[], onnx.ModelProto] | None = None
+    """Writes it again as it is on images that need no padding, where `model` has numbers in it that
+    it computed of an image's size."""

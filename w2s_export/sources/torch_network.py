@@ -16,7 +16,7 @@ from io import BytesIO
 from math import lcm
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,14 +71,16 @@ def open_original(path: Path, options: Options) -> Original:
             return np.asarray(network(torch.from_numpy(np.array(batch))))
 
     count = sum(parameter.numel() for parameter in found.model.parameters())
-    model, windows = _traced(network, found.input_channels)
+    channels = found.input_channels
+    traced = _traced(network, channels)
     return Original(
-        model,
+        traced.model,
         f"PyTorch {torch.__version__}",
         run,
         f"{found.architecture.name}, {count:,} parameters",
-        step=lcm(found.size_requirements.multiple_of, windows),
+        step=lcm(found.size_requirements.multiple_of, traced.step),
         chosen=said,
+        unpadded=(lambda: _unpadded(network, channels)) if traced.sized else None,
     )
 
 
@@ -201,8 +203,18 @@ def _module(found: Any) -> Any:
     return Network().eval()
 
 
-def _traced(network: Any, channels: int) -> tuple[onnx.ModelProto, int]:
-    """The network as ONNX, and what sizes must be multiples of for it to be the same.
+class _Traced(NamedTuple):
+    """A network as ONNX."""
+
+    model: onnx.ModelProto
+    step: int
+    """What sizes must be multiples of for it to be the same."""
+    sized: bool
+    """Whether numbers that the network computed of the example's size outside PyTorch are in it."""
+
+
+def _traced(network: Any, channels: int) -> _Traced:
+    """The network as ONNX, traced with the most general example that it takes.
 
     Raises:
         CheckpointError: PyTorch cannot write it; says why.
@@ -223,7 +235,8 @@ def _traced(network: Any, channels: int) -> tuple[onnx.ModelProto, int]:
             unfit.append(f"{size[0]}×{size[1]}: {first_line(error).strip()}")
             continue
         try:
-            return _exported(network, image, pooling, fixed), pooling.step if pooling else 1
+            model, sized = _exported(network, image, pooling, fixed)
+            return _Traced(model, pooling.step if pooling else 1, sized and size == _EXAMPLES[0])
         except Exception as error:  # so does the tracer
             first = first_line(error).strip()
             reasons.append(first.partition(" Please feel free")[0].rstrip(" ."))
@@ -246,16 +259,33 @@ def _attempts() -> Iterator[tuple[_WindowPooling | None, bool, tuple[int, int]]]
         yield None, True, (side, side)
 
 
+def _unpadded(network: Any, channels: int) -> onnx.ModelProto:
+    """The network as ONNX, traced with an image that needs no padding.
+
+    FBCNN computes in Python how many rows and columns make a multiple of 8, so that they become
+    numbers: none, for a size that is one.
+    """
+    import torch
+
+    return _exported(network, torch.rand(1, channels, *_EXAMPLES[1]), None, False)[0]
+
+
 def _exported(
     network: Any, image: Any, pooling: _WindowPooling | None, fixed: bool
-) -> onnx.ModelProto:
+) -> tuple[onnx.ModelProto, bool]:
+    """The network as ONNX, and whether the tracer warned of sizes that became plain numbers."""
     import onnx
     import torch
 
     buffer = BytesIO()
     axes = {0: "n"} if fixed else {0: "n", 2: "y", 3: "x"}
-    with warnings.catch_warnings(), torch.no_grad(), pooling or nullcontext(), _followed_data():
-        warnings.simplefilter("ignore")
+    with (
+        warnings.catch_warnings(record=True) as told,
+        torch.no_grad(),
+        pooling or nullcontext(),
+        _followed_data(),
+    ):
+        warnings.simplefilter("always")
         torch.onnx.export(
             network,
             (image,),
@@ -266,7 +296,8 @@ def _exported(
             output_names=["output"],
             dynamic_axes={"input": axes},
         )
-    return onnx.load_model_from_string(buffer.getvalue())
+    sized = any("Converting a tensor to a" in str(one.message) for one in told)
+    return onnx.load_model_from_string(buffer.getvalue()), sized
 
 
 @contextmanager
