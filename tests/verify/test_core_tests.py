@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from w2s_export.metrics.parity import Parity
 from w2s_export.verify.clients import core_program, core_tests
 from w2s_export.verify.clients.core_tests import CoreTest, Result
-from w2s_export.verify.core_verdict import settle
+from w2s_export.verify.core_verdict import settle, unproven_clients
 from w2s_export.verify.findings import Client, Code, Finding, Severity
-from w2s_export.verify.report import Gathered
+from w2s_export.verify.report import Gathered, Kind
 from w2s_export.verify.verdicts import Answer, judge
 from w2s_export.verify.worker import jobs, program
 
@@ -144,6 +145,36 @@ def test_a_test_that_was_not_made_says_nothing_of_the_package(result):
     )
     assert {client for client, answer in said.items() if answer is Answer.refuses} == CORES
     assert Answer.refuses not in answers([], CoreTest("m.zip", "onnx", result)).values()
+
+
+BOTH = ("onnx", "tensorflow_saved_model_bundle")
+DEEPIMAGEJ_2 = {Client.deepimagej_2_1, Client.deepimagej_3_0}
+
+
+@pytest.mark.parametrize(
+    ("stated", "compared", "passed", "expected"),
+    [
+        (BOTH, BOTH, (), set()),
+        (BOTH, BOTH[:1], BOTH[1:], set()),
+        # no TensorFlow here: core takes the SavedModel first, the zoo tests it
+        (BOTH, BOTH[:1], (), DEEPIMAGEJ_2 | CORES),
+        (BOTH, (), BOTH[:1], DEEPIMAGEJ_2 | CORES),
+        (BOTH[:1], BOTH[:1], (), DEEPIMAGEJ_2),
+        (("keras_hdf5",), (), ("keras_hdf5",), set(Client) - CORES),
+    ],
+)
+def test_all_that_core_would_run_must_have_been_run(
+    stated: tuple[str, ...],
+    compared: tuple[str, ...],
+    passed: tuple[str, ...],
+    expected: set[Client],
+) -> None:
+    gathered = Gathered()
+    for name in compared:
+        same = Parity(name, "test tensors", (1, 1, 4, 4), 0.0, 0.0, 99.0)
+        gathered.compared(same, Kind.output, "test", package="m.zip", weights_format=name)
+    tests = [CoreTest("m.zip", name, Result.passed) for name in passed]
+    assert set(unproven_clients("m.zip", gathered, tests, stated)) == expected
 
 
 @pytest.mark.parametrize("do", ["run", "test"])

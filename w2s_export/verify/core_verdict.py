@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -49,11 +49,23 @@ def settle(gathered: Gathered, tests: Sequence[CoreTest]) -> None:
 
 
 def unproven_clients(
-    package: str, gathered: Gathered, tests: Sequence[CoreTest], jdll: str = ""
+    package: str,
+    gathered: Gathered,
+    tests: Sequence[CoreTest],
+    stated: Collection[str] = (),
+    jdll: str = "",
 ) -> tuple[Client, ...]:
     """Clients for which no test output was compared, by us or by core, with weights they run.
 
-    `jdll` is the weights format that DeepImageJ 3.1 runs; empty where that is not known.
+    bioimageio.core takes the SavedModel before ONNX, and the zoo tests both: each that the package
+    has must have been compared, or passed core's test.
+
+    Args:
+        package: name of the zip.
+        gathered: what was compared.
+        tests: what core's own test said.
+        stated: weights formats of the package.
+        jdll: the weights format that DeepImageJ 3.1 runs; empty where that is not known.
     """
     compared = {
         row.format
@@ -61,12 +73,15 @@ def unproven_clients(
         if row.package == package and row.kind is Kind.output
     }
     passed = {test.format for test in tests if test.package == package and test.passed}
+    proven = compared | passed
+    lacking = RUNNERS.keys() & {*stated} - proven
     return tuple(
         client
         for client in Client
-        if (client is Client.deepimagej_3_1 and jdll and jdll not in compared | passed)
+        if (client is Client.deepimagej_3_1 and jdll and jdll not in proven)
+        or (client in CORES and lacking)
         or (
-            not any(client in RUNNERS.get(name, ()) for name in compared | passed)
+            not any(client in RUNNERS.get(name, ()) for name in proven)
             and not (client in CORES and passed)
         )
     )

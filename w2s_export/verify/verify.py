@@ -245,13 +245,14 @@ def _verdicts(
     package = next((p for p in opened if p.path.name == facts.name), None)
     runs = None if package is None else Subject(package).jdll_weights
     jdll = "" if runs is None else runs.weights_format
+    stated = {} if package is None else mapped(package.rdf, "weights")
     return judge(
         facts.name,
         [finding for finding in gathered.findings if finding.package == facts.name],
         facts.clients,
         asked=asked,
         barred=ZOO if package is not None and not maintained(package.rdf) else (),
-        unproven=() if rules_only else unproven_clients(facts.name, gathered, tests, jdll),
+        unproven=() if rules_only else unproven_clients(facts.name, gathered, tests, stated, jdll),
     )
 
 
