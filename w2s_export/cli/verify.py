@@ -51,8 +51,10 @@ def verify_command(
     """
     from w2s_export.api import verify
     from w2s_export.verify.findings import Code
+    from w2s_export.verify.specification import import_in_haste
     from w2s_export.verify.verdicts import Answer
 
+    import_in_haste()
     if json_output:
         report = verify(package, **vars(options))
         print(json.dumps(report.as_json(), indent=2, allow_nan=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,28 @@ def _finding(
 ) -> Finding:
     said, name = " ".join(message.split())[:300], package.path.name
     return Finding(code, where, said, severity, _CLIENTS, remedy, because, package=name)
+
+
+def import_in_haste() -> None:
+    """Import the validator in six tenths of the time, in a process that does nothing else with it.
+
+    Its classes build their validators when first used, and keep no descriptions of their fields:
+    that is so for good, so a library must not call this. Where pydantic has become another, the
+    import only takes longer.
+    """
+    from pydantic import BaseModel, ConfigDict
+    from pydantic._internal import _fields
+
+    described, config = "extract_docstrings_from_cls", BaseModel.model_config
+    describe = getattr(_fields, described, None)
+    setattr(_fields, described, lambda *_, **__: {})
+    BaseModel.model_config = ConfigDict(defer_build=True)
+    try:
+        with _without_collection(), suppress(Exception):  # `check_specification` says what fails
+            import bioimageio.spec  # noqa: F401
+    finally:
+        setattr(_fields, described, describe)
+        BaseModel.model_config = config
 
 
 @contextmanager
