@@ -160,6 +160,40 @@ def test_bad_input(
     assert not output.parent.exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["restroe", "x.tif"], "did you mean restore?"),
+        (["network.pth"], "--weights FILE"),
+        (["[bold]x[/bold]"], "[bold]x[/bold]: is no command"),
+        (["restore", "x.tif"], "--output is missing; w2s-export restore --help"),
+        (["restore", "x.tif", "--output"], "--output has no value"),
+        (["verify", "a.zip", "b.zip"], "b.zip: is one argument too many"),
+        (["simulate", "--output", "s", "--fields", "x"], "must be a whole number, got 'x'"),
+        (["--scale", "2.5"], "must be a whole number, got '2.5'"),
+        (["restore", "x.tif", "--output", "o", "--precision", "16.5"], "whole number"),
+        (["restore", "x.tif", "--outptu", "o"], "--output?"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_one_line(
+    command: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert run(command) == 2
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("Error: ")
+    assert said.err.count("\n") == 1
+    assert words in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_shown_to_the_quiet_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--quiet", "--version"]) == 0
+    assert capsys.readouterr().out.strip()
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> list[str]:
     weights = checkpoint(tmp_path / "w.npz")

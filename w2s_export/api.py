@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 
-from w2s_export.errors import ConfigError
+from w2s_export.errors import ConfigError, OutputError
 from w2s_export.keywords import documented, help_of, with_keywords_of
 from w2s_export.options import (
     ArrayOptions,
@@ -197,6 +197,8 @@ def restore_paths(
         options = replace(options, engine="cpu")
     options = replace(options, memory=memory_budget(options))
     output = Path(options.output)
+    if output.is_file():
+        raise OutputError(f"--output {output}: is a file; give a folder")
     found = find(paths, output)
     network = _network(options, cpu_fast=options.cpu_fast)
     outcomes = restore_files(

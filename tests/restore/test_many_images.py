@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from tests.restore.conftest import MakeNetwork, box_of
 from tests.restore.test_restore_files import PERCENTILES, normalised, restore
 from w2s_export.config import FixedRangeNormalisation, PercentileNormalisation
 from w2s_export.errors import ConfigError
+from w2s_export.restore import batch
 from w2s_export.restore.batch import Outcome, Status
 from w2s_export.restore.inputs import find
 
@@ -53,6 +56,25 @@ def test_every_series_has_a_result(
         else:
             got = tifffile.imread(output / name)
         np.testing.assert_allclose(got, box_of(normalised(plane[None])), **CLOSE)
+
+
+def test_the_seconds_of_images_that_overlap_add_up(
+    box_network: MakeNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three are under way at once: each 0.2 s long, all six take 0.4 s and the start."""
+    for number in range(6):
+        tifffile.imwrite(tmp_path / f"{number}.tif", PLANE)
+    restore_to_tiff = batch.restore_to_tiff
+
+    def slowly(*arguments: Any) -> Any:
+        time.sleep(0.2)
+        return restore_to_tiff(*arguments)
+
+    monkeypatch.setattr(batch, "restore_to_tiff", slowly)
+    begun = time.perf_counter()
+    outcomes = restore(box_network(PERCENTILES), tmp_path, tmp_path / "o")
+    assert len(outcomes) == 6
+    assert 0.4 <= sum(outcome.seconds for outcome in outcomes) <= time.perf_counter() - begun
 
 
 def test_a_bad_series_is_named_and_the_others_are_restored(

@@ -115,6 +115,7 @@ def test_a_package_whose_onnx_was_changed_is_refused(
         (["i.tif", "--workers", "2", "--scheduler", "tcp://h:1"], "exclude each other"),
         (["i.tif", "--scale", "2"], "--package has weights"),
         (["i.tif", "--engine", "tpu"], "tpu"),
+        (["i.tif", "--output", "i.tif"], "is a file"),
     ],
 )
 def test_bad_requests(
@@ -123,7 +124,8 @@ def test_bad_requests(
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     package = ["--package", str(packages.bioimageio)]
-    assert run(["restore", *arguments, "--output", "o", *package]) == 2
+    output = [] if "--output" in arguments else ["--output", "o"]
+    assert run(["restore", *arguments, *output, *package]) == 2
     said = capfd.readouterr()
     assert words in " ".join((said.out + said.err).split())
     assert "Traceback" not in said.out + said.err

@@ -9,16 +9,20 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import signal
 import sys
+from difflib import get_close_matches
+from typing import get_args
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
+from cyclopts.exceptions import CoercionError, MissingArgumentError, UnusedCliTokensError
 
 from w2s_export import __version__
 from w2s_export.cli.console import LogFormatter, console, degrade, errors, styled
 from w2s_export.cli.export import export_command
 from w2s_export.cli.loading import load_tensorflow_quietly
-from w2s_export.errors import W2SExportError
+from w2s_export.errors import ConfigError, W2SExportError
 
 app = App(
     suppress_keyboard_interrupt=False,  # what was kept is said below
@@ -33,6 +37,21 @@ app = App(
     "Every command takes --quiet: warnings and errors are printed, and nothing else.",
 )
 app.default(export_command)
+
+
+def _whole_numbers(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse 2.5 where a whole number is meant; Cyclopts would round it."""
+    for argument in arguments:
+        values = (argument.hint, *get_args(argument.hint))  # of int | None, Literal[16, 32]
+        if int in {value if isinstance(value, type) else type(value) for value in values}:
+            for token in argument.tokens:
+                if re.fullmatch(r"[^.]*\.0*[1-9].*", token.value):
+                    raise ConfigError(
+                        f"{argument.name}: must be a whole number, got {token.value!r}"
+                    )
+
+
+app.config = (_whole_numbers,)
 _VERDICTS = """
 
 Verdicts: accepts; accepts with warnings; refuses; not meant for (the package is made for other
@@ -40,7 +59,7 @@ clients); unproven (nothing speaks against it, but its numbers could not be comp
 
 Exit code 0: every client asked about accepts the package. 1: one refuses it, or it is not meant
 for one, or unproven there. 2: the file cannot be read, or an option is wrong."""
-for name, says in (
+COMMANDS = (
     ("inspect", "Show what a checkpoint is, and whether it can be exported."),
     ("restore", "Restore images of any size."),
     ("verify", f"Say in which clients any bioimage.io package will run, and why not.{_VERDICTS}"),
@@ -48,7 +67,8 @@ for name, says in (
     ("simulate", "Simulate pairs of widefield and SIM images."),
     ("train", "Train a generator on paired images."),
     ("evaluate", "Compare checkpoints and bicubic enlargement on paired images."),
-):
+)
+for name, says in COMMANDS:
     app.command(f"w2s_export.cli.{name}:{name}_command", name=name, help=says)
 app.register_install_completion_command(
     name="--install-completion", help="Let the shell complete commands and options with Tab."
@@ -56,6 +76,8 @@ app.register_install_completion_command(
 
 
 QUIET = "--quiet"
+_ASKED_FOR = {"--help", "-h", "--version", "--install-completion"}
+"""What is printed in spite of it."""
 LEFT_OUT = ("tensorflow", "keras", "tf2onnx", "bioimageio")
 """Dependencies that an installation may do without (docs/how-to/install.md)."""
 _AFTERWARDS = {
@@ -65,6 +87,7 @@ _AFTERWARDS = {
 """What an interruption leaves, and how to go on."""
 
 
+_NUMBERS = {int: "whole number", float: "number"}
 _CLOSED = 141
 """Exit code where nobody reads the output: that of programs which SIGPIPE ends."""
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -94,7 +117,7 @@ def run(arguments: list[str]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     load_tensorflow_quietly()
     degrade()
-    console.quiet = QUIET in arguments
+    console.quiet = QUIET in arguments and not _ASKED_FOR.intersection(arguments)
     arguments = [argument for argument in arguments if argument != QUIET]
     handler = logging.StreamHandler()
     handler.setFormatter(LogFormatter("%(levelname)s: %(message)s"))
@@ -103,13 +126,13 @@ def run(arguments: list[str]) -> int:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds, we name
     try:
-        code = app(arguments, exit_on_error=False, print_error=True, result_action="return_value")
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read it wants no more, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _CLOSED
-    except CycloptsError:
-        return 2
+    except CycloptsError as error:
+        return _failed(_misuse(error))
     except W2SExportError as error:
         return _failed(str(error))
     except ModuleNotFoundError as error:
@@ -130,6 +153,27 @@ def run(arguments: list[str]) -> int:
         errors.print(f"Interrupted{_AFTERWARDS.get(arguments[0] if arguments else '', '.')}")
         return 143 if isinstance(stop, _TerminatedError) else 130
     return code if isinstance(code, int) else 0
+
+
+def _misuse(error: CycloptsError) -> str:
+    """What is wrong with a command line, and what to do; Cyclopts' own words where they say it."""
+    manual = " ".join(["w2s-export", *(error.command_chain or ()), "--help"])
+    if type(error) is MissingArgumentError and error.argument is not None:
+        given = {*error.argument.names}.intersection(error.root_input_tokens or ())
+        what = "has no value" if given else "is missing"
+        return f"{error.argument.name} {what}; {manual} says what to give"
+    if isinstance(error, CoercionError) and error.token and error.target_type in _NUMBERS:
+        kind = _NUMBERS[error.target_type]
+        return f"{error.token.keyword}: must be a {kind}, got {error.token.value!r}"
+    if not isinstance(error, UnusedCliTokensError) or not error.unused_tokens:
+        return str(error)
+    token = error.unused_tokens[0]
+    if error.command_chain:
+        return f"{token}: is one argument too many; {manual} says what to give"
+    names = [name for name, _ in COMMANDS]
+    near = get_close_matches(token, names, n=1)
+    others = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
+    return f"{token}: is no command; {others} Weights to export are given as --weights FILE"
 
 
 def _failed(message: str) -> int:

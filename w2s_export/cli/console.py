@@ -82,6 +82,9 @@ def progress_bar(*columns: ProgressColumn) -> Iterator[Progress]:
             for task in bar.tasks:
                 if not task.completed:
                     bar.remove_task(task.id)
+            if not bar.tasks and not console.is_interactive:
+                bar.live.stop()
+                bar.disable = True  # nor the empty line after it
             raise
 
 

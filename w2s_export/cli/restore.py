@@ -129,9 +129,13 @@ def print_summary(outcomes: list[batch.Outcome], found: Found, options: ImageOpt
     if found.ignored:
         names = ", ".join(shown(path.name) for path in found.ignored[:5])
         more = " …" if len(found.ignored) > 5 else ""
-        text += f"; {len(found.ignored)} files are no images by name: {names}{more}"
-    _say(f"{text}.")
+        number = len(found.ignored)
+        are = "file is no image" if number == 1 else "files are no images"
+        text += f"; {number} {are} by name: {names}{more}"
     restored = [(o, o.restored) for o in outcomes if o.restored]
+    if len(restored) > 1:
+        text += f"; {sum(outcome.seconds for outcome, _ in restored):.1f} s"
+    _say(f"{text}.")
     if any(r.by_percentiles for _, r in restored) and not options.keep_intensity:
         over = "each plane" if options.percentiles_over == "plane" else "each stack"
         _say(
@@ -153,9 +157,10 @@ def print_summary(outcomes: list[batch.Outcome], found: Found, options: ImageOpt
     if worst := max((r.error for _, r in restored if r.error), key=lambda e: e.rms, default=None):
         _say(f"16 bits, worst image: {worst}.")
     if clipped := sum(1 for _, r in restored if r.clipped):
+        have = "1 image has" if clipped == 1 else f"{clipped} images have"
         _warn(
-            f"{clipped} images have values outside the 16-bit range, which were clipped; --dtype "
-            "float32 keeps them."
+            f"{have} values outside the 16-bit range, which were clipped; "
+            "--dtype float32 keeps them."
         )
 
 

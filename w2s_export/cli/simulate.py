@@ -33,7 +33,8 @@ def print_simulated(plan: SimulatedSet, output: Path) -> None:
     names = [name for name, _ in plan.names()]
     held_out = max(1, len(names) // 8)
     low = ", ".join(f"avg{frames}" for frames in plan.frames)
-    console.print(f"{len(names)} fields, noise levels {low}: {output}", soft_wrap=True)
+    fields = "1 field" if len(names) == 1 else f"{len(names)} fields"
+    console.print(f"{fields}, noise levels {low}: {output}", soft_wrap=True)
     if len(names) < 3:
         return
     console.print("A training reads them with this in its configuration, and --data that folder:")

@@ -38,7 +38,7 @@ def check_name(name: str) -> str:
     if foreign:
         fault = f"it holds {foreign!r}"
     elif not shortest <= len(name) <= longest:
-        fault = f"it has {len(name)} characters"
+        fault = f"it has {len(name)} character{'' if len(name) == 1 else 's'}"
     elif name != name.strip():
         fault = "it begins or ends with a space"
     if fault:

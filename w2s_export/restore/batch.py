@@ -69,6 +69,7 @@ class Outcome:
     """Why it failed or was skipped."""
     restored: Restored | None = None
     seconds: float = 0.0
+    """From when it began, or the image before it was done, if that was later: they add up."""
 
     @property
     def source(self) -> Path:
@@ -237,6 +238,7 @@ class _Run:
         self._progress, self._identify = progress, identify
         self._total, self._done = sum(planned.pixels for planned in todo), 0
         self._counting = threading.Lock()
+        self._last = 0.0  # when an image was done
 
     def outcomes(self) -> Iterator[Outcome]:
         """What became of each image, in their order."""
@@ -274,7 +276,9 @@ class _Run:
         except MemoryError:
             reason = f"{image.label}: does not fit in memory; allow less with --memory, or crop it"
         else:
-            spent = round(time.perf_counter() - begun, 3)
+            with self._counting:
+                now = time.perf_counter()
+                spent, self._last = round(now - max(begun, self._last), 3), now
             return Outcome(image, Status.restored, planned.target, "", restored, spent)
         with self._counting:
             self._done += planned.pixels - told

@@ -49,8 +49,8 @@ _NOT_WEIGHTS = (
 )
 
 _EXPECTED = (
-    "expected weights of an RRDBNet: w2s-export .npz, Keras .h5, .weights.h5 or .keras, PyTorch "
-    ".pth or .safetensors, a TensorFlow SavedModel, ONNX, or a bioimage.io zip"
+    "expected weights of an RRDBNet (w2s-export .npz, Keras .h5, .weights.h5 or .keras, PyTorch "
+    ".pth or .safetensors), or a network as ONNX, Keras, TensorFlow SavedModel or bioimage.io zip"
 )
 
 
