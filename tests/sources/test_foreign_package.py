@@ -69,6 +69,9 @@ PROCESSING: list[tuple[list[dict[str, Any]], Normalisation]] = [
 ]  # fmt: skip
 
 
+PERCENTILES = PROCESSING[1][1]
+
+
 @pytest.mark.parametrize(("steps", "how"), PROCESSING, ids=lambda value: str(value)[:40])
 def test_processing_becomes_a_normalisation(
     steps: list[dict[str, Any]], how: Normalisation
@@ -555,3 +558,89 @@ def test_the_test_output_of_a_package_is_compared(right: bool, tmp_path: Path) -
     difference = differs_from_test(changed, load_network(changed))
     assert difference is not None
     assert (difference < 1e-5) == right
+
+
+@pytest.mark.usefixtures("opened_here")
+def test_what_a_macro_does_is_not_taken_for_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """pydeepimagej's first packages describe no processing and name macros that do it."""
+    run_macro = {"spec": "ij.IJ::runMacroFile"}
+    steps = {
+        "preprocess": [{**run_macro, "kwargs": "scale.ijm"}],
+        "postprocess": [{**run_macro, "kwargs": "mask.ijm"}],
+    }
+    proto = model(PLAIN, plain())
+    rdf: dict[str, Any] = {
+        "format_version": "0.3.0",
+        "inputs": [{"name": "input", "axes": "bcyx"}],
+        "outputs": [{"name": "output", "axes": "bcyx"}],
+        "config": {"deepimagej": {"prediction": steps}},
+    }
+    path = package(tmp_path / "theirs.zip", proto, **rdf)
+    with pytest.raises(CheckpointError, match=r"'scale\.ijm', which is never run.*--normalisation"):
+        load_network(path)
+    given = PercentileNormalisation(low=1, high=99)
+    assert load_network(path, normalisation=given).normalisation == given
+    assert "'mask.ijm', which DeepImageJ runs on the result" in caplog.text
+    # A description that says what its macro does, as later ones do; and one that names none.
+    rdf["inputs"][0]["preprocessing"] = PROCESSING[1][0]
+    found = load_network(package(tmp_path / "later.zip", proto, **rdf))
+    assert found.normalisation == PERCENTILES
+    del rdf["inputs"][0]["preprocessing"]
+    rdf["config"]["deepimagej"]["prediction"] = {"preprocess": [{"spec": None}]}
+    assert load_network(package(tmp_path / "none.zip", proto, **rdf)).normalisation == (
+        NoNormalisation()
+    )
+
+
+@pytest.mark.parametrize("source", ["./variables/variables", "./", "bundle", "bundle/variables"])
+def test_a_saved_model_may_lie_unpacked_in_a_package(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """N2V and CSBDeep put their description into the SavedModel's own zip (0.2.0-csbdeep)."""
+    numbers = {"kwargs": {"mean": [120.5], "stdDev": [31.25]}}
+    rdf = {
+        "format_version": "0.2.0-csbdeep",
+        "name": "N2V: blobs, 2D.",
+        "authors": ["A. Body"],
+        "test_input": "testinput.tif",
+        "inputs": [{"name": "input", "axes": "byxc", "shape": {"min": [1, 4, 4, 1]}}],
+        "outputs": [{"name": "activation_11/Identity:0", "axes": "byxc"}],
+        "prediction": {
+            "weights": {"source": source},
+            "preprocess": [numbers],
+            "postprocess": [numbers],
+        },
+    }
+    folder = "bundle/" if source.startswith("bundle") else ""
+    files = {"saved_model.pb": b"graph", "variables/variables.index": b"1"}
+    image = RNG.integers(0, 4000, (40, 48)).astype(np.uint16)
+    stream = BytesIO()
+    tifffile.imwrite(stream, image)
+    path = tmp_path / "theirs.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.yaml", yaml.safe_dump(rdf))
+        archive.writestr("testinput.tif", stream.getvalue())
+        for name, content in files.items():
+            archive.writestr(f"{folder}{name}", content)
+    proto = model(PLAIN, plain())
+    seen = {}
+
+    def opened(file: Path, **_: Any) -> Network:
+        with zipfile.ZipFile(file) as archive:
+            seen.update({name: archive.read(name) for name in archive.namelist()})
+        graph = lower(proto).graph
+        return Network(graph, "", 1, 1, 1, read_facts(graph), lambda: Original(proto))
+
+    monkeypatch.setattr("w2s_export.sources.load.load_network", opened)
+    network = load_network(path)
+    assert seen == files
+    assert network.normalisation == FixedMeanNormalisation(mean=120.5, std=31.25)
+    batch = RNG.random((1, 1, 24, 32)).astype(np.float32)
+    expected = run(proto, batch) * 31.25 + 120.5
+    np.testing.assert_allclose(run(network.graph, batch), expected, rtol=1e-5)
+    recorded = read_others(path, 1)
+    assert recorded.sample is not None
+    np.testing.assert_array_equal(recorded.sample.pixels[0], image)
+    assert recorded.metadata.name == "N2V blobs 2D"

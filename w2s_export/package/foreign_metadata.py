@@ -23,8 +23,9 @@ from w2s_export.network import Network
 from w2s_export.package.opening import OpenedPackage, open_package
 from w2s_export.package.reexport import Recorded
 from w2s_export.package.sample import SMALLEST, RawSample, read_sample
-from w2s_export.rdf.metadata import NOT_STATED, Metadata
+from w2s_export.rdf.metadata import NAME_CHARACTERS, NOT_STATED, Metadata
 from w2s_export.rdf.reading import axes, example_tensors, listed
+from w2s_export.sources.earlier_fields import in_common_fields
 
 _log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ def read_others(path: Path, channels: int) -> Recorded:
     Raises:
         PackageError: unsafe or damaged.
     """
-    package = open_package(path)
+    package = _opened(path)
     return Recorded(_metadata(package.rdf), _sample(package, channels))
 
 
@@ -63,7 +64,7 @@ def differs_from_test(path: Path, network: Network) -> float | None:
     Raises:
         PackageError: unsafe or damaged.
     """
-    package = open_package(path)
+    package = _opened(path)
     given, expected = (_test_image(package, side) for side in ("inputs", "outputs"))
     if given is None or expected is None or given.shape[0] != network.channels_in:
         return None
@@ -76,12 +77,18 @@ def differs_from_test(path: Path, network: Network) -> float | None:
     return float(np.abs(made - expected).max() / (np.ptp(expected) or 1.0))
 
 
+def _opened(path: Path) -> OpenedPackage:
+    package = open_package(path)
+    return replace(package, rdf=dict(in_common_fields(package.rdf)))
+
+
 def _metadata(rdf: Mapping[str, Any]) -> Metadata:
     """What of the description passes today's checks; the rest is named in a warning."""
     values = {
         key: rdf.get(key)
         for key in ("name", "description", "license", "tags", "version", "git_repo")
     }
+    values["name"] = _name(values["name"])
     kept = {key: value for key, value in values.items() if value and _passes(key, value)}
     people = [_person(person, with_user=False) for person in listed(rdf, "authors")]
     keepers = [_person(person, with_user=True) for person in listed(rdf, "maintainers")]
@@ -91,6 +98,14 @@ def _metadata(rdf: Mapping[str, Any]) -> Metadata:
         if found := [good for entry in entries if (good := _usable(key, entry)) is not None]:
             kept[key] = found
     return parse_config(Metadata, kept, "its rdf")
+
+
+def _name(stated: Any) -> Any:
+    """The name without characters that today's format has none of, such as the point."""
+    if not isinstance(stated, str):
+        return stated
+    kept = "".join(c if c in NAME_CHARACTERS else " " for c in stated)
+    return " ".join(kept.split())
 
 
 def _passes(key: str, value: Any) -> bool:

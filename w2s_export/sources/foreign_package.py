@@ -29,7 +29,9 @@ from w2s_export.foreign_text import shown
 from w2s_export.graph.adapting import Numbers
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.network import Network
+from w2s_export.runtime.saved_model import GRAPH_FILE
 from w2s_export.sources.adapted_network import cut_to, in_counts, squashed, turned
+from w2s_export.sources.earlier_fields import in_common_fields, macros
 from w2s_export.sources.stored_tensor import check_size
 
 if TYPE_CHECKING:
@@ -66,18 +68,28 @@ def read_foreign_package(path: Path, rdf: Mapping[str, Any], reading: Reading) -
         CheckpointError: several inputs or outputs, processing that is not known, or no weights
             that can be read: says why for each format.
     """
+    rdf = in_common_fields(rdf)
     source, result = (_sole(rdf, side) for side in ("inputs", "outputs"))
-    how = _normalisation(source, reading.normalisation)
+    how = _normalisation(source, macros(rdf, "preprocess"), reading.normalisation)
     _processed(result, None)  # refused before the weights are opened
+    if (macro := macros(rdf, "postprocess")) and not result.get("postprocessing"):
+        _log.warning("left out: '%s', which DeepImageJ runs on the result", shown(macro))
     network = replace(_network(path, rdf, reading), normalisation=how, source_format=FORMAT)
     if _columns_first(source):
         network = turned(network)
     return _processed(result, network) or network
 
 
-def _normalisation(source: Mapping[str, Any], given: Normalisation | None) -> Normalisation:
-    """What the description says; what the user says where no client has it."""
+def _normalisation(
+    source: Mapping[str, Any], macro: str, given: Normalisation | None
+) -> Normalisation:
+    """What the description says; what the user says where no client has it, or a macro does it."""
     try:
+        if macro and not source.get("preprocessing"):
+            raise CheckpointError(
+                f"leaves the preparation of its images to '{shown(macro)}', which is never run; "
+                "write it down as 'preprocessing' of its input"
+            )
         return normalisation_of(source)
     except CheckpointError as error:
         if given is None:
@@ -143,8 +155,10 @@ def _extracted(path: Path, entry: object, target: Path) -> Path:
     name = str(PurePosixPath(str(source).removeprefix("./")))
     digest = hashlib.sha256()
     with zipfile.ZipFile(path) as archive:
+        if name not in archive.namelist() and target.suffix == ".zip":
+            return _saved_model_of(archive, name, target)
         if name not in archive.namelist():
-            raise CheckpointError(f"names '{shown(str(source))}', which the zip does not hold")
+            raise _not_held(source)
         check_size(archive.getinfo(name).file_size, "its weights")
         with archive.open(name) as stream, target.open("wb") as copy:
             while block := stream.read(1 << 20):
@@ -154,6 +168,30 @@ def _extracted(path: Path, entry: object, target: Path) -> Path:
     if stated not in (None, digest.hexdigest()):
         raise CheckpointError(f"'{shown(name)}' is not the file whose SHA-256 the rdf states")
     return target
+
+
+def _saved_model_of(archive: zipfile.ZipFile, name: str, target: Path) -> Path:
+    """A SavedModel that lies unpacked in a package, zipped; `name` is its folder or a part of it.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    folders = [PurePosixPath(name), *PurePosixPath(name).parents]
+    begins = [f"{folder}/".removeprefix("./") for folder in folders]
+    held = archive.namelist()
+    root = next((begin for begin in begins if f"{begin}{GRAPH_FILE}" in held), None)
+    if root is None:
+        raise _not_held(name)
+    inner = [f"{root}{GRAPH_FILE}", *(n for n in held if n.startswith(f"{root}variables/"))]
+    check_size(sum(archive.getinfo(member).file_size for member in inner), "its weights")
+    with zipfile.ZipFile(target, "w") as made:
+        for member in inner:
+            made.writestr(member.removeprefix(root), archive.read(member))
+    return target
+
+
+def _not_held(source: object) -> CheckpointError:
+    return CheckpointError(f"names '{shown(str(source))}', which the zip does not hold")
 
 
 def normalisation_of(tensor: Mapping[str, Any]) -> Normalisation:
