@@ -227,8 +227,8 @@ class RestoreOptions(Distribution, ImageOptions, NetworkOptions, OutputFolder):
 
     cpu_fast: Annotated[bool, SPEED] = False
     """The same network in fewer multiplications, from weights or a package exported with
-    --cpu-fast. Pays from 64 features on (measured 1.4 to 1.5 times as fast, in 1.9 times the
-    memory); the default model, of 32, gains little."""
+    --cpu-fast. Pays with AVX2 from 64 features on (measured 1.2 to 1.4 times as fast, in 1.8
+    times the memory); the default model, of 32, is slower by it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,10 +4,11 @@ import io
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from tests.imagej import imagej, needs_imagej
 from w2s_export.config import FixedRangeNormalisation, GeneratorConfig, Provenance
@@ -188,6 +189,26 @@ def test_both_halves_show_the_same_place(describe: Describe) -> None:
     assert (left.min(), left.max()) == (300, 499)
     assert right.min() == pytest.approx(900, abs=4)  # bicubic
     assert right.max() == pytest.approx(1099, abs=4)
+
+
+@pytest.mark.parametrize("pixel_size_um", [None, 0.065, 2.0])
+def test_the_font_has_every_character_of_a_cover(
+    describe: Describe, monkeypatch: pytest.MonkeyPatch, pixel_size_um: float | None
+) -> None:
+    written: list[str] = []
+    draw = ImageDraw.ImageDraw.text
+
+    def text(self: ImageDraw.ImageDraw, place: tuple[float, float], words: str, **how: Any) -> None:
+        written.append(words)
+        draw(self, place, words, **how)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
+    draw_cover(describe(shape=(60, 60), pixel_size_um=pixel_size_um))
+    font = ImageFont.load_default(30)
+    absent = bytes(font.getmask("\uffff"))
+    assert len(written) >= 2
+    missing = {c for words in written for c in words if bytes(font.getmask(c)) == absent}
+    assert missing == set()
 
 
 def test_a_flat_image_still_gets_a_cover(describe: Describe) -> None:

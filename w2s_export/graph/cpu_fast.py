@@ -1,10 +1,9 @@
 """Converts a generator to a second ONNX file: the same network in fewer multiplications.
 
 ONNX Runtime already multiplies nearly as fast as a processor can, so only Winograd's convolutions
-(`convert.winograd`) are faster. Two threads, 64 features, against the direct graph: with AVX2 1.6
-times at 128² and 1.5 at 256² (ONNX Runtime 1.12.1: 1.7 and 1.6), with AVX-512 1.5 and 1.36.
-Networks of 32 features gain little and lose on busy cores: what the transforms cost grows with the
-channels, what they save with their square.
+(`convert.winograd`) are faster: with AVX2 and 64 features 1.2 to 1.4 times (ONNX Runtime 1.32.0;
+docs/explanation/fast-graph.md). Networks of 32 features lose: what the transforms cost grows with
+the channels, what they save with their square.
 Standard operators of opset 17 alone. Each feature map is kept in two forms: the rows of
 `convert.tile_rows`, and the frequencies of its windows, computed once for all convolutions that
 read it. A convolution of several maps is a sum of matrix products, never one of a wide

@@ -82,7 +82,7 @@ def displayed(part: NDArray[Any]) -> NDArray[np.uint8]:
 def _label(word: str, description: Description, scale: int) -> str:
     size = description.sample.pixel_size_um
     if size is None:
-        return word if scale == 1 else f"{word}, {scale}×"
+        return word if scale == 1 else f"{word}, {scale}x"  # nor ×
     return f"{word}, {length_text(size / scale).replace('µ', 'u')} pixels"  # the font has no µ
 
 
