@@ -207,6 +207,21 @@ LATER: dict[str, tuple[int, list[Node], Weights]] = {
         ],
         {"gain": kernel(4)},
     ),
+    "parts of unequal size": (
+        18,
+        [
+            n("Concat", "a a", "double", axis=1),
+            n("Split", "double", "d e f", axis=-3, num_outputs=3),  # 3, 3 and 2 of 8 channels
+            n("Concat", "f d e", "turned", axis=1),
+            n("Conv", "turned m", "c", **CONV),
+        ],
+        {"m": kernel(4, 8, 3, 3)},
+    ),
+    "parts of the rows": (
+        18,
+        [n("Split", "a", "d e", axis=2, num_outputs=2), n("Concat", "e d", "c", axis=2)],
+        {},
+    ),
     "padding of named axes": (
         18,
         [n("Pad", "a ends  named", "p"), n("Conv", "p m", "c", kernel_shape=[3, 3])],

@@ -128,11 +128,29 @@ def _reduce(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
 
 
 def _split(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    """`num_outputs` stands for parts of equal size."""
-    count = attributes_of(node).get("num_outputs")
-    if count is not None:
-        for item in [item for item in node.attribute if item.name == "num_outputs"]:
-            node.attribute.remove(item)
+    """`num_outputs` stands for parts of equal size, rounded up; the last gets what is left."""
+    settings = attributes_of(node)
+    count = settings.get("num_outputs")
+    if count is None:
+        yield node
+        return
+    shape, size, more, part, others, last, parts = (
+        graph.new_name("split") for _ in range(7)
+    )
+
+    def whole(*values: int) -> str:
+        return graph.constant(np.array(values, np.int64))
+
+    yield make("Shape", [node.input[0]], shape)
+    yield make("Gather", [shape, whole(settings.get("axis", 0))], size, axis=0)
+    yield make("Add", [size, whole(count - 1)], more)
+    yield make("Div", [more, whole(count)], part)
+    yield make("Mul", [part, whole(count - 1)], others)
+    yield make("Sub", [size, others], last)
+    yield make("Concat", [*[part] * (count - 1), last], parts, axis=0)
+    for item in [item for item in node.attribute if item.name == "num_outputs"]:
+        node.attribute.remove(item)
+    node.input.append(parts)
     yield node
 
 
