@@ -24,7 +24,7 @@ def command_line() -> str:
     texts = []
     for command in ("", "inspect", "restore", "verify", "simulate", "train", "evaluate", "submit"):
         stream = io.StringIO()
-        console = Console(file=stream, width=92, no_color=True, legacy_windows=False)
+        console = Console(file=stream, width=74, no_color=True, legacy_windows=False)
         app.help_print([command] if command else [], console=console)
         texts.append(f"## w2s-export {command}\n\n```text\n{stream.getvalue().rstrip()}\n```\n")
     return "\n".join(texts)

@@ -1,11 +1,11 @@
 """Converts a generator to a second ONNX file: the same network in fewer multiplications.
 
 ONNX Runtime already multiplies nearly as fast as a processor can, so only Winograd's convolutions
-(`convert.winograd`) are faster: with AVX2 and 64 features 1.2 to 1.4 times (ONNX Runtime 1.32.0;
+(`graph.winograd`) are faster: with AVX2 and 64 features 1.2 to 1.4 times (ONNX Runtime 1.32.0;
 docs/explanation/fast-graph.md). Networks of 32 features lose: what the transforms cost grows with
 the channels, what they save with their square.
 Standard operators of opset 17 alone. Each feature map is kept in two forms: the rows of
-`convert.tile_rows`, and the frequencies of its windows, computed once for all convolutions that
+`graph.tile_rows`, and the frequencies of its windows, computed once for all convolutions that
 read it. A convolution of several maps is a sum of matrix products, never one of a wide
 concatenation.
 

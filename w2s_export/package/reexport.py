@@ -25,7 +25,7 @@ class Recorded:
 
 
 def read_recorded(path: Path, channels: int) -> Recorded:
-    """Read metadata and sample of a package that `checkpoint.package` could read.
+    """Read metadata and sample of a package that `sources.package_file` could read.
 
     Args:
         path: either zip of a package.
