@@ -30,6 +30,13 @@ def test_the_card_has_the_section_the_specification_looks_for(description: Descr
     assert "$" not in card
 
 
+def test_the_card_of_a_network_that_does_not_enlarge_says_so(describe: Describe) -> None:
+    card = write_card(describe(TINY.model_copy(update={"scale": 1})))
+    assert "1×" not in card.partition("## Training data")[0]
+    assert "The output has just as many pixels" in card
+    assert "1 out, 2× enlargement" in write_card(describe(TINY))
+
+
 def test_the_card_holds_the_measured_numbers(description: Description) -> None:
     card = write_card(description)
     assert "| ONNX Runtime 1.32.0 | sample | 1×96×128 | 1.5e-06 | 2.5e-07 | 131.2 |" in card

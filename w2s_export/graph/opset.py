@@ -134,9 +134,7 @@ def _split(graph: Editable, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     if count is None:
         yield node
         return
-    shape, size, more, part, others, last, parts = (
-        graph.new_name("split") for _ in range(7)
-    )
+    shape, size, more, part, others, last, parts = (graph.new_name("split") for _ in range(7))
 
     def whole(*values: int) -> str:
         return graph.constant(np.array(values, np.int64))

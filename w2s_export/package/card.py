@@ -39,7 +39,7 @@ def write_card(description: Description) -> str:
         sizes=_sizes(description),
         pixel_size=_pixel_size(description),
         normalisation=in_words(normalisation),
-        scale=description.scale,
+        times=f"{description.scale}×" if description.scale > 1 else "just",
         file_name=name,
         output_id=OUTPUT_ID,
         **_deepimagej_3(description),
@@ -114,10 +114,11 @@ def _about(description: Description) -> str:
         if len(titles) > 1
         else (f"as {titles[0]}")
     )
+    enlarged = f", {network.scale}× enlargement" if network.scale > 1 else ""
     return (
         f"The network is {markdown(network.architecture)}{family}: "
-        f"{_count(network.channels_in, 'channel')} in, {network.channels_out} out, "
-        f"{network.scale}× enlargement. The package holds it {held}."
+        f"{_count(network.channels_in, 'channel')} in, {network.channels_out} out"
+        f"{enlarged}. The package holds it {held}."
         f"{_CPU_FAST * bool(description.attached)}"
     )
 
