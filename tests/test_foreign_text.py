@@ -74,7 +74,7 @@ def test_commands_print_on_any_terminal(tmp_path: Path, encoding: dict[str, str]
 def test_warnings_of_libraries_steer_no_terminal() -> None:
     """Zarr warns of a file's name, which may be anything."""
     program = (
-        "import warnings\nfrom w2s_export.cli.console import degrade\ndegrade()\n"
+        "import warnings\nfrom w2s_export.cli.console import fit_to_terminal\nfit_to_terminal()\n"
         f"warnings.warn({HOSTILE!r} + 10_000 * 'x')\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)

@@ -26,7 +26,7 @@ from w2s_export.errors import ConfigError, MissingExtraError, OutputError, Packa
 from w2s_export.package.archive import write_packages
 from w2s_export.rdf.description import Description
 from w2s_export.rdf.metadata import Metadata, default_metadata
-from w2s_export.submit import TOKEN, Submission, steps, submit
+from w2s_export.submit import TOKEN, Submission, submission_steps, submit
 from w2s_export.verify.findings import Code, Finding, Severity
 
 pytestmark = [
@@ -124,13 +124,13 @@ def test_without_a_token_yes_says_how_to_get_one(complete: Path, sent: list[Any]
 def test_a_client_that_cannot_upload_is_told_of_before_anything_is_verified(
     complete: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    typed = shlex.split(steps(complete)[1].partition("then ")[2])  # as a shell reads it
+    typed = shlex.split(submission_steps(complete)[1].partition("then ")[2])  # as a shell reads it
     assert typed == ["w2s-export", "submit", str(complete), "--yes"]
     monkeypatch.delattr(bioimageio.spec, "upload")
     with pytest.raises(MissingExtraError, match="cannot upload; install a newer one, or log in at"):
         submit(complete, yes=True)
-    assert not any("--yes" in line and TOKEN in line for line in steps(complete))
-    assert steps(complete)[0].startswith("On the web: log in at https://bioimage.io")
+    assert not any("--yes" in line and TOKEN in line for line in submission_steps(complete))
+    assert submission_steps(complete)[0].startswith("On the web: log in at https://bioimage.io")
 
 
 def test_a_refusal_of_the_zoo_is_a_sentence(

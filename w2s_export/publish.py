@@ -40,7 +40,7 @@ def staging(output: Path, files: Sequence[str], *, overwrite: bool) -> Iterator[
     with ExitStack() as after:
         try:
             _make(output, after)
-            after.enter_context(_alone(output))
+            after.enter_context(_locked(output))
             _tidy(output)
             _check(output, files, overwrite)
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=output))
@@ -112,7 +112,7 @@ def _make(output: Path, after: ExitStack) -> None:
 
 
 @contextmanager
-def _alone(output: Path) -> Iterator[None]:
+def _locked(output: Path) -> Iterator[None]:
     """Hold the folder's lock, whose file is gone afterwards."""
     lock = FileLock(output / _LOCK, timeout=0)
     try:

@@ -36,7 +36,7 @@ _TOKEN_MADE = (
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 
 
-def steps(package: Path) -> list[str]:
+def submission_steps(package: Path) -> list[str]:
     """How a package gets into the zoo, a line each: on the web, or by the zoo's own client."""
     lines = [
         "On the web: log in at https://bioimage.io, choose Upload, and drop the zip there.",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from w2s_export.errors import ImageError
-from w2s_export.io.files import hidden, regular_size, write_atomically
+from w2s_export.io.files import hidden_beside, regular_size, write_atomically
 
 
 @pytest.mark.parametrize("name", ["a" * 255, "é" * 127])
@@ -21,8 +21,8 @@ def test_the_longest_name_can_be_written(name: str, tmp_path: Path) -> None:
 
 
 def test_names_beside_differ(tmp_path: Path) -> None:
-    assert hidden(tmp_path / "a.tif", ".part").name == ".a.tif.part"
-    one, other = (hidden(tmp_path / (letter * 255), ".part") for letter in "ab")
+    assert hidden_beside(tmp_path / "a.tif", ".part").name == ".a.tif.part"
+    one, other = (hidden_beside(tmp_path / (letter * 255), ".part") for letter in "ab")
     assert one != other
     assert len(os.fsencode(one.name)) <= 255
 

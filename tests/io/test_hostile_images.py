@@ -14,7 +14,7 @@ import tifffile
 
 from w2s_export.errors import ImageError
 from w2s_export.io.images import open_source, read_image
-from w2s_export.io.units import exact, micrometres, seconds
+from w2s_export.io.units import exact_number, micrometres, seconds
 
 LONG = "9" * 5000
 ENDLESS = "1e999999999"
@@ -25,7 +25,7 @@ PIXELS = np.arange(24 * 32, dtype=np.uint16).reshape(24, 32)
 @pytest.mark.parametrize("text", [ENDLESS, "1E-99999", "1e+0999_9999", LONG, "1/" + LONG, "", "x"])
 def test_a_number_that_is_none_is_not_worked_out(text: str) -> None:
     with pytest.raises(ValueError, match="number|literal"):
-        exact(text)
+        exact_number(text)
     assert micrometres(text, "nm") is None
     assert seconds(text, "s") is None
 

@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from w2s_export.io.memory import give_back
+from w2s_export.io.memory import release_freed_memory
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other C libraries give back by themselves")
@@ -21,6 +21,6 @@ def test_freed_memory_goes_back() -> None:
     last = blocks.pop()  # below it glibc keeps what is freed
     del blocks
     kept = process.memory_info().rss
-    give_back()
+    release_freed_memory()
     assert kept - process.memory_info().rss > 100e6
     assert last.all()

@@ -147,7 +147,7 @@ def test_a_restart_does_only_what_is_missing(
         assert 2 <= kept <= 4  # of five begun: what waited for the engine gave up
         done.clear()
         patched.setattr(zarr_job, "restore_one", again)
-        patched.setattr(zarr_job, "ranges", None)  # known from the first run
+        patched.setattr(zarr_job, "percentile_ranges", None)  # known from the first run
         assert restore(network, source, tmp_path / "o").status is Status.restored
     assert len(done) == 4 * 6 - kept  # four planes of 2 × 3 tiles, each one chunk
     assert contents(tmp_path / "o") == contents(tmp_path / "undisturbed")
@@ -224,7 +224,7 @@ def test_a_full_disk_keeps_what_is_finished_for_the_next_run(
 
     network, written = box_network(PERCENTILES), 0
     restore(network, source, tmp_path / "undisturbed")
-    array = zarr_output.array
+    array = zarr_output.open_level
 
     def filling(*arguments: object) -> object:
         nonlocal written
@@ -234,7 +234,7 @@ def test_a_full_disk_keeps_what_is_finished_for_the_next_run(
         return array(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(zarr_output, "array", filling)
+        patched.setattr(zarr_output, "open_level", filling)
         with pytest.raises(DiskError, match="No space left"):
             restore(network, source, tmp_path / "o")
     assert [path.name for path in (tmp_path / "o").iterdir()] == [".s.ome.zarr.part"]

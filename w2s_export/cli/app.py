@@ -19,7 +19,13 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.exceptions import CoercionError, MissingArgumentError, UnusedCliTokensError
 
 from w2s_export import __version__
-from w2s_export.cli.console import LogFormatter, console, degrade, errors, styled
+from w2s_export.cli.console import (
+    LogFormatter,
+    console,
+    errors,
+    fit_to_terminal,
+    styled,
+)
 from w2s_export.cli.export import export_command
 from w2s_export.cli.loading import load_tensorflow_quietly
 from w2s_export.errors import ConfigError, W2SExportError
@@ -78,9 +84,9 @@ app.register_install_completion_command(
 QUIET = "--quiet"
 _ASKED_FOR = {"--help", "-h", "--version", "--install-completion"}
 """What is printed in spite of it."""
-LEFT_OUT = ("tensorflow", "keras", "tf2onnx", "bioimageio")
+OPTIONAL_LIBRARIES = ("tensorflow", "keras", "tf2onnx", "bioimageio")
 """Dependencies that an installation may do without (docs/how-to/install.md)."""
-_AFTERWARDS = {
+_HOW_TO_GO_ON = {
     "train": "; it goes on with --resume.",
     "restore": ". What is finished is kept; the same command goes on with the rest.",
 }
@@ -88,10 +94,10 @@ _AFTERWARDS = {
 
 
 _NUMBERS = {int: "whole number", float: "number"}
-_CLOSED = 141
+_OUTPUT_CLOSED = 141
 """Exit code where nobody reads the output: that of programs which SIGPIPE ends."""
-_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-_OF_PLACES = (
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_PATH_ERRORS = (
     *(errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
     *(errno.ENAMETOOLONG, errno.EIO),
 )
@@ -116,7 +122,7 @@ def run(arguments: list[str]) -> int:
     # TensorFlow's C++ log says nothing a user could act on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     load_tensorflow_quietly()
-    degrade()
+    fit_to_terminal()
     console.quiet = QUIET in arguments and not _ASKED_FOR.intersection(arguments)
     arguments = [argument for argument in arguments if argument != QUIET]
     handler = logging.StreamHandler()
@@ -130,27 +136,27 @@ def run(arguments: list[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read it wants no more, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _CLOSED
+        return _OUTPUT_CLOSED
     except CycloptsError as error:
         return _failed(_misuse(error))
     except W2SExportError as error:
         return _failed(str(error))
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
-        if missing not in LEFT_OUT:
+        if missing not in OPTIONAL_LIBRARIES:
             raise
         return _failed(
             f"this needs {missing}, which is not installed: python -m pip install w2s-export"
         )
     except OSError as error:
         # What a disk or its rights refuse, any command may meet; other errors of files are bugs.
-        if error.errno in _OF_DISKS:
+        if error.errno in _DISK_ERRORS:
             return _failed(f"{error.filename or 'a file'}: cannot be written: {error.strerror}")
-        if error.errno in _OF_PLACES and error.filename:
+        if error.errno in _PATH_ERRORS and error.filename:
             return _failed(f"{error.filename}: cannot be read or written: {error.strerror}")
         raise
     except KeyboardInterrupt as stop:
-        errors.print(f"Interrupted{_AFTERWARDS.get(arguments[0] if arguments else '', '.')}")
+        errors.print(f"Interrupted{_HOW_TO_GO_ON.get(arguments[0] if arguments else '', '.')}")
         return 143 if isinstance(stop, _TerminatedError) else 130
     return code if isinstance(code, int) else 0
 

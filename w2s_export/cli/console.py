@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 _GROUPS = {topic: Group.create_ordered(topic) for topic in (NETWORK, IMAGES, RESULT, SPEED)}
 
 
-def about(topic: str) -> Parameter:
+def shown_under(topic: str) -> Parameter:
     """An option that help shows under a topic."""
     return Parameter(group=_GROUPS[topic])
 
 
 @cache
-def each(options: type) -> Parameter:
+def options_of(options: type) -> Parameter:
     """Every field of an options class as an option of its own, shown under its topic."""
     for name, hint in get_type_hints(options, include_extras=True).items():
         topics = [one for one in getattr(hint, "__metadata__", ()) if isinstance(one, str)]
         for topic in topics:  # what a class inherits may have been given its place already
-            options.__annotations__[name] = Annotated[hint, about(topic)]
+            options.__annotations__[name] = Annotated[hint, shown_under(topic)]
     return Parameter(name="*")
 
 
@@ -97,7 +97,7 @@ def announce(stage: str, status: Status) -> None:
         console.print(f"{stage} …")
 
 
-def degrade() -> None:
+def fit_to_terminal() -> None:
     """Print what a poor terminal lacks as what is nearest to it, instead of failing.
 
     Warnings of libraries go out as our own messages do: they may hold names from a file.

@@ -9,7 +9,7 @@ from rich.box import SIMPLE
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
-from w2s_export.cli.console import console, each, progress_bar
+from w2s_export.cli.console import console, options_of, progress_bar
 from w2s_export.options import EvaluateOptions
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_command(
-    *checkpoints: Path, options: Annotated[EvaluateOptions, each(EvaluateOptions)]
+    *checkpoints: Path, options: Annotated[EvaluateOptions, options_of(EvaluateOptions)]
 ) -> int:
     """Compare any number of checkpoints, and bicubic enlargement, on paired images.
 

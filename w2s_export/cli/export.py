@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 
-from w2s_export.cli.console import about, announce, console, each, styled
+from w2s_export.cli.console import announce, console, options_of, shown_under, styled
 from w2s_export.cli.verify import print_findings
 from w2s_export.errors import ConfigError
 from w2s_export.options import NETWORK, ExportOptions
@@ -21,8 +21,8 @@ DEFAULTS = ExportOptions()
 
 def export_command(
     *,
-    options: Annotated[ExportOptions, each(ExportOptions)] = DEFAULTS,
-    model: Annotated[str | None, about(NETWORK)] = None,
+    options: Annotated[ExportOptions, options_of(ExportOptions)] = DEFAULTS,
+    model: Annotated[str | None, shown_under(NETWORK)] = None,
 ) -> int:
     """Export: weights in, two verified packages out.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 
-from w2s_export.cli.console import console, each
+from w2s_export.cli.console import console, options_of
 from w2s_export.options import ReadingOptions
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def inspect_command(
     /,
     *,
     scale: int | None = None,
-    options: Annotated[ReadingOptions, each(ReadingOptions)] = DEFAULTS,
+    options: Annotated[ReadingOptions, options_of(ReadingOptions)] = DEFAULTS,
 ) -> int:
     """Show what a checkpoint is, and whether it can be exported.
 

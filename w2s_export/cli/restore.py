@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from w2s_export.cli.console import about, console, each, errors, styled
+from w2s_export.cli.console import console, errors, options_of, shown_under, styled
 from w2s_export.foreign_text import LONGEST_MESSAGE, shown
 from w2s_export.options import RESULT, ImageOptions, RestoreOptions
 
@@ -32,8 +32,8 @@ def restore_command(
     inputs: list[str],
     /,
     *,
-    options: Annotated[RestoreOptions, each(RestoreOptions)],
-    json: Annotated[bool, about(RESULT)] = False,
+    options: Annotated[RestoreOptions, options_of(RestoreOptions)],
+    json: Annotated[bool, shown_under(RESULT)] = False,
 ) -> int:
     """Restore images of any size.
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from rich.progress import Progress
 
-from w2s_export.cli.console import console, each, progress_bar
+from w2s_export.cli.console import console, options_of, progress_bar
 from w2s_export.options import SimulateOptions
 
 if TYPE_CHECKING:
     from w2s_export.simulation.sets import SimulatedSet
 
 
-def simulate_command(*, options: Annotated[SimulateOptions, each(SimulateOptions)]) -> int:
+def simulate_command(*, options: Annotated[SimulateOptions, options_of(SimulateOptions)]) -> int:
     """Simulate widefield and SIM images of the same fields, as folders that `train` reads."""
     from w2s_export.api import simulate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from w2s_export.cli.console import announce, console, each, styled
+from w2s_export.cli.console import announce, console, options_of, styled
 from w2s_export.options import SubmitOptions
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ DEFAULTS = SubmitOptions()
 
 
 def submit_command(
-    package: Path, /, *, options: Annotated[SubmitOptions, each(SubmitOptions)] = DEFAULTS
+    package: Path, /, *, options: Annotated[SubmitOptions, options_of(SubmitOptions)] = DEFAULTS
 ) -> int:
     """Check a package as the zoo does, and send it there with --yes.
 
@@ -39,7 +39,7 @@ def submit_command(
 
 def print_submission(submission: Submission, package: Path, hugging_face: str | None) -> None:
     """A line per topic, then what happened and what comes next."""
-    from w2s_export.submit import steps
+    from w2s_export.submit import submission_steps
 
     for check in submission.checks:
         mark = ("✗ ", "red") if check.missing else ("✓ ", "green")
@@ -58,5 +58,5 @@ def print_submission(submission: Submission, package: Path, hugging_face: str | 
         console.print("Ready; nothing was sent. Send it with --yes.")
     else:
         console.print("Ready; nothing was sent. To send it:")
-        for step in steps(package):
+        for step in submission_steps(package):
             console.print(f"- {step}", soft_wrap=True, highlight=False)

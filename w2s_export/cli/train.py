@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from w2s_export.cli.console import console, each, progress_bar
+from w2s_export.cli.console import console, options_of, progress_bar
 from w2s_export.errors import ConfigError
 from w2s_export.options import TrainOptions
 
@@ -32,7 +32,7 @@ def train_command(
     config: Path | None = None,
     /,
     *,
-    options: Annotated[TrainOptions, each(TrainOptions)] = DEFAULTS,
+    options: Annotated[TrainOptions, options_of(TrainOptions)] = DEFAULTS,
     init: Path | None = None,
     explain: bool = False,
 ) -> int:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from w2s_export.cli.console import announce, console, each, styled
+from w2s_export.cli.console import announce, console, options_of, styled
 from w2s_export.foreign_text import LONGEST_MESSAGE, shown
 from w2s_export.options import VerifyOptions
 
@@ -31,7 +31,7 @@ def verify_command(
     package: Path,
     /,
     *,
-    options: Annotated[VerifyOptions, each(VerifyOptions)] = DEFAULTS,
+    options: Annotated[VerifyOptions, options_of(VerifyOptions)] = DEFAULTS,
     json_output: Annotated[bool, Parameter(name="--json")] = False,
     page: Path | None = None,
     unproven_is_fine: bool = False,

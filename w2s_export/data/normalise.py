@@ -58,7 +58,7 @@ def normalise(image: NDArray[Any], how: Normalisation | None) -> NDArray[np.floa
         values = by_range(values, *low_and_width(float(exact.mean()), float(exact.std()), how))
     elif (linear := gain_and_offset(how)) is not None:
         values = values * np.float32(linear[0]) + np.float32(linear[1])
-    elif (parts := of_each_channel(how)) is not None:
+    elif (parts := statistics_of_channels(how)) is not None:
         values = _by_channel(values, *parts)
     return clipped(values, how)
 
@@ -86,7 +86,7 @@ def fixed_range(how: Normalisation | None) -> tuple[float, float] | None:
     return None
 
 
-def of_each_channel(
+def statistics_of_channels(
     how: Normalisation | None,
 ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and deviation of each channel, where they have their own."""
@@ -174,7 +174,7 @@ def _steps(how: Normalisation | None, axes: Any) -> list[tuple[str, dict[str, An
         steps.append(("scale_range", kwargs))
     elif isinstance(how, ZeroMeanNormalisation):
         steps.append(("zero_mean_unit_variance", {"axes": axes, "eps": EPS}))
-    elif of_each_channel(how) is not None:
+    elif statistics_of_channels(how) is not None:
         raise ConfigError(
             "numbers for each channel are no step that every client has; they become part of the "
             "network, which is then described without normalisation"

@@ -56,7 +56,7 @@ def without_ending(name: str, endings: Iterable[str]) -> str:
     return name
 
 
-def hidden(path: Path, ending: str) -> Path:
+def hidden_beside(path: Path, ending: str) -> Path:
     """A hidden file beside another, whose name may already be as long as names can be."""
     name = f".{path.name}{ending}"
     if len(os.fsencode(name)) > _LONGEST_NAME:
@@ -74,7 +74,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def unwritable(path: Path, error: OSError) -> OutputError:
+def write_error(path: Path, error: OSError) -> OutputError:
     """What to raise where a place cannot be written."""
     of_disk = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
     return (DiskError if of_disk else OutputError)(f"{path}: cannot be written: {error.strerror}")
@@ -87,12 +87,12 @@ def written_beside(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the place cannot be written.
     """
-    beside = hidden(path, f".{os.getpid()}")
+    beside = hidden_beside(path, f".{os.getpid()}")
     try:
         yield beside
         beside.replace(path)
     except OSError as error:
-        raise unwritable(path, error) from None
+        raise write_error(path, error) from None
     finally:
         with suppress(OSError):
             beside.unlink()

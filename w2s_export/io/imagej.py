@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from w2s_export.io.appearance import Appearance, Channel
-from w2s_export.io.units import PixelSize, both, micrometres, seconds, unread
+from w2s_export.io.units import PixelSize, micrometres, seconds, stated_pixel_size, unread_step
 
 
 def pixel_size(stated: Mapping[str, Any], sides: tuple[Fraction, Fraction]) -> PixelSize | None:
     """Of (y, x) sides of a pixel in ImageJ's unit, which may differ between the axes."""
     x_unit = str(stated.get("unit", ""))
-    return both(
+    return stated_pixel_size(
         micrometres(sides[0], str(stated.get("yunit", x_unit))), micrometres(sides[1], x_unit)
     )
 
@@ -77,8 +77,8 @@ def _unread(stated: Mapping[str, Any]) -> tuple[str, ...]:
     unit, time = str(stated.get("unit", "")), str(stated.get("tunit", ""))
     interval = steps(stated)[1]
     return (
-        *unread("pixel size", "", unit, micrometres(1, unit)),
-        *unread("time interval", stated.get("finterval"), time, interval),
+        *unread_step("pixel size", "", unit, micrometres(1, unit)),
+        *unread_step("time interval", stated.get("finterval"), time, interval),
     )
 
 

@@ -27,12 +27,12 @@ from w2s_export.io.source import (
     Series,
     Source,
     arranged,
-    decoding,
+    decoding_errors,
     native,
     opaque,
-    usable,
+    require_restorable,
 )
-from w2s_export.io.units import PixelSize, micrometres, unless_print
+from w2s_export.io.units import PixelSize, micrometres, microscope_pixel_size
 from w2s_export.io.zarr_source import is_zarr, zarr_images
 
 logger = logging.getLogger(__name__)
@@ -105,8 +105,8 @@ def opened(
         limit = memory.most_bytes() if most is None else most
 
         def whole() -> Source:
-            with decoding():
-                return usable(read(path, limit))
+            with decoding_errors():
+                return require_restorable(read(path, limit))
 
         yield [Series("", whole)]
     except (ImageError, MissingExtraError) as error:
@@ -150,7 +150,7 @@ def read_image(path: Path, most_bytes: int | None = None) -> Image:
             logger.warning("%s: holds %d images; the first is read", path, len(found))
         source = found[0].open()
         layout = source.layout
-        memory.within(limit, layout.nbytes, f"{layout.planes} planes")
+        memory.require_within(limit, layout.nbytes, f"{layout.planes} planes")
         times, slices, channels = layout.planes
         everything = slice(0, layout.height), slice(0, layout.width)
         pixels = np.empty(
@@ -259,7 +259,7 @@ def _png_pixel_size(data: bytes) -> PixelSize | None:
     x, y, unit = struct.unpack(">IIB", data[place + 4 : place + 13])
     if unit != 1 or not x or not y:
         return None
-    return unless_print(micrometres(Fraction(1, y), "m"), micrometres(Fraction(1, x), "m"))
+    return microscope_pixel_size(micrometres(Fraction(1, y), "m"), micrometres(Fraction(1, x), "m"))
 
 
 def _extremes(pixels: NDArray[Any]) -> tuple[float, float]:

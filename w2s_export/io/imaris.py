@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError
 from w2s_export.io.appearance import Appearance, Channel, ramp
-from w2s_export.io.source import Layout, PlaneSource, Series, Source, usable
-from w2s_export.io.units import both, micrometres
+from w2s_export.io.source import Layout, PlaneSource, Series, Source, require_restorable
+from w2s_export.io.units import micrometres, stated_pixel_size
 
 
 def images(library: Any, path: Path, stack: ExitStack) -> list[Series]:
@@ -55,11 +55,11 @@ def _source(file: Any) -> Source:
         width,
         np.dtype(first.dtype).newbyteorder("="),
         (height, width),
-        both(y, x),
+        stated_pixel_size(y, x),
         z if slices > 1 else None,
         appearance=Appearance(looks, text=_text(stated, "Description"), left=_left(file)),
     )
-    return usable(PlaneSource(layout, plane))
+    return require_restorable(PlaneSource(layout, plane))
 
 
 def _data(file: Any, t: int, c: int) -> Any:

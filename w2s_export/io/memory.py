@@ -22,7 +22,7 @@ def most_bytes() -> int:
     return min(MAX_BYTES, memory // 2)
 
 
-def within(limit: int | None, claim: int, what: str) -> None:
+def require_within(limit: int | None, claim: int, what: str) -> None:
     """Refuse an image that claims more.
 
     Raises:
@@ -35,7 +35,7 @@ def within(limit: int | None, claim: int, what: str) -> None:
         )
 
 
-def give_back() -> None:
+def release_freed_memory() -> None:
     """Return freed memory to the system, where the C library is glibc.
 
     It keeps what was freed below something that is still in use. TensorFlow leaves 550 of 1722 MB

@@ -20,8 +20,15 @@ from numpy.typing import NDArray
 from w2s_export.errors import ImageError, MissingExtraError
 from w2s_export.io import imaris, olympus
 from w2s_export.io.appearance import Appearance, Channel, ramp
-from w2s_export.io.source import Layout, PlaneSource, Series, Source, decoding, usable
-from w2s_export.io.units import both, micrometres, seconds
+from w2s_export.io.source import (
+    Layout,
+    PlaneSource,
+    Series,
+    Source,
+    decoding_errors,
+    require_restorable,
+)
+from w2s_export.io.units import micrometres, seconds, stated_pixel_size
 
 _LIBRARIES = {
     ".czi": "pylibCZIrw.czi", ".nd2": "nd2", ".ims": "h5py",
@@ -59,7 +66,7 @@ def opened(path: Path) -> Iterator[list[Series]]:
             f'"w2s-export[microscopes]"{newer}; or save it as OME-TIFF'
         ) from None
     with ExitStack() as stack:
-        with decoding():
+        with decoding_errors():
             found = _READERS[_LIBRARIES[suffix]](library, path, stack)
         if not found:
             raise ImageError("holds no image")
@@ -79,7 +86,7 @@ class CziSource:
         """Part of a plane as stored: (samples, h, w)."""
         x, y = self._corner.x + columns.start, self._corner.y + rows.start
         size = (columns.stop - columns.start, rows.stop - rows.start)
-        with decoding():
+        with decoding_errors():
             part = self._reader.read(
                 roi=(x, y, *size), plane={"T": t, "Z": z, "C": c}, scene=self._scene
             )
@@ -104,7 +111,7 @@ def _czi(library: Any, path: Path, stack: ExitStack) -> list[Series]:
         layout = Layout(
             planes, first.shape[-1], corner.h, corner.w, first.dtype, size, **described(planes[2])
         )
-        return usable(CziSource(reader, scene, layout, corner))
+        return require_restorable(CziSource(reader, scene, layout, corner))
 
     return [
         Series("" if scene is None else f"scene {scene + 1}", partial(source, scene, corner))
@@ -140,7 +147,7 @@ def _metadata_of_czi(reader: Any) -> Callable[[int], dict[str, Any]]:
             lut = ramp((parts[0], parts[1], parts[2])) if parts else None
             looks.append(Channel(str(one.get("@Name") or ""), lut))
         return {
-            "pixel_size_um": both(steps.get("Y"), steps.get("X")),
+            "pixel_size_um": stated_pixel_size(steps.get("Y"), steps.get("X")),
             "z_step_um": steps.get("Z"),
             "interval_s": seconds(interval, "s"),
             "appearance": Appearance(tuple(looks), text=text),
@@ -186,12 +193,12 @@ def _nd2(library: Any, path: Path, stack: ExitStack) -> list[Series]:
             sizes["X"],
             np.dtype(file.dtype),
             (sizes["Y"], sizes["X"]),
-            both(micrometres(voxel.y, "µm"), micrometres(voxel.x, "µm")),
+            stated_pixel_size(micrometres(voxel.y, "µm"), micrometres(voxel.x, "µm")),
             micrometres(voxel.z, "µm") if sizes.get("Z", 1) > 1 else None,
             seconds(periods[0], "ms") if periods else None,
             appearance=Appearance(tuple(looks) if len(looks) == channels else ()),
         )
-        return usable(PlaneSource(layout, plane))
+        return require_restorable(PlaneSource(layout, plane))
 
     positions = sizes.get("P", 1)
     return [
@@ -245,12 +252,12 @@ def _of_lif(image: Any, place: Mapping[str, int]) -> Source:
         sizes["X"],
         np.dtype(image.dtype),
         (sizes["Y"], sizes["X"]),
-        both(micrometres(step("Y"), "m"), micrometres(step("X"), "m")),
+        stated_pixel_size(micrometres(step("Y"), "m"), micrometres(step("X"), "m")),
         micrometres(step("Z"), "m"),
         seconds(step("T"), "s"),
         appearance=Appearance(_channels_of_lif(image, sizes.get("C", 1)), name=str(image.name)),
     )
-    return usable(PlaneSource(layout, plane))
+    return require_restorable(PlaneSource(layout, plane))
 
 
 _LEICA_COLOURS = {

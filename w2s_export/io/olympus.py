@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError
 from w2s_export.io.appearance import Appearance, Channel
-from w2s_export.io.memory import most_bytes, within
+from w2s_export.io.memory import most_bytes, require_within
 from w2s_export.io.source import (
     ArraySource,
     Layout,
@@ -28,11 +28,11 @@ from w2s_export.io.source import (
     Series,
     Source,
     arranged,
-    decoding,
+    decoding_errors,
     native,
-    usable,
+    require_restorable,
 )
-from w2s_export.io.units import both, micrometres, seconds
+from w2s_export.io.units import micrometres, seconds, stated_pixel_size
 
 
 def images(library: Any, path: Path, stack: ExitStack) -> list[Series]:
@@ -78,7 +78,7 @@ def _source(file: Any) -> Source:
         interval,
         appearance=Appearance(looks),
     )
-    return usable(PlaneSource(layout, plane))
+    return require_restorable(PlaneSource(layout, plane))
 
 
 def _calibration(stated: Mapping[str, Any]) -> tuple[Any, float | None, float | None]:
@@ -99,7 +99,7 @@ def _calibration(stated: Mapping[str, Any]) -> tuple[Any, float | None, float | 
         step = _at(stated, section, "Interval")
         if convert and isinstance(step, (int, float)):
             found[str(axis)] = convert(abs(step), unit)
-    return both(y, x), found.get("Z"), found.get("T")
+    return stated_pixel_size(y, x), found.get("Z"), found.get("T")
 
 
 def _at(stated: Mapping[str, Any], section: str, key: str) -> Any:
@@ -115,8 +115,10 @@ def oir_images(library: Any, path: Path, stack: ExitStack) -> list[Series]:
     archive = stack.enter_context(zipfile.ZipFile(path))
 
     def source(member: zipfile.ZipInfo) -> Source:
-        within(most_bytes(), member.file_size, f"{member.file_size} bytes of {member.filename}")
-        with decoding(), _complete():
+        require_within(
+            most_bytes(), member.file_size, f"{member.file_size} bytes of {member.filename}"
+        )
+        with decoding_errors(), _complete():
             file = library.OirFile(io.BytesIO(archive.read(member)))
         return _of_oir(file)
 
@@ -153,8 +155,8 @@ def _of_oir(file: Any) -> Source:
     if other or not {*"YX"} <= {*sizes}:
         named = ", ".join(other) or "no rows: scans of a line, or no image at all"
         raise ImageError(f"has axes that are no time, slice or channel ({named})")
-    within(most_bytes(), int(file.nbytes), f"{'×'.join(map(str, sizes.values()))} pixels")
-    with decoding(), _complete():
+    require_within(most_bytes(), int(file.nbytes), f"{'×'.join(map(str, sizes.values()))} pixels")
+    with decoding_errors(), _complete():
         pixels = native(arranged(np.asarray(file.asarray()), "".join(sizes)))
     names = file.coords.get("C", [channel.name for channel in file.channels])
     known = len(names) == sizes.get("C", 1) and "S" not in sizes
@@ -162,10 +164,12 @@ def _of_oir(file: Any) -> Source:
     times, count = file.timestamps, sizes.get("T", 1)  # of every plane, in seconds
     each = len(times) // count if times is not None else 0
     interval = _mean_step(times[::each][:count]) if each else None
-    return usable(
+    return require_restorable(
         ArraySource(
             pixels,
-            pixel_size_um=both(micrometres(step["Y"], "µm"), micrometres(step["X"], "µm")),
+            pixel_size_um=stated_pixel_size(
+                micrometres(step["Y"], "µm"), micrometres(step["X"], "µm")
+            ),
             z_step_um=micrometres(step["Z"], "µm"),
             interval_s=seconds(interval, "s"),
             appearance=Appearance(tuple(Channel(str(n)) for n in names) if known else ()),

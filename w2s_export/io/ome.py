@@ -15,7 +15,7 @@ import numpy as np
 
 from w2s_export.errors import ImageError
 from w2s_export.io.appearance import Appearance, Channel, ramp
-from w2s_export.io.units import PixelSize, both, micrometres, seconds, unread
+from w2s_export.io.units import PixelSize, micrometres, seconds, stated_pixel_size, unread_step
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -125,13 +125,16 @@ def _image(image: Element, left: list[str]) -> OmeImage:
     total = planes[0] * planes[1] * planes[2]
     whole = Block((0, 0, 0), 0, total, "", "")
     order = pixels.get("DimensionOrder", "XYCZT")[2:]
-    size, z_step = both(_length(pixels, "Y"), _length(pixels, "X")), _length(pixels, "Z")
+    size, z_step = (
+        stated_pixel_size(_length(pixels, "Y"), _length(pixels, "X")),
+        _length(pixels, "Z"),
+    )
     unit = pixels.get("TimeIncrementUnit") or "s"
     interval = seconds(pixels.get("TimeIncrement"), unit)
     unread_steps = (
         *(_unread(pixels, "X", "pixel size", size) or _unread(pixels, "Y", "pixel size", size)),
         *_unread(pixels, "Z", "distance of slices", z_step),
-        *unread("time interval", pixels.get("TimeIncrement"), unit, interval),
+        *unread_step("time interval", pixels.get("TimeIncrement"), unit, interval),
     )
     return OmeImage(
         order=order if sorted(order) == ["C", "T", "Z"] else "CZT",
@@ -179,7 +182,7 @@ def _regions(image: Element) -> tuple[str, ...]:
 def _unread(pixels: Element, axis: str, what: str, found: object) -> tuple[str, ...]:
     unit = pixels.get(f"PhysicalSize{axis}Unit") or "µm"
     used = 1.0 if found else None
-    return unread(what, pixels.get(f"PhysicalSize{axis}"), unit, used)
+    return unread_step(what, pixels.get(f"PhysicalSize{axis}"), unit, used)
 
 
 def _block(data: Element) -> Block:

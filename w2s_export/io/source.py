@@ -127,7 +127,7 @@ class PlaneSource:
         """Part of a plane as stored: (samples, h, w)."""
         if self._kept is None or self._kept[0] != (t, z, c):
             self._kept = None
-            with decoding():
+            with decoding_errors():
                 self._kept = (t, z, c), self._plane(t, z, c)
         return self._kept[1][:, rows, columns]
 
@@ -176,7 +176,7 @@ def native(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
 
 
-def usable(source: Source) -> Source:
+def require_restorable(source: Source) -> Source:
     """The source, if its pixels can be restored.
 
     Raises:
@@ -195,7 +195,7 @@ def usable(source: Source) -> Source:
 
 
 @contextmanager
-def decoding() -> Iterator[None]:
+def decoding_errors() -> Iterator[None]:
     """Decoders meet arbitrary bytes and raise whatever those lead to: the file is at fault."""
     try:
         yield

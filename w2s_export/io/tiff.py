@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from w2s_export.io import imagej, tiff_sets, vendor_tiff
-from w2s_export.io.memory import most_bytes, within
+from w2s_export.io.memory import most_bytes, require_within
 from w2s_export.io.source import (
     ArraySource,
     Series,
     Source,
     arranged,
     arrangement,
-    decoding,
+    decoding_errors,
     native,
     opaque,
-    usable,
+    require_restorable,
 )
 from w2s_export.io.tiff_checks import check_claims, check_series, count_pages
 from w2s_export.io.tiff_source import Contiguous, TiffSource
@@ -55,7 +55,7 @@ def opened(path: Path, limit: int | None = None) -> Iterator[list[Series]]:
     import tifffile
 
     with ExitStack() as stack:
-        with decoding():
+        with decoding_errors():
             pages = count_pages(path)
             # Not _multifile: of an OME set, only files beside this one are opened, here.
             tif = stack.enter_context(tifffile.TiffFile(path, _multifile=False))
@@ -97,23 +97,23 @@ def _source(tif: tifffile.TiffFile, series: Any, position: int | None, limit: in
     """A series, or one position of it."""
     shape, axes = tuple(series.shape), series.axes
     claim = math.prod(map(int, shape)) * series.dtype.itemsize
-    within(limit, claim, f"{'×'.join(map(str, shape))} {series.dtype} pixels")
-    with decoding():
+    require_within(limit, claim, f"{'×'.join(map(str, shape))} {series.dtype} pixels")
+    with decoding_errors():
         check_series(tif, series)
     stage = _stage(series)
     axis = axes.index(stage) if position is not None else 0
     lead = math.prod(shape[:-2])
     several = series.dataoffset is None and len(series) < lead  # an LSM's page has all channels
     if several or "S" in axes or not axes.endswith("YX"):
-        within(most_bytes(), claim, f"{'×'.join(map(str, shape))} {series.dtype} pixels")
-        with decoding():
+        require_within(most_bytes(), claim, f"{'×'.join(map(str, shape))} {series.dtype} pixels")
+        with decoding_errors():
             pixels = series.asarray().reshape(shape)
             if position is not None:
                 pixels, axes = pixels.take(position, axis), axes.replace(stage, "")
             if axes.endswith("S") and {*series.keyframe.extrasamples[-1:]} & {*_ALPHA}:
                 pixels = opaque(pixels)
             turned = arranged(pixels, axes)
-        return usable(
+        return require_restorable(
             ArraySource(native(turned), **_described(tif, series.keyframe, turned.shape[:3]))
         )
     index = np.arange(lead).reshape(shape[:-2])
@@ -121,14 +121,14 @@ def _source(tif: tifffile.TiffFile, series: Any, position: int | None, limit: in
         index, axes = index.take(position, axis), axes.replace(stage, "")
     order, lengths = arrangement((*index.shape, 1, 1), axes)
     index = index.transpose(order).reshape(lengths)
-    with decoding():
+    with decoding_errors():
         planes = (
             Contiguous(series.keyframe, series.dataoffset)
             if series.dataoffset is not None
             else [series[number] for number in range(lead)]
         )
         described = _described(tif, series.keyframe, lengths)
-        return usable(TiffSource(planes, index, series.dtype, shape[-2:], **described))
+        return require_restorable(TiffSource(planes, index, series.dtype, shape[-2:], **described))
 
 
 def _described(tif: tifffile.TiffFile, page: Any, planes: tuple[int, ...]) -> dict[str, Any]:

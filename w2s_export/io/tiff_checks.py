@@ -40,11 +40,11 @@ def count_pages(path: Path) -> int:
             stream.seek(offset)
             count = stream.read(struct.calcsize(count_format))
             if len(count) < struct.calcsize(count_format):
-                raise truncated(f"page {len(seen)} would start at byte {offset} of {size}")
+                raise truncated_file(f"page {len(seen)} would start at byte {offset} of {size}")
             (entries,) = struct.unpack(order + count_format, count)
             place = offset + len(count) + entries * entry
             if place + struct.calcsize(offset_format) > size:
-                raise truncated(f"the header of page {len(seen)} ends beyond byte {size}")
+                raise truncated_file(f"the header of page {len(seen)} ends beyond byte {size}")
 
 
 def check_claims(tif: tifffile.TiffFile, pages: int) -> None:
@@ -54,7 +54,7 @@ def check_claims(tif: tifffile.TiffFile, pages: int) -> None:
         images = int((tif.imagej_metadata or {}).get("images", 1))
         end = page.dataoffsets[0] + images * page.nbytes
         if images > pages and end > tif.filehandle.size:
-            raise truncated(f"{images} images of {page.nbytes} bytes are claimed")
+            raise truncated_file(f"{images} images of {page.nbytes} bytes are claimed")
 
 
 def check_series(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> None:
@@ -66,7 +66,9 @@ def check_series(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Non
     end = tif.filehandle.size
     if series.dataoffset is not None:
         if series.dataoffset + series.nbytes > end:
-            raise truncated(f"pixels need {series.dataoffset + series.nbytes} bytes, it has {end}")
+            raise truncated_file(
+                f"pixels need {series.dataoffset + series.nbytes} bytes, it has {end}"
+            )
         return
     check_pages(list(series))
 
@@ -79,15 +81,15 @@ def check_pages(pages: Sequence[Any]) -> None:
     """
     for index, page in enumerate(pages):
         if page is None:
-            raise absent(index, len(pages))
+            raise missing_plane(index, len(pages))
         end = page.parent.filehandle.size
         segments = zip(page.dataoffsets, page.databytecounts, strict=False)
         if any(offset + count > end for offset, count in segments):
-            raise truncated(f"plane {index + 1} of {len(pages)} ends beyond byte {end}")
+            raise truncated_file(f"plane {index + 1} of {len(pages)} ends beyond byte {end}")
         layout = page.keyframe  # pages after the first keep only their offsets
         if layout.compression != 1 and len(page.dataoffsets) < math.prod(layout.chunked):
             # tifffile would fill in the rest, one by one: minutes for a wild claim
-            raise truncated(
+            raise truncated_file(
                 f"plane {index + 1} needs {math.prod(layout.chunked)} strips or tiles, it has "
                 f"{len(page.dataoffsets)}"
             )
@@ -95,16 +97,16 @@ def check_pages(pages: Sequence[Any]) -> None:
             raise ImageError("its colours differ in bit depth; save it as 8, 16 or 32 bit")
         needed = layout.size * layout.bitspersample // 8
         if layout.compression == 1 and sum(page.databytecounts) < needed:
-            raise truncated(f"plane {index + 1} needs {needed} bytes")
+            raise truncated_file(f"plane {index + 1} needs {needed} bytes")
 
 
-def absent(index: int, planes: int) -> ImageError:
+def missing_plane(index: int, planes: int) -> ImageError:
     """What to say of a plane that a header states and no page holds."""
     return ImageError(
         f"plane {index + 1} of {planes} is not in this file; save the whole image as one TIFF"
     )
 
 
-def truncated(detail: str) -> ImageError:
+def truncated_file(detail: str) -> ImageError:
     """What to say of a file that ends too early."""
     return ImageError(f"is truncated: {detail}; copy or export it again")

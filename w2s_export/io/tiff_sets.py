@@ -17,8 +17,16 @@ import numpy as np
 
 from w2s_export.errors import ImageError
 from w2s_export.io import ome
-from w2s_export.io.memory import most_bytes, within
-from w2s_export.io.source import ArraySource, Series, Source, decoding, native, opaque, usable
+from w2s_export.io.memory import most_bytes, require_within
+from w2s_export.io.source import (
+    ArraySource,
+    Series,
+    Source,
+    decoding_errors,
+    native,
+    opaque,
+    require_restorable,
+)
 from w2s_export.io.tiff_checks import check_pages, count_pages
 from w2s_export.io.tiff_source import TiffSource
 
@@ -130,7 +138,7 @@ class _Files:
     def _open(self, block: ome.Block) -> tifffile.TiffFile | None:
         if block.file not in self._found:
             self._found[block.file] = None
-            with suppress(ImageError, OSError), decoding():
+            with suppress(ImageError, OSError), decoding_errors():
                 self._found[block.file] = self._member(block)
         return self._found[block.file]
 
@@ -168,7 +176,7 @@ def _companion(folder: Path, name: str) -> str:
         if path.stat().st_size > _LARGEST_COMPANION:
             raise ImageError(f"its header {name} is larger than {_LARGEST_COMPANION >> 20} MB")
         return path.read_text("utf-8")
-    with decoding(), tifffile.TiffFile(path, _multifile=False) as tif:
+    with decoding_errors(), tifffile.TiffFile(path, _multifile=False) as tif:
         return tif.ome_metadata or ""
 
 
@@ -176,7 +184,7 @@ def _source(image: ome.OmeImage, files: _Files, limit: int | None) -> Source:
     index = np.full(image.planes, -1, np.intp)
     planes: list[Any] = []
     missing = set[str]()
-    with decoding():
+    with decoding_errors():
         for place, block, number in image.pages():
             page = files.page(block, number)
             if page is None:
@@ -200,7 +208,7 @@ def _source(image: ome.OmeImage, files: _Files, limit: int | None) -> Source:
                 raise ImageError("its planes differ in size or type; save them as separate images")
     claim = len(planes) * layout.size * np.dtype(layout.dtype).itemsize
     what = f"{len(planes)} planes of {'×'.join(map(str, layout.shape))} {layout.dtype}"
-    within(limit, claim, what)
+    require_within(limit, claim, what)
     known = {
         "pixel_size_um": image.pixel_size_um,
         "z_step_um": image.z_step_um,
@@ -209,12 +217,12 @@ def _source(image: ome.OmeImage, files: _Files, limit: int | None) -> Source:
     }
     if layout.samplesperpixel == 1 and len(layout.shape) == 2:
         size = (layout.imagelength, layout.imagewidth)
-        return usable(TiffSource(planes, index, np.dtype(layout.dtype), size, **known))
-    within(most_bytes(), claim, what)
-    with decoding():
+        return require_restorable(TiffSource(planes, index, np.dtype(layout.dtype), size, **known))
+    require_within(most_bytes(), claim, what)
+    with decoding_errors():
         pixels = np.stack([plane.asarray() for plane in planes])[index]
         if layout.axes.endswith("S"):
             if {*layout.extrasamples[-1:]} & {1, 2}:
                 pixels = opaque(pixels)
             pixels = np.moveaxis(pixels, -1, 3)
-    return usable(ArraySource(native(pixels), **known))
+    return require_restorable(ArraySource(native(pixels), **known))

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError
-from w2s_export.io.source import Layout, decoding
-from w2s_export.io.tiff_checks import absent
+from w2s_export.io.source import Layout, decoding_errors
+from w2s_export.io.tiff_checks import missing_plane
 
 Page = Any
 """A page or frame of tifffile."""
@@ -58,10 +58,10 @@ class TiffSource:
         plane, start, stop = int(self._index[t, z, c]), rows.start, rows.stop
         if plane < 0:
             place = int(np.ravel_multi_index((t, z, c), self._index.shape))
-            raise absent(place, self._index.size)
+            raise missing_plane(place, self._index.size)
         if self._kept is None or self._kept[:3] != (plane, start, stop):
             self._kept = None  # freed before the next is made
-            with decoding():
+            with decoding_errors():
                 self._kept = (plane, start, stop, self._rows(plane, start, stop))
         return self._kept[3][np.newaxis, :, columns]
 

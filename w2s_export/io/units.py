@@ -77,7 +77,7 @@ _SECONDS = _table(
 _NO_UNITS = ("", "pixel", "pixels", "voxel", "reference frame", "frame", "frames")
 
 
-def exact(text: str) -> Fraction:
+def exact_number(text: str) -> Fraction:
     """A number as a file writes it, without rounding.
 
     Raises:
@@ -100,7 +100,7 @@ def seconds(value: Any, unit: str) -> float | None:
     return _converted(value, _found(_SECONDS, unit), 1)
 
 
-def unread(what: str, value: Any, unit: str, found: float | None) -> tuple[str, ...]:
+def unread_step(what: str, value: Any, unit: str, found: float | None) -> tuple[str, ...]:
     """What to say of a stated step that cannot be used; nothing where it is of pixels, or zero."""
     if value is None or found is not None or unit.strip().lower() in _NO_UNITS:
         return ()
@@ -127,7 +127,7 @@ def _converted(value: Any, factor: Fraction | None, per: int) -> float | None:
     """`value` as it is written: 65 nm are 0.065 µm, not 0.06500000000000001."""
     try:
         if not isinstance(value, Fraction):
-            value = exact(str(value))
+            value = exact_number(str(value))
         number = float(value * factor * per) if factor is not None else 0.0
     except (ValueError, ZeroDivisionError, OverflowError):
         return None
@@ -140,7 +140,7 @@ def length_text(micrometres: float) -> str:
     return f"{rounded:.4g} µm" if rounded >= 1 else f"{1000 * rounded:.4g} nm"
 
 
-def both(y: float | None, x: float | None) -> PixelSize | None:
+def stated_pixel_size(y: float | None, x: float | None) -> PixelSize | None:
     """Both sides, if both are stated."""
     return (y, x) if y and x else None
 
@@ -148,10 +148,10 @@ def both(y: float | None, x: float | None) -> PixelSize | None:
 def from_tiff(unit: int, sides: tuple[Fraction, Fraction]) -> PixelSize | None:
     """Plain TIFF: (y, x) sides of a pixel in inches (unit 2) or centimetres (3)."""
     name = _TIFF_UNITS.get(unit, "")
-    return unless_print(micrometres(sides[0], name), micrometres(sides[1], name))
+    return microscope_pixel_size(micrometres(sides[0], name), micrometres(sides[1], name))
 
 
-def unless_print(y: float | None, x: float | None) -> PixelSize | None:
+def microscope_pixel_size(y: float | None, x: float | None) -> PixelSize | None:
     """Both, if both are small enough to be a microscope's."""
-    size = both(y, x)
+    size = stated_pixel_size(y, x)
     return size if size and max(size) <= LARGEST_BELIEVED_UM else None

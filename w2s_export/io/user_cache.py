@@ -38,7 +38,7 @@ def recall(kind: str, key: str) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def keep(kind: str, key: str, found: Mapping[str, Any]) -> None:
+def remember(kind: str, key: str, found: Mapping[str, Any]) -> None:
     """Keep a finding, and drop the oldest of its kind beyond `MOST`."""
     place = folder(kind)
     with suppress(OSError, OutputError):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from w2s_export.io.appearance import Channel, ramp
-from w2s_export.io.units import both, micrometres, seconds
+from w2s_export.io.units import micrometres, seconds, stated_pixel_size
 
 if TYPE_CHECKING:
     import tifffile
@@ -41,7 +41,7 @@ def _lsm(stated: Mapping[str, Any], planes: tuple[int, ...]) -> dict[str, Any]:
         channels = tuple(Channel(str(n), ramp((c[0], c[1], c[2]))) for n, c in parts)
     x, y, z = (micrometres(stated.get(f"VoxelSize{axis}"), "m") for axis in "XYZ")
     return {
-        "pixel_size_um": both(y, x),
+        "pixel_size_um": stated_pixel_size(y, x),
         "z_step_um": z if planes[1] > 1 else None,
         "interval_s": seconds(stated.get("TimeIntervall"), "s"),  # as the format spells it
         "channels": channels,
@@ -56,7 +56,7 @@ def _stk(stated: Mapping[str, Any], planes: tuple[int, ...]) -> dict[str, Any]:
     spent = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else None
     distances = [float(distance) for distance in stated.get("ZDistance", ())]
     return {
-        "pixel_size_um": both(y, x),
+        "pixel_size_um": stated_pixel_size(y, x),
         "z_step_um": micrometres(distances[0], "µm") if distances and planes[1] > 1 else None,
         "interval_s": seconds(spent, "ms") if planes[0] > 1 else None,
     }
@@ -69,13 +69,13 @@ def _metaseries(stated: Mapping[str, Any], planes: tuple[int, ...]) -> dict[str,
     x, y = (micrometres(plane.get(f"spatial-calibration-{axis}"), unit) for axis in "xy")
     name = str(plane.get("_IllumSetting_", "") or "")
     channels = (Channel(name),) if name and planes[2] == 1 else ()
-    return {"pixel_size_um": both(y, x), "channels": channels}
+    return {"pixel_size_um": stated_pixel_size(y, x), "channels": channels}
 
 
 def _sis(stated: Mapping[str, Any], planes: tuple[int, ...]) -> dict[str, Any]:
     """Olympus Soft Imaging: metres."""
     x, y = (micrometres(stated.get(f"pixelsize{axis}"), "m") for axis in "xy")
-    return {"pixel_size_um": both(y, x)}
+    return {"pixel_size_um": stated_pixel_size(y, x)}
 
 
 def _fluoview(stated: Mapping[str, Any], planes: tuple[int, ...]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _fluoview(stated: Mapping[str, Any], planes: tuple[int, ...]) -> dict[str, A
         return None if one is None else convert(one[3], str(one[4]))
 
     return {
-        "pixel_size_um": both(step("y", micrometres), step("x", micrometres)),
+        "pixel_size_um": stated_pixel_size(step("y", micrometres), step("x", micrometres)),
         "z_step_um": step("z", micrometres),
         "interval_s": step("t", seconds),
     }
@@ -105,7 +105,7 @@ def _micromanager(stated: Mapping[str, Any], planes: tuple[int, ...]) -> dict[st
         given = tables if len(tables) == len(names) else [None] * len(names)
         channels = tuple(Channel(name, lut) for name, lut in zip(names, given, strict=True))
     return {
-        "pixel_size_um": both(size, size),
+        "pixel_size_um": stated_pixel_size(size, size),
         "z_step_um": micrometres(summary.get("z-step_um"), "µm"),
         "interval_s": seconds(summary.get("Interval_ms"), "ms"),
         "channels": channels,
@@ -117,7 +117,7 @@ def _svs(description: str) -> dict[str, Any]:
     stated = dict(part.partition("=")[::2] for part in description.split("|"))
     sizes = {key.strip(): value.strip() for key, value in stated.items()}
     size = micrometres(sizes.get("MPP"), "µm")
-    return {"pixel_size_um": both(size, size)}
+    return {"pixel_size_um": stated_pixel_size(size, size)}
 
 
 _KINDS: dict[str, Callable[[Mapping[str, Any], tuple[int, ...]], dict[str, Any]]] = {

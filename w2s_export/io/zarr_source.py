@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import ImageError, MissingExtraError
 from w2s_export.io.appearance import Appearance, Channel, ramp
-from w2s_export.io.source import Layout, Series, usable
-from w2s_export.io.units import both, exact, micrometres, seconds
+from w2s_export.io.source import Layout, Series, require_restorable
+from w2s_export.io.units import exact_number, micrometres, seconds, stated_pixel_size
 from w2s_export.io.unpacked_size import unpacks_to
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class ZarrSource:
             size["x"],
             np.dtype(array.dtype).newbyteorder("="),
             (chunk["y"], chunk["x"]),
-            both(steps.get("y"), steps.get("x")),
+            stated_pixel_size(steps.get("y"), steps.get("x")),
             steps.get("z"),
             steps.get("t"),
             found.origin,
@@ -121,7 +121,9 @@ def zarr_images(path: Path, *, missing_chunks: bool) -> list[Series]:
         raise ImageError(f"is no readable Zarr ({reason})") from None
 
     def series(name: str, find: Callable[[], _Found]) -> Series:
-        return Series(name, lambda: usable(ZarrSource(find(), missing_chunks=missing_chunks)))
+        return Series(
+            name, lambda: require_restorable(ZarrSource(find(), missing_chunks=missing_chunks))
+        )
 
     if isinstance(node, zarr.Array):
         return [series("", partial(_plain, node))]
@@ -242,7 +244,7 @@ def _steps(
             if transformation.get("type") == "scale":
                 if "scale" not in transformation:
                     raise ImageError("keeps its scale in an array of its own, which is not read")
-                factors = [exact(str(factor)) for factor in transformation["scale"]]
+                factors = [exact_number(str(factor)) for factor in transformation["scale"]]
                 scale = [a * b for a, b in zip(scale, factors, strict=True)]
                 place = [a * b for a, b in zip(place, factors, strict=True)]
             elif transformation.get("type") == "translation":

@@ -161,7 +161,7 @@ def _measured(
         return halo, minimum, _known_seams(halo, visible)
     measured = measure_halo(direct, image, network)
     stated = ("halo", "minimum", "visible")
-    user_cache.keep("halos", key, {name: getattr(measured, name) for name in stated})
+    user_cache.remember("halos", key, {name: getattr(measured, name) for name in stated})
     return measured.halo, measured.minimum, measured.visible
 
 

@@ -36,7 +36,7 @@ from w2s_export.restore.image import (
 from w2s_export.restore.inputs import Input
 from w2s_export.restore.memory import memory_budget
 from w2s_export.restore.network import Model, OpenableNetwork, ReadyNetwork
-from w2s_export.restore.orientations import ORIENTATIONS, of_spread, with_room
+from w2s_export.restore.orientations import ORIENTATIONS, record_of_spread, with_memory_for_sums
 from w2s_export.restore.output import claimed
 from w2s_export.restore.pipeline import in_order
 from w2s_export.restore.record import Record, identity, recorded
@@ -134,7 +134,9 @@ def restore_files(
     identify = cache(identity)
     todo = [
         planned
-        for planned in _apart(_planned(images, output, network.model, options, conclude), conclude)
+        for planned in _of_distinct_names(
+            _planned(images, output, network.model, options, conclude), conclude
+        )
         if not _is_finished(planned, network.model, options, identify, conclude)
     ]
     if distribution.elsewhere and any(planned.format != "ome-zarr" for planned in todo):
@@ -165,7 +167,7 @@ def _setup(network: ReadyNetwork, options: ImageOptions, memory: int, pixels: in
     if options.engine != "cpu":
         network = network.for_other_engines(memory)
     if options.uncertainty:
-        network, pixels = with_room(network), ORIENTATIONS * pixels
+        network, pixels = with_memory_for_sums(network), ORIENTATIONS * pixels
     engines = open_engines(
         network, options.engine, options.threads, options.precision, memory, pixels
     )
@@ -195,7 +197,7 @@ def _planned(
     return found
 
 
-def _apart(found: list[Plan], conclude: Conclude) -> Iterator[Plan]:
+def _of_distinct_names(found: list[Plan], conclude: Conclude) -> Iterator[Plan]:
     """The plans whose results have names of their own."""
     same: dict[str, list[Plan]] = {}
     for planned in found:
@@ -306,7 +308,7 @@ def _is_finished(
         if not there or options.overwrite:
             return False
         record = record_of(planned, model, options, identify)
-        records = dict(zip(planned.targets, (record, of_spread(record)), strict=False))
+        records = dict(zip(planned.targets, (record, record_of_spread(record)), strict=False))
         differs = {path: _difference(path, records[path]) for path in there}
     except OSError as error:
         reason = f"{planned.image.label}: cannot be read: {error.strerror or error}"

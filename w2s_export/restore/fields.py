@@ -90,7 +90,7 @@ class NormalisedField:
         return clipped(by_range(values.astype(np.float32), *self._range), self._how)
 
 
-def places(source: Source, model: Model) -> list[Place]:
+def image_places(source: Source, model: Model) -> list[Place]:
     """The images of a source, in the order T, Z, C.
 
     Raises:
@@ -111,7 +111,7 @@ def places(source: Source, model: Model) -> list[Place]:
     return [Place(t, z, None) for t, z in planes]
 
 
-def ranges(
+def percentile_ranges(
     source: Source,
     images: Sequence[Place],
     how: Normalisation | None,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from w2s_export.config import PercentileNormalisation
 from w2s_export.errors import ImageError, OutputError
-from w2s_export.io.files import hidden, name_of, unwritable
+from w2s_export.io.files import hidden_beside, name_of, write_error
 from w2s_export.io.images import open_source, opened
 from w2s_export.io.source import ColourPlanes, Layout, Source
 from w2s_export.options import Format, ImageOptions
@@ -24,11 +24,11 @@ from w2s_export.restore.fields import (
     NormalisedField,
     Place,
     Unusable,
-    places,
-    ranges,
+    image_places,
+    percentile_ranges,
 )
 from w2s_export.restore.inputs import Input
-from w2s_export.restore.intensities import blank, in_counts, input_range, look_of
+from w2s_export.restore.intensities import blank_pixels, in_counts, input_range, result_appearance
 from w2s_export.restore.memory import SMALLEST_TILE
 from w2s_export.restore.network import Model, ReadyNetwork
 from w2s_export.restore.orientations import OrientationsRuntime, all_layouts
@@ -43,7 +43,7 @@ from w2s_export.restore.output import (
 )
 from w2s_export.restore.pipeline import SharedSource, in_order
 from w2s_export.restore.record import Record, identity
-from w2s_export.restore.regions import enlarged
+from w2s_export.restore.regions import enlarge_regions
 from w2s_export.restore.scaling import scaling_of
 from w2s_export.restore.tiles import Tile, fields_of, tile_of, tiles_of
 from w2s_export.restore.tiling import Span, restore_tile
@@ -158,7 +158,7 @@ def _plan(
     options: ImageOptions,
     given: Collection[Path],
 ) -> Plan:
-    layout, images = source.layout, places(source, model)
+    layout, images = source.layout, image_places(source, model)
     pixels = len(images) * layout.height * layout.width
     kind = options.format or ("ome-zarr" if image.path.is_dir() else "tiff")
     widest = "float32" if options.uncertainty else options.dtype
@@ -272,15 +272,15 @@ def restore_to_tiff(
     model = network.model
     with open_image(plan.image, model, options) as opened_source:
         source = SharedSource(opened_source)
-        images = places(source, model)
+        images = image_places(source, model)
         layout = output_layout(source, images, model, options, record)
         tile = tile_of(source, network, setup.memory, SMALLEST_TILE)
         _check_sizes(plan, all_layouts(layout, spread=options.uncertainty))
-        found = ranges(source, images, model.normalisation, options.percentiles_over)
+        found = percentile_ranges(source, images, model.normalisation, options.percentiles_over)
         error = engines.error_on(fields_of(source, images, found, model), network)
         record = replace(record, error=error)
         look = with_appearance(layout, source, images, found, model, options).appearance
-        look = enlarged(look, model.scale) if plan.format == "tiff" else look
+        look = enlarge_regions(look, model.scale) if plan.format == "tiff" else look
         layout = replace(layout, appearance=look, record=record)
         clipped, layouts = 0, all_layouts(layout, spread=options.uncertainty)
         with _tiffs(part, plan, layouts) as files:
@@ -319,7 +319,7 @@ def with_appearance(
     options: ImageOptions,
 ) -> OutputLayout:
     """The layout with what people see of the input."""
-    look = look_of(
+    look = result_appearance(
         source.layout,
         layout.channels,
         images,
@@ -347,7 +347,7 @@ def restored_tile(
     model, (rows, columns) = network.model, cut
     if isinstance(counts, Unusable):
         size = [network.scale * (span.stop - span.start) for span in cut]
-        black = blank((model.channels_out, *size), counts, keep=options.keep_intensity)
+        black = blank_pixels((model.channels_out, *size), counts, keep=options.keep_intensity)
         return [black, np.full_like(black, np.nan)] if options.uncertainty else [black]
     field = NormalisedField(Field(source, place), model.normalisation, counts)
     runs = OrientationsRuntime(runtime, network.fixed) if options.uncertainty else runtime
@@ -374,7 +374,7 @@ def _check_sizes(plan: Plan, layouts: tuple[OutputLayout, ...]) -> None:
 @contextmanager
 def _tiffs(part: Path, plan: Plan, layouts: tuple[OutputLayout, ...]) -> Iterator[list[TiffOutput]]:
     """The files of a plan; the result itself takes its place last."""
-    parts = (part, *(hidden(path, ".part") for path in plan.targets[1:]))
+    parts = (part, *(hidden_beside(path, ".part") for path in plan.targets[1:]))
     with ExitStack() as written:
         yield [
             written.enter_context(_tiff(*one, ome=plan.format == "ome-tiff"))
@@ -391,6 +391,6 @@ def _tiff(part: Path, target: Path, layout: OutputLayout, *, ome: bool) -> Itera
             file.synchronise()
         publish(part, target)
     except OSError as error:
-        raise unwritable(target, error) from None
+        raise write_error(target, error) from None
     finally:
         discard(part)

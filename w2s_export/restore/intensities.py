@@ -14,7 +14,7 @@ from w2s_export.data.normalise import fixed_range
 from w2s_export.io.appearance import Appearance
 from w2s_export.io.source import Layout
 from w2s_export.restore.fields import InputRange, Place, Range, Unusable
-from w2s_export.restore.regions import drawn
+from w2s_export.restore.regions import drawn_in_words
 from w2s_export.restore.scaling import Scaling
 
 
@@ -32,13 +32,13 @@ def in_counts(values: NDArray[np.float32], seen: Range | None) -> NDArray[np.flo
     return counts
 
 
-def blank(shape: tuple[int, ...], bad: Unusable, *, keep: bool) -> NDArray[np.float32]:
+def blank_pixels(shape: tuple[int, ...], bad: Unusable, *, keep: bool) -> NDArray[np.float32]:
     """What stands in place of an image that cannot be restored: black, or NaN where that was."""
     flat = bad.fill if keep else 0.0
     return np.full(shape, math.nan if math.isnan(bad.fill) else flat, np.float32)
 
 
-def look_of(
+def result_appearance(
     layout: Layout,
     channels: int,
     images: Sequence[Place],
@@ -70,7 +70,7 @@ def look_of(
     if len(labels) < len(look.labels):
         left.append("slice labels")
     if channels != layout.planes[2]:  # drawn on planes that are numbered otherwise
-        left += drawn(look)
+        left += drawn_in_words(look)
         look = replace(look, overlays=(), selection=b"")
     windows: list[Range | None] = []
     for number in range(channels):

@@ -27,7 +27,7 @@ _BYTES = 32
 them, and both results."""
 
 
-def with_room(network: ReadyNetwork) -> ReadyNetwork:
+def with_memory_for_sums(network: ReadyNetwork) -> ReadyNetwork:
     """The network, with the memory that the sums over eight answers take."""
     model = network.model
     room = _BYTES * model.scale**2 * model.channels_out
@@ -70,7 +70,7 @@ class OrientationsRuntime:
         return np.concatenate([mean, np.sqrt(deviations / np.float32(len(everyone)))], axis=1)
 
 
-def of_spread(record: Record) -> Record:
+def record_of_spread(record: Record) -> Record:
     """What the spread's image says about its making."""
     return replace(record, orientations="spread")
 
@@ -90,7 +90,7 @@ def _of_spread(layout: OutputLayout) -> OutputLayout:
     return replace(
         layout,
         scaling=Scaling("float32"),
-        record=of_spread(layout.record),
+        record=record_of_spread(layout.record),
         appearance=replace(layout.appearance, channels=channels),
     )
 

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import OutputError
 from w2s_export.io.appearance import Appearance, Channel, luts, ramp
-from w2s_export.io.files import hidden, unwritable
+from w2s_export.io.files import hidden_beside, write_error
 from w2s_export.io.images import density
 from w2s_export.io.source import Layout
 from w2s_export.io.units import PixelSize
 from w2s_export.restore.record import Record
-from w2s_export.restore.regions import drawn
+from w2s_export.restore.regions import drawn_in_words
 from w2s_export.restore.scaling import Scaling
 
 LARGEST_IMAGEJ = 4 * 10**9
@@ -68,16 +68,16 @@ def claimed(target: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be written, or another run is at work on this output.
     """
-    lock = hidden(target, ".lock")
+    lock = hidden_beside(target, ".lock")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _locked(lock)
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES) and lock.exists():
             raise OutputError(f"{target}: another run is writing it") from None
-        raise unwritable(target, error) from None
+        raise write_error(target, error) from None
     try:
-        yield hidden(target, ".part")
+        yield hidden_beside(target, ".part")
     finally:
         with suppress(OSError):  # on Windows, an open file stays
             lock.unlink()
@@ -107,7 +107,7 @@ def _locked(lock: Path) -> int:
 def publish(part: Path, target: Path) -> None:
     """Move what is complete into place, replacing an older output."""
     if target.is_dir():
-        old = hidden(target, ".old")
+        old = hidden_beside(target, ".old")
         shutil.rmtree(old, ignore_errors=True)
         target.rename(old)
         part.rename(target)
@@ -204,7 +204,7 @@ def unwritten(layout: Layout, form: str) -> list[str]:
     if form == "tiff":
         return placed + (["the image's name"] if look.name else [])
     plain = [ramp(channel.colour) == channel.lut for channel in look.channels if channel.colour]
-    left = drawn(look) + (["slice labels"] if look.labels else [])
+    left = drawn_in_words(look) + (["slice labels"] if look.labels else [])
     if form == "ome-tiff" and any(channel.window for channel in look.channels):
         left.append("display ranges")
     return [*placed, *left] + ([] if all(plain) else ["lookup tables but their brightest colour"])

@@ -22,14 +22,14 @@ _VALUES = {0: 2, 1: 2, 2: 4, 3: 6, 4: 0}
 """Of a path's segment, by its kind: to a place, a line, two curves, its end."""
 
 
-def enlarged(look: Appearance, factor: int) -> Appearance:
+def enlarge_regions(look: Appearance, factor: int) -> Appearance:
     """The same with overlays and selection for a larger image; named where that is impossible."""
     if not look.overlays and not look.selection:
         return look
     try:
         import roifile
     except ImportError:  # it needs Python 3.11
-        named = drawn(look, "; roifile carries them: python -m pip install roifile")
+        named = drawn_in_words(look, "; roifile carries them: python -m pip install roifile")
         return replace(look, overlays=(), selection=b"", left=(*look.left, *named))
     logging.getLogger("roifile").setLevel(logging.CRITICAL)  # what it finds, we name
     overlays = [_enlarged(one, factor, roifile.ImagejRoi.frombytes) for one in look.overlays]
@@ -40,11 +40,11 @@ def enlarged(look: Appearance, factor: int) -> Appearance:
         overlays=tuple(one for one, done in zip(look.overlays, overlays, strict=True) if not done),
         selection=b"" if kept else selection,
     )
-    left = (*look.left, *drawn(lost, " of an unknown kind, or too large"))
+    left = (*look.left, *drawn_in_words(lost, " of an unknown kind, or too large"))
     return replace(look, overlays=tuple(filter(None, overlays)), selection=kept or b"", left=left)
 
 
-def drawn(look: Appearance, more: str = "") -> list[str]:
+def drawn_in_words(look: Appearance, more: str = "") -> list[str]:
     """What is drawn on an image, in words."""
     count = len(look.overlays)
     return [f"{count} overlays{more}"] * bool(count) + [f"a selection{more}"] * bool(look.selection)

@@ -10,11 +10,11 @@ from typing import Any
 
 from w2s_export.config import PercentileNormalisation
 from w2s_export.errors import OutputError
-from w2s_export.io.files import hidden, sha256_of, unwritable
+from w2s_export.io.files import hidden_beside, sha256_of, write_error
 from w2s_export.options import ImageOptions
 from w2s_export.restore import zarr_output
 from w2s_export.restore.engines import Engines
-from w2s_export.restore.fields import places, ranges
+from w2s_export.restore.fields import image_places, percentile_ranges
 from w2s_export.restore.image import (
     Plan,
     Restored,
@@ -76,12 +76,12 @@ def restore_one(job: TileJob, tile: Tile, runtime: Runtime) -> int:
     for part, layout, values in zip(job.parts, job.layouts, made, strict=True):
         stored, outside = layout.scaling.encode(values)
         clipped += outside
-        level = zarr_output.array(part)
+        level = zarr_output.open_level(part)
         try:
             for channel, plane in enumerate(stored, first):
                 level[place.t, channel, place.z, rows, columns] = plane
         except OSError as error:
-            raise unwritable(part, error) from None
+            raise write_error(part, error) from None
     return clipped
 
 
@@ -108,7 +108,7 @@ def restore_to_zarr(
         OutputError: it cannot be written. What is finished stays hidden beside it, for the next
             run.
     """
-    parts = (part, *(hidden(path, ".part") for path in plan.targets[1:]))
+    parts = (part, *(hidden_beside(path, ".part") for path in plan.targets[1:]))
     try:
         begun = _begin(plan, parts, setup, record)
         job = _job(plan, parts, setup, begun.layouts, travels=mapper is not None)
@@ -117,13 +117,13 @@ def restore_to_zarr(
         for one, layout in zip(parts, begun.layouts, strict=True):
             for _ in zarr_output.write_pyramid(one, layout):
                 pass
-            zarr_output.tidy(one)
+            zarr_output.remove_partial_chunks(one)
         for one, target in reversed([*zip(parts, plan.targets, strict=True)]):  # the result last
             publish(one, target)
     except OutputError:
         raise
     except OSError as error:
-        raise unwritable(plan.target, error) from None
+        raise write_error(plan.target, error) from None
     except Exception:
         for one in parts:
             discard(one)
@@ -148,7 +148,7 @@ def _begin(plan: Plan, parts: tuple[Path, ...], setup: Setup, record: Record) ->
     """Measure the image and prepare its output, or read what an earlier run measured."""
     network, options, model = setup.network, setup.options, setup.network.model
     with open_image(plan.image, model, options) as source:
-        images = places(source, model)
+        images = image_places(source, model)
         layout = output_layout(source, images, model, options, record)
         unit = max(1, zarr_output.CHUNK // network.scale)
         tile = tile_of(source, network, setup.memory, unit)
@@ -161,7 +161,7 @@ def _begin(plan: Plan, parts: tuple[Path, ...], setup: Setup, record: Record) ->
         found = None if new else left_off[0]
         if found is None:
             require_space(plan.target, sum(one.nbytes for one in layouts) * 4 // 3)
-            found = ranges(source, images, model.normalisation, options.percentiles_over)
+            found = percentile_ranges(source, images, model.normalisation, options.percentiles_over)
         layout = with_appearance(layout, source, images, found, model, options)
         precision = setup.engines.error_on(fields_of(source, images, found, model), network)
         layouts = all_layouts(layout, spread=options.uncertainty)
@@ -216,13 +216,13 @@ def _here(engines: Engines) -> Mapper:
 
 def _restore_missing(job: TileJob, tiles: list[Tile], step: Step, mapper: Mapper) -> int:
     """Restore the tiles whose chunks are not all there."""
-    levels = [(zarr_output.array(part), part / "0") for part in job.parts]
+    levels = [(zarr_output.open_level(part), part / "0") for part in job.parts]
     scale, out = job.network.scale, job.network.model.channels_out
     missing = []
     for tile in tiles:
         first = (tile.place.t, (tile.place.c or 0) * out, tile.place.z)
         region = (tile.rows.target(scale), tile.columns.target(scale))
-        if all(zarr_output.all_stored(*level, first, out, region) for level in levels):
+        if all(zarr_output.are_stored(*level, first, out, region) for level in levels):
             step(tile.pixels)
         else:
             missing.append(tile)

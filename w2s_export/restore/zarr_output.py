@@ -101,7 +101,7 @@ def prepare(part: Path, layout: OutputLayout, notes: dict[str, Any]) -> None:
     beside.rename(part)
 
 
-def array(part: Path, level: int = 0) -> Array[Any]:
+def open_level(part: Path, level: int = 0) -> Array[Any]:
     """A level, open for writing; chunks equal to the fill value are stored too."""
     zarr = require_zarr()
     opened: Array[Any] = zarr.open_array(str(part / str(level)), mode="r+")
@@ -110,7 +110,7 @@ def array(part: Path, level: int = 0) -> Array[Any]:
     return stores_all
 
 
-def all_stored(
+def are_stored(
     level: Array[Any],
     folder: Path,
     first: tuple[int, int, int],
@@ -121,14 +121,14 @@ def all_stored(
     t, c, z = first
     rows, columns = (range(part.start // CHUNK, -(-part.stop // CHUNK)) for part in region)
     return all(
-        stored(level, folder, (t, channel, z, row, column))
+        is_stored(level, folder, (t, channel, z, row, column))
         for channel in range(c, c + channels)
         for row in rows
         for column in columns
     )
 
 
-def stored(level: Array[Any], folder: Path, place: tuple[int, ...]) -> bool:
+def is_stored(level: Array[Any], folder: Path, place: tuple[int, ...]) -> bool:
     """Whether a chunk, by its place in the grid, is finished."""
     return (folder / level.metadata.encode_chunk_key(place)).is_file()
 
@@ -136,12 +136,12 @@ def stored(level: Array[Any], folder: Path, place: tuple[int, ...]) -> bool:
 def write_pyramid(part: Path, layout: OutputLayout) -> Iterator[None]:
     """Write every level above 0 from the one below: the mean of 2 × 2 pixels. Yields a chunk."""
     for number in range(1, len(levels(layout))):
-        below, level = array(part, number - 1), array(part, number)
+        below, level = open_level(part, number - 1), open_level(part, number)
         folder = part / str(number)
         for place in np.ndindex(
             *(-(-n // c) for n, c in zip(level.shape, level.chunks, strict=True))
         ):
-            if not stored(level, folder, place):
+            if not is_stored(level, folder, place):
                 t, c, z, row, column = place
                 y, x = row * CHUNK, column * CHUNK
                 block = below[t, c, z, 2 * y : 2 * (y + CHUNK), 2 * x : 2 * (x + CHUNK)]
@@ -161,7 +161,7 @@ def halved(pixels: NDArray[Any]) -> NDArray[Any]:
     return stored_as
 
 
-def tidy(part: Path) -> None:
+def remove_partial_chunks(part: Path) -> None:
     """Remove what killed processes left between the chunks."""
     for litter in part.rglob("*.partial"):
         litter.unlink(missing_ok=True)

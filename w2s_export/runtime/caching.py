@@ -12,7 +12,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from w2s_export.io.memory import give_back
+from w2s_export.io.memory import release_freed_memory
 from w2s_export.runtime.protocol import Runtime
 
 
@@ -29,7 +29,7 @@ class CachingRuntime:
         key = (batch.shape, hashlib.sha256(batch.tobytes()).digest())
         if key not in self._outputs:
             output = self._runtime(batch)
-            give_back()
+            release_freed_memory()
             output.flags.writeable = False
             self._outputs[key] = output
         return self._outputs[key]

@@ -47,4 +47,4 @@ def recall(key: str) -> str | None:
 
 def remember(key: str, engine: str) -> None:
     """Keep the engine."""
-    user_cache.keep(_KIND, key, {"engine": engine})
+    user_cache.remember(_KIND, key, {"engine": engine})

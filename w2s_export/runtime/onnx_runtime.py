@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import ConfigError, PackageError
-from w2s_export.runtime.protocol import cannot_run, one_line
+from w2s_export.runtime.protocol import one_line, run_error
 from w2s_export.runtime.threads import usable_cores
 
 CPU = "CPUExecutionProvider"
@@ -157,7 +157,7 @@ class OnnxRuntime:
         try:
             return self._session.run([batch])[0]
         except Exception as error:
-            raise cannot_run(self.name, batch, error) from None
+            raise run_error(self.name, batch, error) from None
 
     def stop(self) -> None:
         """Give up the batch at work after the operation at work: the call fails."""

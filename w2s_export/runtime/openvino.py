@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.errors import ConfigError, MissingExtraError
-from w2s_export.runtime.protocol import cannot_run, refused
+from w2s_export.runtime.protocol import load_error, run_error
 from w2s_export.runtime.threads import usable_cores
 
 _TELEMETRY = "openvino_telemetry"
@@ -58,7 +58,7 @@ class OpenVinoRuntime:
             self._single = self._source.input(0).partial_shape[0].to_string() == "1"
             self._any_size = core.compile_model(self._source, "CPU", options)
         except Exception as error:  # OpenVINO's errors are RuntimeError, and not all of them
-            raise refused(path, self.name, error) from None
+            raise load_error(path, self.name, error) from None
         self._last: tuple[int, ...] = ()
         self._one_size: Any = None
 
@@ -73,7 +73,7 @@ class OpenVinoRuntime:
         try:
             output: NDArray[np.float32] = self._compiled_for(batch.shape)(batch)[0]
         except Exception as error:
-            raise cannot_run(self.name, batch, error) from None
+            raise run_error(self.name, batch, error) from None
         return output
 
     def _compiled_for(self, shape: tuple[int, ...]) -> Any:

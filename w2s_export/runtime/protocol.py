@@ -37,12 +37,12 @@ class EngineError(W2SExportError):
     """A network that the engine cannot run on this machine."""
 
 
-def refused(path: Path, name: str, error: Exception) -> PackageError:
+def load_error(path: Path, name: str, error: Exception) -> PackageError:
     """The runtime `name` does not load the file."""
     return PackageError(f"{path}: {name} refuses it: {one_line(error)}")
 
 
-def cannot_run(name: str, batch: NDArray[np.float32], error: Exception) -> EngineError:
+def run_error(name: str, batch: NDArray[np.float32], error: Exception) -> EngineError:
     """The runtime `name` fails on a batch."""
     return EngineError(
         f"{name} cannot restore a tile of {'×'.join(map(str, batch.shape[2:]))}: "

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import PackageError
 from w2s_export.io.temporary import temporary_folder
-from w2s_export.runtime.protocol import one_line, refused
+from w2s_export.runtime.protocol import load_error, one_line
 
 SIGNATURE = "serving_default"
 GRAPH_FILE = "saved_model.pb"
@@ -73,7 +73,7 @@ class SavedModelRuntime:
                 (self._input,) = (tensor.name for tensor in signature.inputs.values())
                 (self._output,) = (tensor.name for tensor in signature.outputs.values())
             except Exception as error:  # whatever TensorFlow raises: the file is at fault
-                raise refused(path, self.name, error) from None
+                raise load_error(path, self.name, error) from None
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Restore: (N, C, H, W) → (N, C, scale·H, scale·W)."""

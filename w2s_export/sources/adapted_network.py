@@ -13,8 +13,8 @@ from w2s_export.config import NoNormalisation, Normalisation
 from w2s_export.data.normalise import (
     fixed_range,
     normalise,
-    of_each_channel,
     parse_normalisation,
+    statistics_of_channels,
 )
 from w2s_export.errors import ConfigError
 from w2s_export.graph.adapting import (
@@ -103,7 +103,7 @@ def of_counts(network: Network) -> Network:
         ConfigError: numbers for other channels than it has.
     """
     how = network.normalisation
-    numbers = of_each_channel(how)
+    numbers = statistics_of_channels(how)
     if how is None or numbers is None:
         return network
     if len(numbers[0]) != network.channels_in:
@@ -192,7 +192,7 @@ def parse_output_normalisation(text: str, how: Normalisation) -> tuple[Numbers, 
     """
     option = "--output-normalisation"
     wanted = how if text == "back" else parse_normalisation(text, option)
-    fixed = fixed_range(wanted) or of_each_channel(wanted)
+    fixed = fixed_range(wanted) or statistics_of_channels(wanted)
     if fixed is None:
         raise ConfigError(
             f"{option} {text}: write back, range:LOW:HIGH or mean-std:MEAN:STD. Images that are "

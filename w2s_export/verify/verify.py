@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from w2s_export.clock import StageClock
 from w2s_export.errors import OutputError, W2SExportError
 from w2s_export.io.files import sha256_of
-from w2s_export.io.memory import give_back
+from w2s_export.io.memory import release_freed_memory
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.package.opening import OpenedPackage, OpeningError, OpeningFault, open_package
 from w2s_export.rdf.reading import mapped
@@ -183,7 +183,7 @@ def _run(
             if contents:
                 check_export(contents, source, gathered, clock)
             source.release()
-            give_back()
+            release_freed_memory()
         else:
             clock("running the weights")
             for number, whole in enumerate(contents):

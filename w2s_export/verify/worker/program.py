@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from w2s_export.errors import OutputError, PackageError, WithheldError
 from w2s_export.io.files import write_atomically
-from w2s_export.io.memory import give_back
+from w2s_export.io.memory import release_freed_memory
 from w2s_export.rdf.reading import ONNX, SAVED_MODEL
 from w2s_export.runtime.onnx_runtime import OnnxSession
 from w2s_export.verify.worker.guard import checked_onnx, output_values
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
         if not job:
             break
         write_atomically(folder / f"{job['number']}.json", json.dumps(_do(doing, job)).encode())
-        give_back()
+        release_freed_memory()
 
 
 def _do(doing: dict[str, Callable[[Job], dict[str, Any]]], job: Job) -> dict[str, Any]:
