@@ -61,7 +61,7 @@ app.config = (_whole_numbers,)
 _VERDICTS = """
 
 Verdicts: accepts; accepts with warnings; refuses; not meant for (the package is made for other
-clients); unproven (nothing speaks against it, but its numbers could not be compared).
+clients); unproven (nothing speaks against it, but not all weights that it runs were compared).
 
 Exit code 0: every client asked about accepts the package. 1: one refuses it, or it is not meant
 for one, or unproven there. 2: the file cannot be read, or an option is wrong."""

@@ -32,7 +32,7 @@ class Answer(str, Enum):
     not_meant = "not-meant"
     """The package is made for other clients."""
     unproven = "unproven"
-    """Nothing speaks against it, but no numbers were compared, or a check of ours broke."""
+    """Nothing speaks against it; not all weights it runs were compared, or our check broke."""
 
     @property
     def words(self) -> str:
@@ -77,7 +77,7 @@ def judge(
         meant: clients it is meant for.
         asked: clients judged by what they would do, though the package be meant for others.
         barred: clients that it cannot be given to, whatever they would make of it.
-        unproven: clients for which no numbers were compared.
+        unproven: clients for which not all weights that they run were compared.
     """
     intended = frozenset(meant)
     verdicts = []
