@@ -158,15 +158,33 @@ def test_frozen_saved_model_is_sent_to_its_package(folder: Path) -> None:
         load_checkpoint(folder)
 
 
+PLAIN = (rb"(?i)leaky(_?re_?lu)", rb"plain\1")
+FEWER = (b"\x12\x06Conv2D", b"\x12\x06Conv9D")
+POOLED = (rb"\Z", b"\x12\x07MaxPool")
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [(PLAIN, "no leaky ReLU"), (FEWER, "has 18 convolutions"), (POOLED, "operations MaxPool")],
+    ids=["not leaky", "small", "pooled"],
+)
 def test_another_family_is_told_without_tensorflow(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    change: tuple[bytes, bytes], what: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph = folder / "saved_model.pb"
-    graph.write_bytes(re.sub(rb"(?i)leaky(_?re_?lu)", rb"plain\1", graph.read_bytes()))
+    content = graph.read_bytes()
+    kept = content.count(b"\x12\x06Conv2D") - 18 if change == FEWER else 0
+    graph.write_bytes(re.sub(*change, content, count=kept))
     monkeypatch.delattr("w2s_export.sources.saved_model.isolated")  # what starts TensorFlow
     for path in (folder, Path(shutil.make_archive(str(folder), "zip", folder))):
-        with pytest.raises(CheckpointMismatchError, match="no leaky ReLU"):
+        with pytest.raises(CheckpointMismatchError, match=what):
             read(path)
+
+
+def test_what_a_discriminator_computes_is_no_other_family(folder: Path) -> None:
+    graph = folder / "saved_model.pb"
+    graph.write_bytes(graph.read_bytes() + b"\x12\x07MaxPool discriminator")
+    assert read(folder).config.nb >= 1
 
 
 def test_truncated_variables(folder: Path) -> None:

@@ -25,6 +25,13 @@ from w2s_export.sources.recognise import readable_zip
 from w2s_export.sources.stored_tensor import check_size
 
 _LEAKY = re.compile(rb"leaky_?re_?lu", re.IGNORECASE)
+_FEWEST_CONVOLUTIONS = 19
+"""Of an RRDBNet: 15 of one block, the first, the trunk's and two last ones."""
+_OTHERS = (
+    b"FusedBatchNorm", b"FusedBatchNormV3", b"MaxPool", b"AvgPool", b"Conv2DBackpropInput",
+    b"DepthwiseConv2dNative", b"Tanh", b"MatMul",
+)  # fmt: skip
+_TRAINING = re.compile(rb"discriminator|critic|net_?d\b|train_step|generator", re.IGNORECASE)
 _PART = r"\.(index|data-\d+-of-\d+)"
 _FROZEN = (
     "is a SavedModel without variables (frozen, as in a package): its weights are constants of the "
@@ -41,14 +48,32 @@ def read(path: Path, known: Mapping[str, Any] = NOTHING_KNOWN) -> Checkpoint:
     """
     with _prefix(path) as prefix:
         graph = _graph(path)  # tells without TensorFlow, which takes seconds to import
-        if b"Conv2D" in graph and not _LEAKY.search(graph):
-            raise CheckpointMismatchError("has convolutions and no leaky ReLU, so is no RRDBNet")
+        if other := _of_another_network(graph):
+            raise CheckpointMismatchError(f"{other}, so is no RRDBNet")
         parts = re.compile(re.escape(prefix.name) + _PART)
         files = [file for file in prefix.parent.iterdir() if parts.fullmatch(file.name)]
         with isolated("tensorflow_program", prefix, sorted(files)) as (facts, found):
             assemble = by_order if facts["ordered"] else by_name
             checkpoint = assemble([tensor for tensor, _ in found], "saved-model", known)
     return replace(checkpoint, chosen=chosen(facts["taken"], facts["aside"]))
+
+
+def _of_another_network(graph: bytes) -> str:
+    """What a graph has that an RRDBNet has not; empty where it may be one."""
+    convolutions = graph.count(_operation(b"Conv2D"))
+    if b"Conv2D" in graph and not _LEAKY.search(graph):
+        return "has convolutions and no leaky ReLU"
+    if 0 < convolutions < _FEWEST_CONVOLUTIONS:
+        return f"has {convolutions} convolutions"
+    if _TRAINING.search(graph):  # a discriminator's operations may stand beside the generator's
+        return ""
+    found = [name for name in _OTHERS if _operation(name) in graph]
+    return f"has operations {', '.join(name.decode() for name in found)}" if found else ""
+
+
+def _operation(name: bytes) -> bytes:
+    """How a `NodeDef` holds the operation that it runs: its second field, a text."""
+    return b"\x12" + bytes([len(name)]) + name
 
 
 @contextmanager
