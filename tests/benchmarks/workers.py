@@ -2,7 +2,8 @@
 
 Beyond the cores of this machine nothing can be computed in parallel, but the scheduler can be
 measured: up to 64 workers of a dask scheduler on the loopback interface take tiles, wait as long as
-a tile takes, and answer. What is lost is what handing out tiles costs.
+a tile takes, and answer. What is lost is what handing out tiles costs, and the end, at which some
+workers have a tile more than others.
 """
 
 from __future__ import annotations
@@ -19,11 +20,18 @@ import numpy as np
 from tests.benchmarks.topic import Topic, measured
 from w2s_export.runtime.threads import usable_cores
 
-TILE_SECONDS = 0.5
-"""What a waiting worker takes for a tile: the default network needs more for one of 512²."""
+TILE_SECONDS = 2.8
+"""What a waiting worker takes for a tile: the default network on one of 512², two cores, AVX2."""
+APART = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.interval": "1h",
+}
+"""Settings of dask: here workers share a process, elsewhere their monitors cost another machine."""
 EACH = 8
 """Tiles of each worker."""
 SIDE = 1024
+MEMORY = 600 << 20
+"""Bytes for each worker that computes: tiles of 256²."""
 
 
 def measure(quick: bool) -> list[Topic]:
@@ -79,7 +87,8 @@ def _restore_with(workers: int) -> dict[str, Any]:
         tifffile.imwrite(image, pixels, tile=(256, 256))
         bare = read_weights(asset(f"models/{DEFAULT_MODEL}/weights.npz"))
         ready = bare.open(Path(temporary))
-        options = ImageOptions(engine="cpu", threads=1, memory=600 << 20, format="ome-zarr")
+        memory = workers * MEMORY  # so that tiles are the same
+        options = ImageOptions(engine="cpu", threads=1, memory=memory, format="ome-zarr")
         begun = time.perf_counter()
         (outcome,) = restore_files(
             find([str(image)], output).images, output, Opener(bare.model, lambda _: ready),
@@ -98,10 +107,12 @@ def _wait(_job: object, _tile: object, _threads: object) -> int:
 
 def _waiting(most: int) -> dict[str, Any]:
     """Seconds, and those computed, by the number of workers, each with as many tiles."""
+    import dask
     import distributed
 
     from w2s_export.restore import cluster
 
+    dask.config.set(APART)
     room: Any = cluster
     room._on_worker = _wait  # instead of restoring
     seconds: dict[int, tuple[float, float]] = {}
