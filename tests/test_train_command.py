@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.training.conftest import compiled_once  # noqa: F401
 from w2s_export.cli import run
 from w2s_export.sources.npz_checkpoint import load_own
 
@@ -19,7 +20,7 @@ patch: 8
 batch: 2
 steps: 4
 validate_every: 2
-ema: 0.5
+ema: 0.75
 provenance: {license: MIT}
 """
 
@@ -42,6 +43,8 @@ def _train(folder: Path, *options: str) -> int:
     return run(["train", str(folder / "config.yaml"), *paths, *options])
 
 
+@pytest.mark.usefixtures("compiled_once")
+@pytest.mark.xdist_group("fit")
 def test_it_trains_scores_and_resumes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _train(folder) == 0
     said = capsys.readouterr().out

@@ -19,10 +19,13 @@ from w2s_export.training.learner import Learner
 from w2s_export.training.phases import Phase
 
 _NOT_COMPILED = (
-    "name", "start", "steps", "schedule", "choose_by", "patience", "validate_every", "save_every",
-    "keep_every", "simulation_workers", "provenance",
+    "name", "data", "mix", "normalisation", "target_normalisation", "start", "steps", "schedule",
+    "choose_by", "patience", "validate_every", "save_every", "keep_every", "simulation_workers",
+    "provenance",
 )  # fmt: skip
 """Fields of a configuration that a step does not depend on."""
+_learners: dict[str, tuple[Learner, list[tuple[Any, Any]]]] = {}
+"""And what their variables were at first."""
 
 
 def _compiled(config: TrainingConfig, phase: Phase) -> str:
@@ -35,17 +38,16 @@ def _compiled(config: TrainingConfig, phase: Phase) -> str:
 def compiled_once() -> Iterator[None]:
     """Trainings in this process share a learner where their steps are the same.
 
-    To trace a step takes five to ten seconds. A learner begins each training with every variable
-    that its traced step touches as it was at first, whether `Learner.state` knows it or not.
-    `test_killed.py` trains in processes of their own.
+    Modules that use it stand in the group `fit`: to trace a step takes four to fifteen seconds. A
+    learner begins each training with every variable that its traced step touches as it was at
+    first, whether `Learner.state` knows it or not. `test_killed.py` and `test_many_devices.py`
+    train in processes of their own too.
     """
     import tensorflow as tf
 
-    learners: dict[str, tuple[Learner, list[tuple[Any, Any]]]] = {}
-
     def learner(config: TrainingConfig, phase: Phase, features: Any, strategy: Any) -> Learner:
         key = _compiled(config, phase)
-        if key not in learners:
+        if key not in _learners:
             new = Learner(config, phase, features, strategy)
             sizes = config.patch, config.patch * config.generator.scale
             channels = config.generator.in_nc, config.generator.out_nc
@@ -54,8 +56,8 @@ def compiled_once() -> Iterator[None]:
                 for size, count in zip(sizes, channels, strict=True)
             )
             touched = new._learn.get_concrete_function(*specs).graph.variables
-            learners[key] = new, [(variable, variable.numpy()) for variable in touched]
-        found, beginning = learners[key]
+            _learners[key] = new, [(variable, variable.numpy()) for variable in touched]
+        found, beginning = _learners[key]
         for variable, value in beginning:
             variable.assign(value)
         return found
@@ -96,8 +98,8 @@ def config(tmp_path: Path, vgg16: Path) -> Path:
         "batch": 4,
         "steps": 3,
         "validate_every": 3,
-        "ema": 0.5,
-        "clip_norm": 0.5,
+        "ema": 0.75,
+        "clip_norm": 0.01,
         "schedule": {"kind": "constant", "initial": 1e-3},
         "adversarial": {
             "steps": 3,

@@ -52,6 +52,7 @@ def _kill_after(step: int, log: Path, arguments: list[str]) -> None:
 
 
 @pytest.mark.usefixtures("compiled_once")
+@pytest.mark.xdist_group("fit")
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 @pytest.mark.parametrize(
     "phases",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,35 +18,43 @@ import yaml
 
 from w2s_export.cli import run
 
-TWO_CPUS = """
-import sys, tensorflow as tf
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+_PROCESSES = """
+import json, os, sys
+import tensorflow as tf, keras
 from w2s_export.cli import run
-sys.exit(run(sys.argv[1:]))
+
+children = []
+for task, arguments in json.loads(sys.argv[1]):
+    if child := os.fork():
+        children.append(child)
+        continue
+    if task:
+        os.environ["TF_CONFIG"] = json.dumps(task)
+    else:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        two = [tf.config.LogicalDeviceConfiguration()] * 2
+        tf.config.set_logical_device_configuration(cpu, two)
+    sys.exit(run(arguments))
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
 """
+"""Trainings by a process each, which TensorFlow is loaded for once; without a task on two CPUs."""
 
 
-def _start(arguments: list[str], tf_config: dict | None = None) -> subprocess.Popen:
+def _train(*trainings: tuple[dict | None, list[str]]) -> None:
     # Several threads of several processes only wait for each other: these networks are tiny.
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     environment["TF_NUM_INTRAOP_THREADS"] = "1"
-    if tf_config:
-        environment["TF_CONFIG"] = json.dumps(tf_config)
-    command = [sys.executable, *arguments]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-
-
-def _finish(*processes: subprocess.Popen) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROCESSES, json.dumps(trainings)],
+        env=environment, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
     try:
-        for process in processes:
-            said, _ = process.communicate(timeout=300)
-            assert process.returncode == 0, said
+        said, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, said
     finally:
-        for process in processes:
-            process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _losses(output: Path) -> dict[str, list[float]]:
@@ -71,6 +81,8 @@ PIXEL = {"losses-pixel": [1, 2]}
 BOTH = {**PIXEL, "losses-adversarial": [3, 4, 5]}
 
 
+@pytest.mark.usefixtures("compiled_once")
+@pytest.mark.xdist_group("fit")
 @pytest.mark.parametrize(
     "steps",
     [PIXEL, pytest.param(BOTH, marks=pytest.mark.thorough)],
@@ -88,16 +100,10 @@ def test_two_workers_and_two_replicas_have_the_losses_of_one(
         return ["train", str(config), "--data", str(data), "--output", str(tmp_path / output)]
 
     cluster = {"worker": [f"127.0.0.1:{port}" for port in _free_ports(2)]}
-    _finish(
-        *(
-            _start(
-                ["-m", "w2s_export", *arguments("workers")],
-                {"cluster": cluster, "task": {"type": "worker", "index": index}},
-            )
-            for index in range(2)
-        )
-    )
-    _finish(_start(["-c", TWO_CPUS, *arguments("mirrored")]))
+    workers = [
+        {"cluster": cluster, "task": {"type": "worker", "index": index}} for index in range(2)
+    ]
+    _train(*((worker, arguments("workers")) for worker in workers), (None, arguments("mirrored")))
     assert run(arguments("one")) == 0
     one = _losses(tmp_path / "one")
     assert {key.split()[0]: one[key] for key in one if key.endswith(" step")} == steps

@@ -38,6 +38,8 @@ VALUES = {
     "batch": 4,
     "steps": 8,
     "validate_every": 4,
+    "ema": 0.75,
+    "clip_norm": 0.01,
     "simulation_workers": 1,
 }
 
@@ -67,6 +69,7 @@ def test_every_batch_has_the_shares() -> None:
 
 
 @pytest.mark.usefixtures("compiled_once")
+@pytest.mark.xdist_group("fit")
 def test_a_training_on_a_mixture_resumes_to_the_same_bits(data: Path, tmp_path: Path) -> None:
     more = tmp_path / "data"
     for folder in ("lr", "hr"):

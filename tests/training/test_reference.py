@@ -81,6 +81,7 @@ def test_a_typing_error_is_named_by_its_place(values: dict[str, object], words: 
 
 
 @pytest.mark.usefixtures("compiled_once")
+@pytest.mark.xdist_group("fit")
 def test_the_pixel_size_of_the_images_travels(data: Path, tmp_path: Path) -> None:
     from w2s_export.sources.npz_checkpoint import load_own
     from w2s_export.training.run import train
@@ -100,6 +101,7 @@ def test_the_pixel_size_of_the_images_travels(data: Path, tmp_path: Path) -> Non
         "batch": 2,
         "steps": 2,
         "validate_every": 2,
+        "ema": 0.75,
     }
     config = TrainingConfig.model_validate(values)
     assert load_own(
