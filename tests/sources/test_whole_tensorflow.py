@@ -67,3 +67,26 @@ def test_a_class_of_somebody_s_is_named_before_keras_sees_it(name: str) -> None:
     _check_layers({"class_name": "Functional", "config": {"layers": [own]}})
     with pytest.raises(CheckpointError, match=f"has a Twice of {name.partition('>')[0]}, a class"):
         _check_layers({"class_name": "Functional", "config": {"layers": [own, layer]}})
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside another"])
+def test_a_layer_called_d_is_no_discriminator(beside: bool, tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Network(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = tf.Variable(tf.ones((3, 3, 1, 2)))
+            self.d = tf.Variable(tf.ones((3, 3, 2, 1)))
+            if beside:
+                self.discriminator = tf.Variable(tf.ones((3, 3, 2, 1)))
+
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 1), tf.float32)])
+        def run(self, image: object) -> object:
+            return tf.nn.conv2d(tf.nn.conv2d(image, self.a, 1, "SAME"), self.d, 1, "SAME")
+
+    network = Network()
+    tf.saved_model.save(network, tmp_path / "saved", signatures=network.run)
+    assert ("discriminator" in load_network(tmp_path / "saved").chosen) == beside
+    if not beside:
+        assert load_network(tmp_path / "saved").chosen == ""

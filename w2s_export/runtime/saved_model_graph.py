@@ -39,6 +39,7 @@ _COMPUTING = """
     Assign AssignVariableOp DisableCopyOnRead ReadVariableOp RefIdentity ResourceGather RestoreV2
     VarHandleOp VarIsInitializedOp Variable VariableV2
 """
+_VARIABLES = ("VarHandleOp", "Variable", "VariableV2")
 COMPUTING = frozenset(_COMPUTING.split())
 """Operations that compute from their inputs, steer, or fill variables. RestoreV2 reads TensorFlow
 checkpoints, and nothing but tensors can come of that."""
@@ -79,6 +80,8 @@ class OpenedGraph:
     """Arrays, one per input, to arrays, one per output."""
     frozen: Callable[[], Any]
     """The graph with its variables as constants (`GraphDef`)."""
+    variables: int
+    """How many variables the outputs need."""
 
 
 def read_graph(folder: Path) -> Any:
@@ -133,8 +136,10 @@ def open_graph(
     variables = folder / "variables" / "variables"
     restored = variables.with_name("variables.index").is_file()
     restore = meta.saver_def.restore_op_name if restored else ""
-    wanted = [*(name.split(":")[0] for name in targets), *filter(None, [restore])]
+    results = [name.split(":")[0] for name in targets]
+    wanted = [*results, *filter(None, [restore])]
     graph, kept = tf.Graph(), _pruned(meta.graph_def, wanted)
+    needed = sum(node.op in _VARIABLES for node in _pruned(meta.graph_def, results).node)
     if any_size:
         _let_go_of_sizes(kept)
     with graph.as_default():
@@ -155,7 +160,7 @@ def open_graph(
         return outputs
 
     freeze = partial(_frozen, session, kept, targets)
-    return OpenedGraph(f"TensorFlow {tf.__version__}", sources, targets, run, freeze)
+    return OpenedGraph(f"TensorFlow {tf.__version__}", sources, targets, run, freeze, needed)
 
 
 def _let_go_of_sizes(graph: Any) -> None:

@@ -24,6 +24,8 @@ from w2s_export.sources.choose import chosen
 from w2s_export.sources.generator_names import is_aside
 from w2s_export.sources.original import Options, Original
 
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+
 
 def open_original(path: Path, options: Options) -> Original:
     """Open a folder or a zip.
@@ -49,7 +51,9 @@ def open_original(path: Path, options: Options) -> Original:
         # As the file states its sizes: without them a converter does not know the channels.
         stated = open_graph(folder, signature) if options.get("dynamic") else opened
         converted = _converted(stated)
-        said = chosen(f"signature {signature}", _aside(folder / "variables" / "variables"))
+        said = chosen(
+            f"signature {signature}", _aside(folder / "variables" / "variables", opened.variables)
+        )
 
     def run(batch: NDArray[np.float32]) -> NDArray[Any]:
         return np.asarray(opened.run([batch])[0])
@@ -64,17 +68,22 @@ def open_original(path: Path, options: Options) -> Original:
     )
 
 
-def _aside(prefix: Path) -> list[str]:
-    """What a training saved beside the network: the optimizer, metrics, a discriminator."""
+def _aside(prefix: Path, needed: int) -> list[str]:
+    """What a training saved beside the network: the optimizer, metrics, a discriminator.
+
+    Args:
+        prefix: of the variables' files.
+        needed: how many variables the network has. Where no others are saved, nothing was left
+            aside, whatever a layer is called.
+    """
     import tensorflow as tf
 
     if not prefix.with_name("variables.index").is_file():
         return []
-    found = set()
-    for key, _ in tf.train.list_variables(str(prefix)):
-        if ".OPTIMIZER_SLOT" in key:
-            found.add("optimizer")
-        found |= {part for part in key.split("/")[:2] if is_aside(part)}
+    keys = [key for key, _ in tf.train.list_variables(str(prefix)) if key != _OBJECT_GRAPH]
+    found = {"optimizer" for key in keys if ".OPTIMIZER_SLOT" in key}
+    if len(keys) > needed:
+        found |= {part for key in keys for part in key.split("/")[:2] if is_aside(part)}
     return sorted(found)
 
 
