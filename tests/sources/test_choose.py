@@ -116,6 +116,15 @@ LAYOUTS: dict[str, tuple[Callable[[State, State], State], str, set[str]]] = {
         "generator_swa",
         {"generator", "discriminator"},
     ),
+    "averages in a list without names": (
+        lambda best, other: {
+            **under("model", best),
+            **under("ema.shadow_params", {str(i): v for i, v in enumerate(other.values())}),
+            "ema.decay": np.float32([0.99]),
+        },
+        "model",
+        {"ema"},
+    ),
     "bare, with a counter and metrics": (
         lambda best, _: {**best, "step": COUNTER, "val_psnr.total": np.float32([3])},
         "",

@@ -6,7 +6,7 @@ is 3×3, stride 1, zero padded, with bias. Names follow BasicSR's RRDBNet, with 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,23 +85,45 @@ def check_weights(config: GeneratorConfig, weights: Mapping[str, NDArray[Any]]) 
         CheckpointMismatchError: names the first tensor of each kind at fault.
     """
     shapes = tensor_shapes(config)
-    left_over = [name for name in weights if name not in shapes]
-    missing = [name for name in shapes if name not in weights]
-    wrong = [name for name in shapes if name in weights and weights[name].shape != shapes[name]]
-    faults = []
-    if left_over:
-        faults.append(f"{len(left_over)} tensors fit no layer, first '{left_over[0]}'")
-    if missing:
-        faults.append(f"{len(missing)} layers have no tensor, first '{missing[0]}'")
-    if wrong:
-        name = wrong[0]
-        faults.append(
-            f"{len(wrong)} tensors have another shape, first '{name}': "
-            f"got {weights[name].shape}, the network needs {shapes[name]}"
-        )
+    found = {name: np.shape(array) for name, array in weights.items()}
+    left_over = [f"'{name}' {shape}" for name, shape in found.items() if name not in shapes]
+    faults = misfits(shapes, found, left_over)
     if not faults:
         bad = [name for name in shapes if not np.isfinite(weights[name]).all()]
         if bad:
             faults.append(f"{len(bad)} tensors hold NaN or infinity, first '{bad[0]}'")
     if faults:
         raise CheckpointMismatchError("; ".join(faults))
+
+
+def misfits(
+    needed: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, tuple[int, ...]],
+    left_over: Sequence[str],
+    as_stored: Mapping[str, str] | None = None,
+) -> list[str]:
+    """What is left over, missing, or of another shape; the first of each kind is named.
+
+    Args:
+        needed: shape of every tensor of the network, by our name.
+        found: those that are there.
+        left_over: tensors that fit none, as people are shown them.
+        as_stored: how the file calls a tensor, where it has names of its own.
+    """
+    missing = [name for name in needed if name not in found]
+    wrong = [name for name in needed if name in found and found[name] != needed[name]]
+    faults = []
+    if left_over:
+        fit = "1 tensor fits" if len(left_over) == 1 else f"{len(left_over)} tensors fit"
+        faults.append(f"{fit} no layer, first {left_over[0]}")
+    if missing:
+        first = missing[0]
+        faults.append(f"{len(missing)} weights are missing, first '{first}' {needed[first]}")
+    if wrong:
+        first = wrong[0]
+        stored = (as_stored or {}).get(first)
+        faults.append(
+            f"{len(wrong)} shapes do not fit, first {f'{stored}: ' if stored else ''}"
+            f"'{first}' needs {needed[first]}, got {found[first]}"
+        )
+    return faults

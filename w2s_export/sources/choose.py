@@ -58,9 +58,11 @@ def chosen(taken: str, aside: Iterable[str]) -> str:
 def _taken(tensors: Sequence[Stored], tops: Iterable[str]) -> str | None:
     """The name to go into, None where the network's own names begin."""
     groups = {tensor.key.partition(".")[0] for tensor in tensors if "." in tensor.key}
+    unnamed = _without_names(tensors)
+    groups -= unnamed
     if (generator := generator_among(groups)) is not None:
         return generator
-    known = [top for top in tops if not is_aside(top)]
+    known = [top for top in tops if not is_aside(top) and top not in unnamed]
     if len(known) != 1 or known[0] not in groups:
         return None
     (name,) = known
@@ -70,3 +72,11 @@ def _taken(tensors: Sequence[Stored], tops: Iterable[str]) -> str | None:
         return None if all(part.isdecimal() for part in inner) else name
     holds_a_training = generator_among(inner) and any(is_aside(part) for part in inner)
     return name if holds_a_training else None
+
+
+def _without_names(tensors: Sequence[Stored]) -> set[str]:
+    """Groups whose kernels are numbered in a list, as the averages of torch-ema: no network."""
+    kernels = [tensor.key for tensor in tensors if len(tensor.shape) > 1 and "." in tensor.key]
+    numbered = {key.partition(".")[0] for key in kernels if key.rpartition(".")[2].isdecimal()}
+    named = {key.partition(".")[0] for key in kernels if not key.rpartition(".")[2].isdecimal()}
+    return numbered - named

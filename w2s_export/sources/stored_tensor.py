@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from w2s_export.config import GeneratorConfig
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, RRDBNetMismatchError
 from w2s_export.foreign_text import shown
-from w2s_export.networks.layout import parameter_count, tensor_shapes
+from w2s_export.networks.layout import misfits, parameter_count, tensor_shapes
 from w2s_export.sources.tensor_exchange import MOST_TENSORS
 
 MAX_BYTES = 1 << 30
@@ -164,20 +164,12 @@ def fill(
             extra.append(tensor)
         else:
             found[name] = tensor
-    missing = [name for name in shapes if name not in found]
-    wrong = [name for name in shapes if name in found and found[name].our_shape != shapes[name]]
-    faults = []
-    if extra:
-        faults.append(f"{_tensors(len(extra))} no layer, first {extra[0]}")
-    if missing:
-        first = missing[0]
-        faults.append(f"{len(missing)} weights are missing, first '{first}' {shapes[first]}")
-    if wrong:
-        first = wrong[0]
-        faults.append(
-            f"{len(wrong)} shapes do not fit, first {found[first]}: "
-            f"'{first}' needs {shapes[first]}, got {found[first].our_shape}"
-        )
+    faults = misfits(
+        shapes,
+        {name: tensor.our_shape for name, tensor in found.items()},
+        [str(tensor) for tensor in extra],
+        {name: str(tensor) for name, tensor in found.items()},
+    )
     if faults:
         raise RRDBNetMismatchError(f"{'; '.join(faults)}. Expected {describe(config)}")
     weights = {name: found[name].values() for name in shapes}
@@ -198,7 +190,3 @@ def describe(config: GeneratorConfig) -> str:
         f"{config.upsampling}{unshuffle}, {config.in_nc}→{config.out_nc} channels, "
         f"{parameter_count(config):,} parameters"
     )
-
-
-def _tensors(count: int) -> str:
-    return "1 tensor fits" if count == 1 else f"{count} tensors fit"
