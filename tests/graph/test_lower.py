@@ -121,19 +121,20 @@ def test_channels_last_become_first_without_a_transpose() -> None:
     assert lowered.channels_last
 
 
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
 @pytest.mark.parametrize("opset", [7, 9, 10, 11, 13, 16])
-def test_older_opsets_are_brought_up(opset: int) -> None:
+def test_older_opsets_are_brought_up(opset: int, mode: str) -> None:
     nodes = [n("Conv", "x k b", "a", **CONV), n("LeakyRelu", "a", "c", alpha=0.2)]
     weights = plain()
     if opset == 7:
-        nodes.append(n("Upsample", "c", "u", mode="nearest", scales=[1.0, 1.0, 2.0, 2.0]))
+        nodes.append(n("Upsample", "c", "u", mode=mode, scales=[1.0, 1.0, 2.0, 2.0]))
     elif opset == 9:
-        nodes.append(n("Upsample", "c s", "u", mode="nearest"))
+        nodes.append(n("Upsample", "c s", "u", mode=mode))
     elif opset == 10:
-        nodes.append(n("Resize", "c s", "u", mode="nearest"))
+        nodes.append(n("Resize", "c s", "u", mode=mode))
     else:
         settings = {"nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
-        nodes.append(n("Resize", "c roi s", "u", mode="nearest", **settings))
+        nodes.append(n("Resize", "c roi s", "u", mode=mode, **settings))
         weights["roi"] = np.zeros(0, np.float32)
     if opset > 7:
         weights["s"] = np.array([1, 1, 2, 2], np.float32)

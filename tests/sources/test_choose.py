@@ -125,6 +125,15 @@ LAYOUTS: dict[str, tuple[Callable[[State, State], State], str, set[str]]] = {
         "model",
         {"ema"},
     ),
+    "wrappers of names that nobody knows": (
+        lambda best, other: {
+            **under("checkpoint.models.generator_ema", best),
+            **under("checkpoint.models.generator", other),
+            **under("checkpoint.models.discriminator", DISCRIMINATOR),
+        },
+        "checkpoint.models.generator_ema",
+        {"generator", "discriminator"},
+    ),
     "bare, with a counter and metrics": (
         lambda best, _: {**best, "step": COUNTER, "val_psnr.total": np.float32([3])},
         "",

@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import defs, version_converter
+from onnx import defs, helper, version_converter
 
 from w2s_export.errors import CheckpointError
 from w2s_export.graph.editing import Editable, attributes_of, make
 from w2s_export.graph.model import OPSET
 
+_COORDINATES = 11
+"""The opset from which on a Resize says where its pixels lie."""
 # Attributes that say no more than what opset 17 does anyway; `antialias` is absent on purpose.
 _HARMLESS: dict[str, dict[str, Any]] = {
     "Resize": {"antialias": 0, "keep_aspect_ratio_policy": "stretch"},
@@ -37,14 +39,30 @@ def upgrade(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         CheckpointError: ONNX's converter has no rule for an operator, and says which.
     """
+    before = _version(model)
     try:
-        return version_converter.convert_version(model, OPSET)
+        made = version_converter.convert_version(model, OPSET)
     except Exception as error:  # the converter raises RuntimeError, ConvertError and others
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"is of ONNX opset {_version(model)}, which cannot be brought to {OPSET} ({reason}); "
             "export the network again with a newer opset"
         ) from None
+    if before < _COORDINATES:
+        for node in made.graph.node:
+            if node.op_type == "Resize":
+                _from_the_corner(node)
+    return made
+
+
+def _from_the_corner(node: onnx.NodeProto) -> None:
+    """Say where a resized pixel lies, as before it could be said; the converter leaves that out."""
+    stated = {"coordinate_transformation_mode": "asymmetric"}
+    if attributes_of(node).get("mode", "nearest") == "nearest":
+        stated["nearest_mode"] = "floor"
+    kept = [item for item in node.attribute if item.name not in stated]
+    del node.attribute[:]
+    node.attribute.extend([*kept, *(helper.make_attribute(*item) for item in stated.items())])
 
 
 def downgrade(graph: Editable, version: int) -> None:

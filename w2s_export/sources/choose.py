@@ -66,10 +66,14 @@ def _taken(tensors: Sequence[Stored], tops: Iterable[str]) -> str | None:
     if len(known) != 1 or known[0] not in groups:
         return None
     (name,) = known
-    inner = {t.key.split(".")[1] for t in tensors if t.key.startswith(f"{name}.")}
+    below = [t.key.split(".")[1:] for t in tensors if t.key.startswith(f"{name}.")]
+    inner = {parts[0] for parts in below}
     if name in _WRAPPERS:
         # `model.0` and `model.1` are layers of ESRGAN's oldest style, not a wrapper's content.
         return None if all(part.isdecimal() for part in inner) else name
+    while len(inner) == 1 and all(len(parts) > 1 for parts in below):  # one wrapper in another
+        below = [parts[1:] for parts in below]
+        inner = {parts[0] for parts in below}
     holds_a_training = generator_among(inner) and any(is_aside(part) for part in inner)
     return name if holds_a_training else None
 
