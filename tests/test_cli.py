@@ -173,6 +173,8 @@ def test_bad_input(
         (["--scale", "2.5"], "must be a whole number, got '2.5'"),
         (["restore", "x.tif", "--output", "o", "--precision", "16.5"], "whole number"),
         (["restore", "x.tif", "--outptu", "o"], "--output?"),
+        (["verify", "https://zenodo.org/x.zip"], "https://zenodo.org/x.zip is an address"),
+        (["restore", "a.tif", "s3://b/c.zarr", "--output", "o"], "s3://b/c.zarr is an address"),
     ],
 )
 def test_a_wrong_command_line_is_told_in_one_line(

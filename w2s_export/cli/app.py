@@ -57,7 +57,17 @@ def _whole_numbers(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -
                     )
 
 
-app.config = (_whole_numbers,)
+def _no_addresses(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse addresses where files are meant: nothing is fetched."""
+    for argument in arguments:
+        for token in argument.tokens:
+            if re.match(r"(https?|ftp|s3|gs)://", token.value):
+                raise ConfigError(
+                    f"{argument.name}: {token.value} is an address; download it, and give the file"
+                )
+
+
+app.config = (_whole_numbers, _no_addresses)
 _VERDICTS = """
 
 Verdicts: accepts; accepts with warnings; refuses; not meant for (the package is made for other
