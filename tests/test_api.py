@@ -18,7 +18,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_a_cell_of_three_lines(tmp_path: Path) -> None:
-    """Restore an array, export, verify, in a script without a main guard; nothing is left."""
+    """Restore an array, export, verify, in a script without a main guard; nothing is left.
+
+    Weights are run in processes of their own, which bioimageio.core's own test would share.
+    """
     weights = checkpoint(tmp_path / "net.npz", strength=0.05)
     np.save(tmp_path / "image.npy", noise(64, 48))
     program = (
@@ -27,10 +30,11 @@ def test_a_cell_of_three_lines(tmp_path: Path) -> None:
         f"image = np.load({str(tmp_path / 'image.npy')!r})\n"
         f"restored = w2s.restore(image, weights={str(weights)!r})\n"
         "from pytest import MonkeyPatch; from tests.core_unasked import leave_core_out\n"
-        "with MonkeyPatch.context() as patch:  # verify asks core\n"
+        "with MonkeyPatch.context() as patch:\n"
         "    leave_core_out(patch)\n"
         f"    made = w2s.export({str(weights)!r}, output={str(tmp_path / 'out')!r})\n"
-        "report = w2s.verify(made.packages.bioimageio)\n"
+        "    report = w2s.verify(made.packages.bioimageio)\n"
+        "assert len({row.subject for row in report.parity}) == 2, report.parity\n"
         "assert restored.shape == (128, 96) and restored.dtype == np.float32\n"
         "changed = {k for k in {*before, *os.environ} if before.get(k) != os.environ.get(k)}\n"
         "assert not {name for name in changed if name.startswith(('TF_ENABLE', 'W2S'))}, changed\n"

@@ -26,6 +26,7 @@ from tests.clients.environments import (
     needs_environments,
 )
 from tests.clients.running import ONNX, PIPELINE, SAVED_MODEL, largest_difference, run
+from tests.core_unasked import leave_core_out
 from tests.matrix import make
 from w2s_export.config import GeneratorConfig
 from w2s_export.export import export
@@ -128,7 +129,9 @@ def unet(folder: Path) -> Source:
     options = ExportOptions(
         folder / "unet.keras", output=folder / "out", normalisation="none", name="U-Net"
     )
-    result = export(options)
+    with pytest.MonkeyPatch.context() as patch:
+        leave_core_out(patch)  # it has tests of its own below
+        result = export(options)
     files = {}
     for path in (result.packages.bioimageio, result.packages.deepimagej):
         with zipfile.ZipFile(path) as archive:
