@@ -19,24 +19,24 @@ NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 # In a process of its own: Jupyter's libraries warn of things that are not ours. One kernel runs
 # all, each in a folder and with names of its own: to load TensorFlow takes longer than most of
-# them. The packages of the first are tested by bioimageio.core.
+# them. bioimageio.core's own test has a process of its own, whoever exports: `test_export.py` and
+# the tutorials have it.
 _RUN = """
 import asyncio, json, pathlib, sys
 import nbclient, nbformat
 from jupyter_client import AsyncKernelManager
 
-fresh = "%reset -f\\nimport os\\nos.chdir({!r})"
-unasked = (
+fresh = (
+    "%reset -f\\nimport os\\nos.chdir({!r})"
     "\\nimport pytest\\nfrom tests.core_unasked import leave_core_out"
     "\\nleave_core_out(pytest.MonkeyPatch())"
 )
 found, kernel = {}, AsyncKernelManager(kernel_name="python3")
-for number, path in enumerate(map(pathlib.Path, sys.argv[1:])):
+for path in map(pathlib.Path, sys.argv[1:]):
     notebook = nbformat.read(path, as_version=4)
     folder = pathlib.Path(path.stem).absolute()
     folder.mkdir()
-    before = fresh.format(str(folder)) + (unasked if number else "")
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(before))
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(fresh.format(str(folder))))
     try:
         nbclient.NotebookClient(notebook, km=kernel, timeout=300).execute()
     except nbclient.exceptions.CellExecutionError as error:
@@ -52,9 +52,8 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, int | str]:
     """How many pictures and tables each notebook shows, or why it failed."""
-    books = sorted(NOTEBOOKS, key=lambda path: path.stem != "export")
     done = subprocess.run(
-        [sys.executable, "-c", _RUN, *map(str, books)],
+        [sys.executable, "-c", _RUN, *map(str, NOTEBOOKS)],
         cwd=tmp_path_factory.mktemp("notebooks"),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
