@@ -90,3 +90,28 @@ def test_a_layer_called_d_is_no_discriminator(beside: bool, tmp_path: Path) -> N
     assert ("discriminator" in load_network(tmp_path / "saved").chosen) == beside
     if not beside:
         assert load_network(tmp_path / "saved").chosen == ""
+
+
+@pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")  # of Keras with NumPy 2
+def test_a_network_of_half_precision_is_computed_in_single(tmp_path: Path) -> None:
+    """Half precision rounds by 5e-4 of the range; the conversion may differ by 1e-4."""
+    import keras
+
+    def built(policy: str) -> keras.Model:
+        x = start = keras.Input((None, None, 1))
+        for features in (4, 4):
+            x = keras.layers.Conv2D(
+                features, 3, padding="same", activation="relu", dtype=keras.DTypePolicy(policy)
+            )(x)
+        last = keras.layers.Conv2D(1, 3, padding="same", dtype="float32")
+        return keras.Model(start, last(x))
+
+    half, single = built("mixed_float16"), built("float32")
+    single.set_weights(half.get_weights())
+    half.save(tmp_path / "half.keras")
+    network = load_network(tmp_path / "half.keras")
+    image = np.random.default_rng(2).random((1, 1, 20, 24)).astype(np.float32)
+    expected = single(image.transpose(0, 2, 3, 1)).numpy().transpose(0, 3, 1, 2)
+    made = network.reference()(image)
+    assert np.abs(made - expected).max() <= TOLERANCE * np.ptp(expected)
+    assert "half precision" in network.architecture

@@ -29,6 +29,7 @@ _CODE = {
     "Lambda", "__lambda__", "TorchModuleWrapper", "TFSMLayer", "JaxLayer", "FlaxLayer",
     "ExportArchive", "TensorFlowOpLayer", "TFOpLambda", "SlicingOpLambda",
 }  # fmt: skip
+_HALF = ("float16", "bfloat16")
 _ADVICE = (
     "save the network as a SavedModel where it was made (Keras 2: model.save('FOLDER'); Keras 3: "
     "model.export('FOLDER')) and give that folder"
@@ -58,6 +59,9 @@ def open_original(path: Path, options: Options) -> Original:
             f"has {len(model.inputs)} inputs ({ins}) and {len(model.outputs)} outputs ({outs}); "
             "only a network of one image in and one image out becomes a package that Fiji runs"
         )
+    half = any(layer.compute_dtype in _HALF for layer in model._flatten_layers())
+    if half:
+        model = _in_single_precision(keras, model)
     shape = tuple(model.inputs[0].shape)
     if options.get("dynamic") and len(shape) == 4:
         model = _freed(keras, model, shape)
@@ -67,6 +71,7 @@ def open_original(path: Path, options: Options) -> Original:
         return np.asarray(model(tf.constant(batch), training=False))
 
     kind = f"Keras network '{shown(model.name)}', {model.count_params():,} parameters"
+    kind += ", trained in half precision" if half else ""
     return Original(converted, f"Keras {keras.__version__}", run, kind)
 
 
@@ -136,6 +141,23 @@ def _classes(value: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(found.values())
         elif isinstance(found, list):
             waiting.extend(found)
+
+
+def _in_single_precision(keras: Any, model: Any) -> Any:
+    """The same network computed in float32: its own rounding, 5e-4, would be no witness."""
+
+    def single(layer: Any) -> Any:
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    try:
+        made = keras.models.clone_model(model, clone_function=single, recursive=True)
+        made.set_weights(model.get_weights())
+    except Exception as error:  # Keras raises errors of any class for what it cannot build
+        raise CheckpointError(
+            f"computes in half precision and cannot be built in single ({shown(first_line(error))})"
+            "; save it with the policy float32"
+        ) from None
+    return made
 
 
 def _freed(keras: Any, model: Any, shape: tuple[Any, ...]) -> Any:
