@@ -119,3 +119,35 @@ def test_micro_manager_without_ome(tmp_path: Path) -> None:
     path.write_bytes(data)
     layout = layout_of(path, STACK[:1])
     assert (layout.pixel_size_um, layout.z_step_um, layout.interval_s) == ((0.1, 0.1), 0.3, 0.1)
+
+
+def _fluoview_header(dimensions: list[tuple[str, int, float, str]]) -> bytes:
+    """MM_HEADER: what stands before the ten dimensions, they, and what stands behind them."""
+    rows = [
+        struct.pack("<16sidd64s", name.encode(), size, 0.0, step, unit.encode())
+        for name, size, step, unit in [*dimensions, *[("", 0, 0.0, "")] * (11 - len(dimensions))]
+    ]
+    before = struct.pack("<hB257sIiIIiI", 0, 1, b"name", 0, 0, 0, 0, 0, 0)
+    behind = struct.pack("<IhddddIdd", 0, 0, *[0.0] * 4, 0, 1.0, 0.0)
+    return before + b"".join(rows[:10]) + behind + rows[10] + struct.pack("<IiI", 0, 0, 0)
+
+
+def test_fluoview(tmp_path: Path) -> None:
+    dimensions = [("X", 30, 0.1, "um"), ("Y", 20, 0.2, "um"), ("Z", 3, 0.5, "um")]
+    header = _fluoview_header(dimensions)
+    tags = [(34361, 7, len(header), header, True), (34362, 12, 8, [0.0] * 8, True)]
+    layout = layout_of(write(tmp_path / "f.tif", tags))
+    assert (layout.pixel_size_um, layout.z_step_um) == ((0.2, 0.1), 0.5)
+
+
+def test_olympus_soft_imaging(tmp_path: Path) -> None:
+    """Its numbers stand elsewhere in the file, in metres times a power of ten."""
+    path = write(tmp_path / "s.tif", [(33560, 7, 68, bytes(68), True)])
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].tags[33560].valueoffset
+    data = bytearray(path.read_bytes())
+    tag = struct.pack("<4s6xhhhhh6x32sH", b"SIS0", 0, 0, 1, 0, 100, b"sis", 1)
+    data[place : place + 68] = tag + struct.pack("<hhI", 1, 1, len(data))
+    data += struct.pack("<10xhdd8xd2x34s32s", -6, 0.1, 0.2, 20.0, b"", b"")
+    path.write_bytes(data)
+    assert layout_of(path).pixel_size_um == (0.2, 0.1)
