@@ -151,3 +151,24 @@ def test_olympus_soft_imaging(tmp_path: Path) -> None:
     data += struct.pack("<10xhdd8xd2x34s32s", -6, 0.1, 0.2, 20.0, b"", b"")
     path.write_bytes(data)
     assert layout_of(path).pixel_size_um == (0.2, 0.1)
+
+
+def test_metamorph_stack(tmp_path: Path) -> None:
+    """One page, its planes in a row; UIC1 has (id, offset), UIC2 six numbers per plane."""
+    path = tmp_path / "m.stk"
+    tags = [(33628, 4, 3, (0, 0, 0), True), (33629, 5, 3, (1, 1) * 3, True)]
+    tifffile.imwrite(path, STACK[0], byteorder="<", metadata=None, extratags=tags)
+    with tifffile.TiffFile(path) as file:
+        entries = [file.pages[0].tags[code].offset + 8 for code in (33628, 33629)]
+    data = bytearray(path.read_bytes()) + STACK[1:].tobytes()
+    x, y, unit = len(data), len(data) + 8, len(data) + 16
+    data += struct.pack("<IIII", 1, 10, 1, 5) + struct.pack("<I3s", 3, b"um\0")
+    places = [len(data), len(data) + 24]
+    data += struct.pack("<6I", 4, x, 5, y, 6, unit)
+    data += b"".join(struct.pack("<6I", 1, 2, 0, 1000 * plane, 0, 0) for plane in range(3))
+    for entry, place in zip(entries, places, strict=True):
+        data[entry : entry + 4] = struct.pack("<I", place)
+    path.write_bytes(data)
+    layout = layout_of(path)
+    assert layout.pixel_size_um == (0.2, 0.1)
+    assert (layout.planes, layout.z_step_um, layout.interval_s) == ((1, 3, 1), 0.5, None)
