@@ -115,3 +115,37 @@ def test_a_network_of_half_precision_is_computed_in_single(tmp_path: Path) -> No
     made = network.reference()(image)
     assert np.abs(made - expected).max() <= TOLERANCE * np.ptp(expected)
     assert "half precision" in network.architecture
+
+
+def test_a_saved_model_of_half_precision_is_computed_in_single(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    class Network(tf.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            rng = np.random.default_rng(1)
+            shapes = ((3, 3, 1, 8), (3, 3, 8, 1))
+            self.kernels = [tf.Variable(rng.normal(0, 1, s).astype(np.float32)) for s in shapes]
+
+        def through(self, image: tf.Tensor, kind: tf.DType) -> tf.Tensor:
+            x = tf.cast(image, kind)
+            for kernel in self.kernels:
+                x = tf.nn.relu(tf.nn.conv2d(x, tf.cast(kernel, kind), 1, "SAME"))
+                x = x + tf.constant(0.3, kind)
+            return tf.cast(x, tf.float32)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, None, None, 1), tf.float32)])
+        def run(self, image: tf.Tensor) -> tf.Tensor:
+            return self.through(image, tf.float16)
+
+    original = Network()
+    tf.saved_model.save(original, tmp_path / "half", signatures=original.run)
+    image = np.random.default_rng(2).random((1, 1, 20, 24)).astype(np.float32)
+    turned = tf.constant(image.transpose(0, 2, 3, 1))
+    expected, rounded = (
+        original.through(turned, kind).numpy().transpose(0, 3, 1, 2)
+        for kind in (tf.float32, tf.float16)
+    )
+    made = load_network(tmp_path / "half").reference()(image)
+    assert np.abs(made - expected).max() <= 1e-3 * np.ptp(expected)  # 0.3 is rounded in the file
+    assert np.abs(made - expected).max() < np.abs(rounded - expected).max()

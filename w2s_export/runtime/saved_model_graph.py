@@ -109,6 +109,7 @@ def open_graph(
     output_ids: list[str] | None = None,
     *,
     any_size: bool = False,
+    single: bool = False,
 ) -> OpenedGraph:
     """Prepare a SavedModel's folder to run.
 
@@ -118,6 +119,7 @@ def open_graph(
         input_ids: names of the inputs, in the order arrays will be given; None: the signature's.
         output_ids: names of the outputs, in the order they are wanted; None: the signature's.
         any_size: take arrays of other sizes than the graph states for its inputs.
+        single: compute in float32 what the graph computes in half precision.
 
     Raises:
         PackageError: no SavedModel, without the signature, or with an operation not on the list.
@@ -142,6 +144,8 @@ def open_graph(
     needed = sum(node.op in _VARIABLES for node in _pruned(meta.graph_def, results).node)
     if any_size:
         _let_go_of_sizes(kept)
+    if single:
+        _in_single_precision(kept)
     with graph.as_default():
         v1.import_graph_def(kept, name="")
     session = v1.Session(graph=graph)
@@ -168,6 +172,30 @@ def _let_go_of_sizes(graph: Any) -> None:
         if node.op == "Placeholder":
             node.attr["shape"].shape.Clear()
             node.attr["shape"].shape.unknown_rank = True
+
+
+def _in_single_precision(graph: Any) -> None:
+    """Turn half precision into single, in place, where no variable is stored in half."""
+    import tensorflow as tf
+
+    half = (tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
+    whole = tf.float32.as_datatype_enum
+    nodes = [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
+    if any(node.attr["dtype"].type in half for node in nodes if node.op in _VARIABLES):
+        return
+    for node in nodes:
+        for value in node.attr.values():
+            if value.type in half:
+                value.type = whole
+            elif set(half) & set(value.list.type):
+                value.list.type[:] = [whole if kind in half else kind for kind in value.list.type]
+            elif value.tensor.dtype in half:
+                values = tf.make_ndarray(value.tensor).astype("float32")
+                value.tensor.CopyFrom(tf.make_tensor_proto(values))
+    for function in graph.library.function:
+        for argument in (*function.signature.input_arg, *function.signature.output_arg):
+            if argument.type in half:
+                argument.type = whole
 
 
 def _copies(graph: Any) -> dict[str, str]:

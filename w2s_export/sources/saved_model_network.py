@@ -37,7 +37,9 @@ def open_original(path: Path, options: Options) -> Original:
         folder = _root(given)
         try:
             signature = _signature(folder, options.get("signature"))
-            opened = open_graph(folder, signature, any_size=bool(options.get("dynamic")))
+            opened = open_graph(
+                folder, signature, any_size=bool(options.get("dynamic")), single=True
+            )
         except PackageError as error:
             raise CheckpointError(str(error)) from None
         if len(opened.sources) != 1 or len(opened.targets) != 1:
@@ -49,7 +51,7 @@ def open_original(path: Path, options: Options) -> Original:
                 "become a package that Fiji runs"
             )
         # As the file states its sizes: without them a converter does not know the channels.
-        stated = open_graph(folder, signature) if options.get("dynamic") else opened
+        stated = open_graph(folder, signature, single=True) if options.get("dynamic") else opened
         converted = _converted(stated)
         said = chosen(
             f"signature {signature}", _aside(folder / "variables" / "variables", opened.variables)
