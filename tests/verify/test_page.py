@@ -175,6 +175,9 @@ def test_a_package_of_somebody_else_has_the_same_page(
     assert f'class="banner {kind}"' in text
     page = Elements(text)
     assert words in page.text
+    assert "nothing was run" not in page.text
+    by_rules = render_page(dataclasses.replace(said, rules_only=True), "theirs.zip", {})
+    assert f"{words}. By the rules alone: nothing was run" in Elements(by_rules).text
     assert "Seams between tiles" not in page.text
     assert "Memory in DeepImageJ 3.1" not in page.text
 
