@@ -126,7 +126,6 @@ def open_graph(
     """
     import tensorflow as tf
 
-    v1 = tf.compat.v1
     meta = read_graph(folder)
     if signature_name not in meta.signature_def:
         raise PackageError(f"has no signature {signature_name} under the tag serve")
@@ -139,16 +138,14 @@ def open_graph(
     restored = variables.with_name("variables.index").is_file()
     restore = meta.saver_def.restore_op_name if restored else ""
     results = [name.split(":")[0] for name in targets]
-    wanted = [*results, *filter(None, [restore])]
-    graph, kept = tf.Graph(), _pruned(meta.graph_def, wanted)
+    kept = _pruned(meta.graph_def, [*results, *filter(None, [restore])])
     needed = sum(node.op in _VARIABLES for node in _pruned(meta.graph_def, results).node)
     if any_size:
         _let_go_of_sizes(kept)
     if single:
         _in_single_precision(kept)
-    with graph.as_default():
-        v1.import_graph_def(kept, name="")
-    session = v1.Session(graph=graph)
+    graph = _imported(kept)
+    session = tf.compat.v1.Session(graph=graph)
     if restore:
         session.run(restore, {meta.saver_def.filename_tensor_name: str(variables)})
         _fill_originals(session, kept, _copies(meta.graph_def))
@@ -165,6 +162,15 @@ def open_graph(
 
     freeze = partial(_frozen, session, kept, targets)
     return OpenedGraph(f"TensorFlow {tf.__version__}", sources, targets, run, freeze, needed)
+
+
+def _imported(definition: Any) -> Any:
+    import tensorflow as tf
+
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.compat.v1.import_graph_def(definition, name="")
+    return graph
 
 
 def _let_go_of_sizes(graph: Any) -> None:
