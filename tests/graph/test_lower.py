@@ -440,3 +440,13 @@ def test_a_size_that_its_graph_fixes_cannot_be_let_go_of() -> None:
     assert lower(proto).fixed == (8, 8)
     with pytest.raises(CheckpointError, match="results of 2 images.*leave out --dynamic"):
         lower(proto, dynamic=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [(("h", "w", 1), "without the axis of a batch"), (("n", 1, "d", "h", "w"), "3-D networks")],
+)
+def test_what_is_no_batch_of_images_is_told(size: tuple[Any, ...], reason: str) -> None:
+    proto = model([n("Relu", "x", "y")], {}, size=size, made=None)
+    with pytest.raises(CheckpointError, match=rf"tensor of {len(size)} axes \(.*{reason}"):
+        lower(proto)

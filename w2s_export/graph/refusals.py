@@ -80,7 +80,11 @@ def check_ends(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, onnx.ValueI
         )
     dims = declared_sizes(inputs[0])
     if dims is not None and len(dims) != 4:
-        what = "volumes: 3-D networks are not exported" if len(dims) == 5 else "no batch of images"
+        known = {
+            3: "one image without the axis of a batch; export it with that axis",
+            5: "volumes: 3-D networks are not exported",
+        }
+        what = known.get(len(dims), "no batch of images")
         raise CheckpointError(f"takes a tensor of {len(dims)} axes ({what})")
     return inputs[0], outputs[0]
 
