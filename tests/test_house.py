@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -219,3 +220,10 @@ def test_functions_take_few_parameters() -> None:
 
 def test_functions_are_not_nested_deeply() -> None:
     assert {name: deep for name, f in _functions() if (deep := _nesting(f)) > NESTING} == {}
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="runs in one process")
+@pytest.mark.xdist_group("grouped")
+def test_xdist_groups_tests(request: pytest.FixtureRequest) -> None:
+    """By the names of tests. Else each process makes what a group shares, and all takes longer."""
+    assert request.node.nodeid.endswith("@grouped")
