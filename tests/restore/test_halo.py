@@ -10,6 +10,7 @@ from w2s_export.config import GeneratorConfig
 from w2s_export.errors import ImageError
 from w2s_export.restore.halo import (
     MoreImageNeededError,
+    fixed_tiles,
     four_tiles,
     measure_halo,
 )
@@ -136,6 +137,16 @@ def test_a_network_without_a_radius_gets_what_is_enough():
     sees_all = replace(SMALL, facts=replace(SMALL.facts, receptive_radius=None))
     measured = measure_halo(Rows(1.0, 0.5, 0.25), noise, sees_all)
     assert (measured.halo, measured.visible, measured.tolerance) == (2, None, 1e-4)
+
+
+def test_tiles_of_the_only_size_decide_too():
+    """Two images that overlap show little with 9 pixels, tiles with mirrored edges more."""
+    image, filtered = noise[:, :32, :32], Rows(*0.6 ** np.arange(11))
+    measured = measure_halo(filtered, image, replace(SMALL, fixed=(32, 32)), tolerance=5e-3)
+    assert dict(measured.seams)[9] <= 5e-3
+    whole, tiled = fixed_tiles(filtered, image, scale=2, halo=9, fixed=(32, 32))
+    assert np.abs(tiled - whole).max() > 5e-3 * np.ptp(whole)
+    assert (measured.halo, measured.visible) == (10, None)
 
 
 def test_minimum_leaves_one_pixel():

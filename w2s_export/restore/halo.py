@@ -150,9 +150,10 @@ def _of_fixed_size(
 ) -> HaloMeasurement:
     """The halo of a network that reads images of one size alone.
 
-    Two such images that overlap, a quarter apart, differ where one of their edges is near. A
-    network that knows where in its image a pixel lies shows seams with any halo: then a quarter is
-    taken, and the tolerance is what these show.
+    Two such images that overlap, a quarter apart, differ where one of their edges is near; tiles of
+    the first one must show no more than the tolerance, too. A network that knows where in its image
+    a pixel lies shows seams with any halo: then a quarter is taken, and the tolerance is what these
+    show.
     """
     step = network.step
     shift = max(step, min(read) // 4 // step * step)
@@ -173,9 +174,15 @@ def _of_fixed_size(
         float(blocks[edge : rows - edge, edge : columns - edge].max()) / extent
         for edge in range(most)
     ]
-    enough = [edge for edge in range(0, most, step) if seams[edge] <= tolerance]
-    halo = enough[0] if enough else min(min(read) // 4 // step * step, most - 1)
-    visible = None if enough else max(seams[halo:])
+
+    def shown(edge: int) -> float:
+        tiles = fixed_tiles(runtime, padded[:, :height, :width], scale=scale, halo=edge, fixed=read)
+        return max(seams[edge], _largest_seam(*tiles))
+
+    edges = [edge for edge in range(0, most, step) if seams[edge] <= tolerance]
+    enough = next((edge for edge in edges if shown(edge) <= tolerance), None)
+    halo = min(min(read) // 4 // step * step, most - 1) if enough is None else enough
+    visible = max(*seams[halo:], shown(halo)) if enough is None else None
     if visible is not None:
         logger.warning("%s", seams_in_words(halo, visible))
     return HaloMeasurement(
@@ -224,6 +231,30 @@ def four_tiles(
     return whole, tiled
 
 
+def fixed_tiles(
+    runtime: Runtime,
+    image: NDArray[np.float32],
+    *,
+    scale: int,
+    halo: int,
+    fixed: tuple[int, int],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Of an image of the only size there is, what lies a halo inside: at once, and by tiles."""
+    whole = runtime(image[np.newaxis])[0]
+    tiled = restore_tiled(runtime, image, scale=scale, halo=halo, tile=max(fixed), fixed=fixed)
+    edge = scale * halo
+    height, width = whole.shape[1:]
+    inner = slice(None), slice(edge, height - edge), slice(edge, width - edge)
+    return whole[inner], tiled[inner]
+
+
+def _largest_seam(whole: NDArray[np.float32], tiled: NDArray[np.float32]) -> float:
+    """As a part of the range."""
+    extent = float(whole.max() - whole.min())
+    largest = float(np.abs(tiled - whole).max())
+    return largest / extent if extent > 0 else largest
+
+
 def _confirmed(
     runtime: Runtime,
     image: NDArray[np.float32],
@@ -249,9 +280,7 @@ def _confirmed(
         whole, tiled = four_tiles(
             runtime, image, scale=network.scale, halo=halo, step=step, off_grid=not bounded
         )
-        extent = float(whole.max() - whole.min())
-        largest = float(np.abs(tiled - whole).max())
-        return largest / extent if extent > 0 else largest
+        return _largest_seam(whole, tiled)
 
     start, fails, enough, stride = halo, halo - step, halo, step
     first = shown = 0.0 if bounded and halo >= radius else seam(halo)

@@ -15,8 +15,7 @@ from w2s_export.errors import ImageError, PackageError
 from w2s_export.io.images import read_image
 from w2s_export.metrics.parity import Parity, compare
 from w2s_export.rdf.reading import CPU_FAST, DescriptionError, at, axis_plans, example_files
-from w2s_export.restore.halo import SEAM_TOLERANCE, four_tiles
-from w2s_export.restore.tiling import restore_tiled
+from w2s_export.restore.halo import SEAM_TOLERANCE, fixed_tiles, four_tiles
 from w2s_export.verify.cases import Case
 from w2s_export.verify.clients.core_processing import preprocess
 from w2s_export.verify.clients.jdll import plan, restore
@@ -220,27 +219,11 @@ def check_seams(
                     runtime, image, scale=scale, halo=halo, step=step, off_grid=unknown
                 )
             else:
-                whole, tiled = _middles(runtime, image, halo, scale, fixed)
+                whole, tiled = fixed_tiles(runtime, image, scale=scale, halo=halo, fixed=fixed)
             row = compare(runtime.name, f"tiles, halo {halo}", whole, tiled)
             checked.judge(Code.seams_visible, where, row, Kind.tiles, "the whole image", limit)
             if number == 0 and fixed is None:  # the places of tiles are the same in every format
                 _check_jdll(contents, weights_format, runtime, image, whole, gathered)
-
-
-def _middles(
-    runtime: Runtime,
-    image: NDArray[np.float32],
-    halo: int,
-    scale: int,
-    fixed: tuple[int, int],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Of an image of the only size there is, what lies a halo inside: at once, and by tiles."""
-    whole = runtime(image[np.newaxis])[0]
-    tiled = restore_tiled(runtime, image, scale=scale, halo=halo, tile=max(fixed), fixed=fixed)
-    edge = scale * halo
-    height, width = whole.shape[1:]
-    inner = slice(None), slice(edge, height - edge), slice(edge, width - edge)
-    return whole[inner], tiled[inner]
 
 
 def _check_jdll(
