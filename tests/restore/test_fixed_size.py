@@ -57,8 +57,12 @@ def test_the_halo_is_what_the_filter_sees(image: np.ndarray) -> None:
 
 
 def test_seams_of_a_network_that_knows_places_are_told(caplog: pytest.LogCaptureFixture) -> None:
-    measured = measure_halo(Filter(place=0.5), noise, fixed())
+    knows = Filter(place=0.5)
+    measured = measure_halo(knows, noise, fixed())
     assert measured.halo == 6
-    # A shift of six of the 31 columns between neighbours; the range is that of the first image.
-    assert 0.05 < dict(measured.seams)[6] < measured.tolerance < 0.5
+    # The second tile fills columns from 20 on, and reads from column 14 on; places are of 31.
+    whole = knows(noise[np.newaxis, :, : READ[0], : READ[1]])[0, :, 12:-12, 12:-12]
+    assert measured.visible is not None
+    assert measured.visible * np.ptp(whole) == pytest.approx(0.5 * 14 / 31, rel=1e-5)
+    assert 0.05 < dict(measured.seams)[6] < measured.visible < measured.tolerance
     assert "differ from the whole image by up to 0." in caplog.text
