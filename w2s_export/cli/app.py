@@ -19,13 +19,7 @@ from cyclopts import App, ArgumentCollection, CycloptsError, Parameter
 from cyclopts.exceptions import CoercionError, MissingArgumentError, UnusedCliTokensError
 
 from w2s_export import __version__
-from w2s_export.cli.console import (
-    LogFormatter,
-    console,
-    errors,
-    fit_to_terminal,
-    styled,
-)
+from w2s_export.cli.console import LogFormatter, console, errors, fit_to_terminal, styled
 from w2s_export.cli.export import export_command
 from w2s_export.cli.loading import load_tensorflow_quietly
 from w2s_export.errors import ConfigError, W2SExportError

@@ -176,8 +176,9 @@ def _of_fixed_size(
     ]
 
     def shown(edge: int) -> float:
-        tiles = fixed_tiles(runtime, padded[:, :height, :width], scale=scale, halo=edge, fixed=read)
-        return max(seams[edge], _largest_seam(*tiles))
+        return _largest_seam(
+            *fixed_tiles(runtime, padded[:, :height, :width], scale=scale, halo=edge, fixed=read)
+        )
 
     edges = [edge for edge in range(0, most, step) if seams[edge] <= tolerance]
     enough = next((edge for edge in edges if shown(edge) <= tolerance), None)

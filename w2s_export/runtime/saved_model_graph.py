@@ -139,7 +139,7 @@ def open_graph(
     restore = meta.saver_def.restore_op_name if restored else ""
     results = [name.split(":")[0] for name in targets]
     kept = _pruned(meta.graph_def, [*results, *filter(None, [restore])])
-    needed = sum(node.op in _VARIABLES for node in _pruned(meta.graph_def, results).node)
+    needed = _variables_of(meta.graph_def, results) if restored else 0
     if any_size:
         _let_go_of_sizes(kept)
     if single:
@@ -162,6 +162,11 @@ def open_graph(
 
     freeze = partial(_frozen, session, kept, targets)
     return OpenedGraph(f"TensorFlow {tf.__version__}", sources, targets, run, freeze, needed)
+
+
+def _variables_of(graph: Any, results: list[str]) -> int:
+    """How many variables results need. It copies the graph: ask only where variables are stored."""
+    return sum(node.op in _VARIABLES for node in _pruned(graph, results).node)
 
 
 def _imported(definition: Any) -> Any:

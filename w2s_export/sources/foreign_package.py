@@ -155,9 +155,9 @@ def _extracted(path: Path, entry: object, target: Path) -> Path:
     name = str(PurePosixPath(str(source).removeprefix("./")))
     digest = hashlib.sha256()
     with zipfile.ZipFile(path) as archive:
-        if name not in archive.namelist() and target.suffix == ".zip":
-            return _saved_model_of(archive, name, target)
         if name not in archive.namelist():
+            if target.suffix == ".zip":
+                return _saved_model_of(archive, name, target)
             raise _not_held(source)
         check_size(archive.getinfo(name).file_size, "its weights")
         with archive.open(name) as stream, target.open("wb") as copy:

@@ -73,9 +73,11 @@ def import_in_haste() -> None:
     that is so for good, so a library must not call this. Where pydantic has become another, the
     import only takes longer.
     """
-    from pydantic import BaseModel, ConfigDict
-    from pydantic._internal import _fields
-
+    try:
+        from pydantic import BaseModel, ConfigDict
+        from pydantic._internal import _fields
+    except ImportError:  # another pydantic
+        return
     described, config = "extract_docstrings_from_cls", BaseModel.model_config
     describe = getattr(_fields, described, None)
     setattr(_fields, described, lambda *_, **__: {})
