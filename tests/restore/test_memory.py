@@ -11,11 +11,9 @@ import pytest
 
 from w2s_export.errors import ConfigError
 from w2s_export.io.source import Layout
-from w2s_export.restore import memory
 from w2s_export.restore.memory import (
     LARGEST_TILE,
     even_tiles,
-    free_bytes,
     largest_tile,
     parse_bytes,
 )
@@ -40,17 +38,6 @@ def test_amounts(text: str, expected: float) -> None:
 def test_no_amount(text: str) -> None:
     with pytest.raises(ConfigError, match="2GB"):
         parse_bytes(text)
-
-
-def test_a_control_group_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "max").write_text("900000000\n")
-    (tmp_path / "current").write_text("100000000\n")
-    there = free_bytes()
-    groups = ((str(tmp_path / "max"), str(tmp_path / "current")),)
-    monkeypatch.setattr(memory, "CONTROL_GROUPS", groups)
-    assert free_bytes() == min(there, 800_000_000) or free_bytes() == 800_000_000
-    (tmp_path / "max").write_text("max\n")
-    assert free_bytes() > 800_000_000 or there < 800_000_000
 
 
 @pytest.fixture

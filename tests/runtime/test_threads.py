@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from w2s_export.io import control_groups
 from w2s_export.runtime import threads
 
 
@@ -20,6 +21,10 @@ from w2s_export.runtime import threads
         ({"cpu.max": "10000 100000\n"}, 1),
         ({"cpu.max": "2000000 100000\n"}, 6),
         ({"cpu.max": "nonsense\n"}, 6),
+        ({"job/cpu.max": "200000 100000\n", "cpu.max": "max 100000\n"}, 2),
+        ({"job/cpu.max": "max 100000\n", "cpu.max": "300000 100000\n"}, 3),
+        ({"job/cpu.max": "500000 100000\n", "cpu.max": "300000 100000\n"}, 3),
+        ({"other/cpu.max": "200000 100000\n"}, 6),
         ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 6),
         ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
     ],
@@ -30,6 +35,8 @@ def test_the_control_group_is_heeded(
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(content)
-    monkeypatch.setattr(threads, "GROUP", tmp_path)
+    (tmp_path / "own").write_text("1:cpu:/job\n0::/job\n")
+    monkeypatch.setattr(control_groups, "ROOT", tmp_path)
+    monkeypatch.setattr(control_groups, "OWN", tmp_path / "own")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
     assert threads.usable_cores() == cores

@@ -31,6 +31,7 @@ from typing import Any, BinaryIO
 import w2s_export
 from w2s_export.errors import WorkerError, WorkerStoppedError
 from w2s_export.io import confine
+from w2s_export.io.memory import free_bytes
 
 _POLL = 0.05
 """Seconds between two looks at a worker's memory: it may outgrow its limit for that long."""
@@ -42,9 +43,7 @@ MOST_MEMORY = 8 << 30
 
 def memory_limit() -> int:
     """Bytes resident that one worker may take: what is free here, at most `MOST_MEMORY`."""
-    import psutil
-
-    return int(min(MOST_MEMORY, max(1 << 30, 0.8 * psutil.virtual_memory().available)))
+    return int(min(MOST_MEMORY, max(1 << 30, 0.8 * free_bytes())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import ImageError
+from w2s_export.io.memory import free_bytes
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.restore.engines import open_engines
-from w2s_export.restore.memory import free_bytes
 from w2s_export.restore.network import OpenableNetwork
 from w2s_export.restore.orientations import ORIENTATIONS, OrientationsRuntime
 from w2s_export.restore.tiling import restore_tiled

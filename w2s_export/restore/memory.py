@@ -1,11 +1,11 @@
-"""How much memory there is, and how large a tile fits into it."""
+"""How much memory a run may take, and how large a tile fits into it."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from w2s_export.errors import ConfigError
+from w2s_export.io.memory import free_bytes
 from w2s_export.io.source import Layout
 from w2s_export.options import ImageOptions
 from w2s_export.restore.network import ReadyNetwork
@@ -16,14 +16,6 @@ _PROCESS_BYTES = 260 << 20
 """Python, numpy, tifffile, ONNX Runtime and zarr themselves: 130 to 240 MB measured."""
 _APART_BYTES = 100 << 20
 """Python, numpy and ONNX Runtime once more, in the process that runs a graph of others."""
-CONTROL_GROUPS = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    (
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-        "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-    ),
-)
-"""Limit and use, as versions 2 and 1 of control groups state them inside a container."""
 _FEWEST_BARE = 10**6
 """Bytes below which a number without a unit is an oversight."""
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -55,22 +47,6 @@ def memory_budget(options: ImageOptions) -> int:
     """
     given = options.memory
     return parse_bytes(given) if isinstance(given, str) else given or free_bytes() // 2
-
-
-def free_bytes() -> int:
-    """Memory that a new process could take: the machine's, or what its control group leaves.
-
-    Containers and batch systems set the second far below the first.
-    """
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
-    for limit, used in CONTROL_GROUPS:
-        try:
-            free = min(free, int(Path(limit).read_text()) - int(Path(used).read_text()))
-        except (OSError, ValueError):  # no control groups here, or "max"
-            continue
-    return max(free, 0)
 
 
 def largest_tile(

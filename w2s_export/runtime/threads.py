@@ -6,12 +6,11 @@ import math
 import os
 from pathlib import Path
 
-GROUP = Path("/sys/fs/cgroup")
-"""Control groups, where Linux limits containers and batch jobs."""
+from w2s_export.io.control_groups import groups
 
 
 def usable_cores() -> int:
-    """Cores this process may use: its affinity, and no more than its control group's share."""
+    """Cores this process may use: its affinity, and no more than its control groups' share."""
     try:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS, Windows
@@ -20,16 +19,20 @@ def usable_cores() -> int:
 
 
 def _share() -> int | None:
-    """Processors that the control group grants, rounded up; None where nothing limits them."""
+    """Processors that the control groups grant, rounded up; None where nothing limits them."""
+    granted = [share for group in groups("cpu") if (share := _share_of(group)) is not None]
+    return math.ceil(min(granted)) if granted else None
+
+
+def _share_of(group: Path) -> float | None:
     try:  # version 2: "QUOTA PERIOD", or "max PERIOD"
-        quota, period = (GROUP / "cpu.max").read_text().split()
+        quota, period = (group / "cpu.max").read_text().split()
     except (OSError, ValueError):
         try:  # version 1: -1 for no limit
             quota, period = (
-                (GROUP / "cpu" / f"cpu.cfs_{name}_us").read_text().strip()
-                for name in ("quota", "period")
+                (group / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period")
             )
         except OSError:
             return None
     limited = quota.isdigit() and period.isdigit() and int(period) > 0
-    return math.ceil(int(quota) / int(period)) if limited else None
+    return int(quota) / int(period) if limited else None
