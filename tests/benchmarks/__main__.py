@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks [TOPIC …] [--quick] [--output FOLDER]
 
-Topics: engines, folder, sizes, workers, exports, training.
+Topics: engines, folder, sizes, workers, startup, exports, training.
 
 An hour and a half on a quiet machine of two cores, and each table is written when it is measured;
 `--quick` takes fewer turns and says less. Every number comes from processes of their own; rivals
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import engines, exports, folder, sizes, training, workers
+from tests.benchmarks import engines, exports, folder, sizes, startup, training, workers
 from tests.benchmarks.topic import Topic, machine
 
 TOPICS: dict[str, Callable[[bool], Iterable[Topic]]] = {
@@ -26,6 +26,7 @@ TOPICS: dict[str, Callable[[bool], Iterable[Topic]]] = {
     "folder": folder.measure,
     "sizes": sizes.measure,
     "workers": workers.measure,
+    "startup": startup.measure,
     "exports": exports.measure,
     "training": training.measure,
 }

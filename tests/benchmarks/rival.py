@@ -41,10 +41,10 @@ def _fast(folder: Path) -> Run:
 
 
 def _auto(folder: Path) -> Run:
-    """As `restore` chooses in a long job."""
+    """As `restore` chooses in a job of about a hundred images of 512²."""
     fast = Candidate("cpu-fast", lambda: open_engine("cpu", folder / cpu_fast.FILE), 0)
     others = [*candidates(folder / onnx.FILE), fast]
-    return AutoRuntime(open_engine("cpu", folder / onnx.FILE), others, pixels=10**12)
+    return AutoRuntime(open_engine("cpu", folder / onnx.FILE), others, pixels=3 * 10**7)
 
 
 def _openvino(folder: Path) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,6 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
 import pytest
 
 from w2s_export.errors import OutputError
@@ -66,7 +66,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     with pytest.raises(OutputError, match=r"the disk of .* is full; make room"):
         full()
-    monkeypatch.setattr(psutil, "disk_usage", lambda _: Usage(1, 1, 0))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 0))
     with pytest.raises(OutputError, match="is full"):
         check_not_full(tmp_path)
 

@@ -125,6 +125,8 @@ def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
     # TensorFlow's C++ log says nothing a user could act on.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Pydantic would look through all installed packages for plugins, which we have none of.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     load_tensorflow_quietly()
     fit_to_terminal()
     console.quiet = QUIET in arguments and not _ASKED_FOR.intersection(arguments)

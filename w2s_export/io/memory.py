@@ -38,7 +38,6 @@ def free_bytes() -> int:
 
     Containers and batch systems set the second far below the first.
     """
-    left = [_left(group, *names) for group in groups("memory") for names in _LIMITS]
     left = (_left(group, *names) for group in groups("memory") for names in _LIMITS)
     return max(0, min([_available(), *(number for number in left if number is not None)]))
 

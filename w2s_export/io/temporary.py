@@ -72,10 +72,8 @@ def check_not_full(folder: Path) -> None:
     Raises:
         OutputError: names the folder.
     """
-    import psutil
-
     with suppress(OSError):
-        if psutil.disk_usage(str(folder)).free < _FULL:
+        if shutil.disk_usage(folder).free < _FULL:
             raise OutputError(_full(folder))
 
 

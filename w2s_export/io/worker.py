@@ -12,6 +12,7 @@ is what `worker` starts: it confines itself, then runs MODULE's `main(arguments)
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -274,6 +275,7 @@ def _run(settings: Mapping[str, Any], module: str, arguments: Sequence[str]) -> 
     confine.shut_in(settings["reads"], settings["writes"])
     die_with(settings["parent"], settings["pipe"])
     importlib.import_module(module).main(list(arguments))
+    gc.freeze()  # at its end Python would look through all that was imported for garbage
 
 
 if __name__ == "__main__":

@@ -79,7 +79,6 @@ def _stored(tensor: onnx.TensorProto) -> Stored:
 
 def _stated(graph: onnx.GraphProto) -> dict[str, Any]:
     """Fields of `GeneratorConfig` that the nodes' constants tell."""
-    import numpy as np
     from onnx import helper, numpy_helper
 
     constants = {tensor.name: tensor for tensor in graph.initializer}
@@ -99,7 +98,7 @@ def _stated(graph: onnx.GraphProto) -> dict[str, Any]:
         elif node.op_type == "Resize" and values:
             factor *= float(values[-1][-1])
         else:  # of a product, or of a convolution that stands for one
-            residuals |= {_decimal(factor) for value in values for factor in np.unique(value)}
+            residuals |= {_decimal(factor) for value in values for factor in set(value.flat)}
     for name, found in (("slopes", slopes), ("residual factors", residuals)):
         if len(found) != 1:
             raise CheckpointMismatchError(
