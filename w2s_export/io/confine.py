@@ -94,7 +94,8 @@ def shut_in(reads: Sequence[str], writes: Sequence[str]) -> None:
 def _of_python() -> Iterable[str]:
     yield from (sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages())
     yield site.getusersitepackages()
-    yield from filter(None, [*sys.path, *os.environ.get("LD_LIBRARY_PATH", "").split(":")])
+    places = [sys.pycache_prefix, *sys.path, *os.environ.get("LD_LIBRARY_PATH", "").split(":")]
+    yield from filter(None, places)
 
 
 def _landlock(libc: ctypes.CDLL, reads: Iterable[str], writes: Iterable[str]) -> None:
