@@ -67,8 +67,8 @@ def test_it_trains_scores_and_resumes(folder: Path, capsys: pytest.CaptureFixtur
     [
         ("[c.tif]", "[x.tif]", "data.validation lists 'x.tif'"),
         ("[d.tif]", "[a.tif, b.tif, d.tif]", "none is left to train on"),
-        ("nb: 1", "nb: 1, in_nc: 3", "'a.tif': its input has 1 channels, the network 3"),
-        ("nb: 1", "nb: 1, out_nc: 3", "'a.tif': its target has 1 channels, the network 3"),
+        ("nb: 1", "nb: 1, in_nc: 3", "'a.tif': its input has 1 channel, the network 3"),
+        ("nb: 1", "nb: 1, out_nc: 3", "'a.tif': its target has 1 channel, the network 3"),
         ("patch: 8", "patch: 17", "smaller than the patch of 17"),
         ("nb: 1", "nb: 1, scale: 4", "pairs must match the scale exactly"),
     ],

@@ -123,7 +123,7 @@ def rename(path: Path, to: str) -> None:
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "no partner": (
         lambda root: (root / "test/avg1/081_0.png").unlink(),
-        r"1 images have no partner, first '081_0\.png', missing in .*avg1",
+        r"no partner for 1 image, first '081_0\.png', missing in .*avg1",
     ),
     "no target": (
         lambda root: (root / "test/sim/081_0.png").unlink(),

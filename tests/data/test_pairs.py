@@ -42,7 +42,7 @@ def test_pairs_are_read_sorted_and_normalised(folders: tuple[Path, Path]) -> Non
 
 def test_an_unpaired_name_is_named(folders: tuple[Path, Path]) -> None:
     (folders[1] / "a.tif").unlink()
-    with pytest.raises(ImageError, match=r"1 images have no partner, first 'a\.tif'.*high"):
+    with pytest.raises(ImageError, match=r"no partner for 1 image, first 'a\.tif'.*high"):
         read_pairs(*folders, 2, HOW, HOW)
 
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from scipy.signal import correlate2d
 
 from w2s_export.config import GeneratorConfig
-from w2s_export.errors import CheckpointMismatchError
+from w2s_export.errors import CheckpointError, CheckpointMismatchError
 from w2s_export.sources.load import doubts, load_checkpoint, load_network
 
 torch = pytest.importorskip("torch")
@@ -271,3 +271,32 @@ def test_a_training_of_tensorflow(tmp_path: Path) -> None:
     for name, value in weights.items():
         np.testing.assert_array_equal(checkpoint.weights[name], value, err_msg=name)
     assert checkpoint.chosen == "took 'generator', left aside 'discriminator'"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("netG_A2B", "netG_B2A"),
+        ("G_A", "G_B"),
+        ("G_AB_state_dict", "G_BA_state_dict"),
+        ("genA2B", "genB2A"),
+        ("state_dict.generator_AtoB", "state_dict.generator_BtoA"),
+        ("generator.A2B", "generator.B2A"),
+        ("G_XtoY", "G_YtoX"),
+    ],
+)
+def test_two_generators_of_opposite_directions_are_named(
+    tmp_path: Path, one: str, other: str
+) -> None:
+    """CycleGAN trains one for each direction; taking either in silence would be a guess."""
+    kernel = np.ones((8, 1, 3, 3), np.float32)
+    save_file(
+        {
+            f"{one}.model.1.weight": kernel,
+            f"{other}.model.1.weight": kernel,
+            "netD_A.0.bias": COUNTER,
+        },
+        tmp_path / "latest.safetensors",
+    )
+    with pytest.raises(CheckpointError, match=rf"both directions, '{one}', '{other}'.*alone"):
+        load_network(tmp_path / "latest.safetensors")

@@ -61,6 +61,14 @@ def _npy_claiming(shape: str) -> bytes:
     return buffer.getvalue()
 
 
+def _zip_of(*names: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"0")
+    return buffer.getvalue()
+
+
 F32 = {"dtype": "F32", "shape": [8], "data_offsets": [0, 32]}
 FILES: dict[str, tuple[str, bytes, str]] = {
     "empty": ("net.pth", b"", "is empty"),
@@ -85,10 +93,15 @@ FILES: dict[str, tuple[str, bytes, str]] = {
         "truncated or damaged",
     ),
     "other_zip": ("net.zip", b"", "is a zip of"),
+    "zip_of_checkpoints": (
+        "nets.zip",
+        _zip_of("netG_A2B.pth", "netG_B2A.pth"),
+        "is a zip around other files ('netG_A2B.pth', 'netG_B2A.pth')",
+    ),
     "nested_package": ("net.zip", b"", "zip its files flat"),
     "zip_of_5_gigabytes": ("net.npz", _forged_zip("w2s_export.json.npy"), "members claim 8.0 GiB"),
     "npz_of_5_gigabytes": ("net.npz", _npy_claiming("(3, 3, 1, 149130808)"), "claim 5.0 GiB"),
-    "npz_too_short": ("net.npz", _npy_claiming("(3, 3, 1, 8)"), "37 weights are missing"),
+    "npz_too_short": ("net.npz", _npy_claiming("(3, 3, 1, 8)"), "lacks 37 weights"),
     "hdf5_of_5_gigabytes": (
         "net.weights.h5",
         _hdf5(lambda f: f.create_dataset("layers/conv2d/vars/0", (3, 3, 1, 149130808), "f4")),
@@ -98,7 +111,7 @@ FILES: dict[str, tuple[str, bytes, str]] = {
     "hdf5_of_images": (
         "net.h5",
         _hdf5(lambda f: f.create_dataset("images", data=np.zeros((4, 4), "f4"))),
-        "holds another network (1 tensors, first 'images' (4, 4))",
+        "holds another network (1 tensor, first 'images' (4, 4))",
     ),
     "hdf5_of_words": (
         "net.h5",

@@ -99,11 +99,11 @@ def _rewrite(path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"conv_hr/bias": None}, "1 weights are missing, first 'conv_hr/bias' (8,)"),
-        ({"stray": np.zeros(3)}, "1 tensor fits no layer, first 'stray' (3,)"),
-        ({"conv_hr/bias": np.zeros(9)}, "1 shapes do not fit, first 'conv_hr/bias' (9,)"),
-        ({"conv_hr/bias": np.full(8, np.nan)}, "1 tensors hold NaN or infinity"),
-        ({"conv_hr/bias": np.full(8, 1e300)}, "1 tensors hold NaN or infinity"),
+        ({"conv_hr/bias": None}, "lacks 1 weight, first 'conv_hr/bias' (8,)"),
+        ({"stray": np.zeros(3)}, "no layer for 1 tensor, first 'stray' (3,)"),
+        ({"conv_hr/bias": np.zeros(9)}, "another shape of 1 tensor, first 'conv_hr/bias' (9,)"),
+        ({"conv_hr/bias": np.full(8, np.nan)}, "NaN or infinity in 1 tensor"),
+        ({"conv_hr/bias": np.full(8, 1e300)}, "NaN or infinity in 1 tensor"),
         ({"conv_hr/bias": np.zeros(8, np.int8)}, "holds int8 numbers"),
         ({"conv_hr/bias": np.zeros(8, complex)}, "holds complex128 numbers"),
         ({"w2s_export.json": np.array("{}")}, "'generator': is missing"),

@@ -233,7 +233,7 @@ EDITS: dict[str, tuple[Callable[[Any], None], str]] = {
     "concatenation_reordered": (_reorder_concatenation, "connects its layers in another way"),
     "other_factors": (_other_factors, "2 residual factors"),
     "mixed_channels": (_mixed_channels, "convolution 'body_0_scale' without a bias"),
-    "two_outputs": (_two_outputs, "1 inputs and 2 outputs"),
+    "two_outputs": (_two_outputs, "1 input and 2 outputs"),
     "strides": (_attribute("Conv", "strides", [2, 2]), "with strides [2, 2]"),
     "no_padding": (_attribute("Conv", "pads", None), "with pads None"),
     "bilinear": (_attribute("Resize", "mode", "linear"), "with mode b'linear'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +150,12 @@ def test_a_saved_model_of_half_precision_is_computed_in_single(tmp_path: Path) -
     made = load_network(tmp_path / "half").reference()(image)
     assert np.abs(made - expected).max() <= 1e-3 * np.ptp(expected)  # 0.3 is rounded in the file
     assert np.abs(made - expected).max() < np.abs(rounded - expected).max()
+
+
+def test_of_two_saved_models_none_is_taken_in_silence(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "both.zip", "w") as archive:
+        for name in ("A2B", "B2A"):
+            archive.writestr(f"{name}/saved_model.pb", b"\x08\x01")
+            archive.writestr(f"{name}/variables/variables.index", b"")
+    with pytest.raises(CheckpointError, match=r"holds 2 SavedModels, 'A2B', 'B2A'.*one"):
+        load_network(tmp_path / "both.zip")

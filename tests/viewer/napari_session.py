@@ -76,7 +76,7 @@ def main(picture: str, manifest: str) -> None:
     result = viewer.layers[-1]
     assert result.data.shape == (2, 1, 2, 128, 160), widget.message.text()
     np.testing.assert_allclose(result.scale, (5, 1, 0.5, 0.1, 0.1))
-    assert "1 planes were left black: plane (1, 0, 0)" in widget.message.text()
+    assert "left black: 1 plane: plane (1, 0, 0)" in widget.message.text()
     count = len(viewer.layers)
     viewer.layers.selection.active = viewer.add_image(np.tile(pixels, (8, 4, 4)), name="many")
     widget.restore()

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.table import Column, Table
 
 from w2s_export.cli.console import console, options_of, progress_bar
+from w2s_export.counting import counted
 from w2s_export.options import EvaluateOptions
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
 
     header, cells = summary_rows(summarise(evaluation))
     first = Column(header[0], overflow="fold", min_width=12)
-    title = f"Means over {len(evaluation.files)} images"
+    title = f"Means over {counted(len(evaluation.files), 'image')}"
     table = Table(first, *header[1:], title=title, title_justify="left", box=SIMPLE)
     for line in cells:
         table.add_row(*line)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from w2s_export.config import Frozen
+from w2s_export.counting import counted
 from w2s_export.data.pairs import PairFiles, image_names, match_names
 from w2s_export.errors import ImageError
 
@@ -148,8 +149,8 @@ class W2SFolders(_Source):
                 if unpaired:
                     where = root / "sim" if unpaired[0] in inputs else level
                     raise ImageError(
-                        f"{len(unpaired)} images have no partner, first '{unpaired[0]}', missing "
-                        f"in {where}"
+                        f"no partner for {counted(len(unpaired), 'image')}, first "
+                        f"'{unpaired[0]}', missing in {where}"
                     )
                 for name, field in inputs.items():
                     if home.setdefault(field, root) != root:

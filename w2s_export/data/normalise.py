@@ -21,6 +21,7 @@ from w2s_export.config import (
     ZeroMeanNormalisation,
     parse_config,
 )
+from w2s_export.counting import counted
 from w2s_export.errors import ConfigError, FlatImageError, NotFiniteImageError
 
 EPS = 1e-6
@@ -103,7 +104,8 @@ def _by_channel(
     """`(x − mean) / std` of an image (…, C, H, W)."""
     if values.ndim < 3 or values.shape[-3] != len(means):
         raise ConfigError(
-            f"the normalisation has numbers for {len(means)} channels, the image is {values.shape}"
+            f"the normalisation has numbers for {counted(len(means), 'channel')}, the image is "
+            f"{values.shape}"
         )
     shape = (-1, 1, 1)
     made: NDArray[np.float32] = values - np.array(means, np.float32).reshape(shape)

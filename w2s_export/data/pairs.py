@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import Normalisation
+from w2s_export.counting import counted
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import FlatImageError, ImageError
 from w2s_export.io.files import without_ending
@@ -62,7 +63,8 @@ def match_names(low: Path, high: Path) -> list[PairFiles]:
     if unpaired:
         where = high if unpaired[0] in found_low else low
         raise ImageError(
-            f"{len(unpaired)} images have no partner, first '{unpaired[0]}', missing in {where}"
+            f"no partner for {counted(len(unpaired), 'image')}, first '{unpaired[0]}', missing in "
+            f"{where}"
         )
     return [
         one
@@ -88,8 +90,8 @@ def _planes(pair: PairFiles) -> list[PairFiles]:
         counts.append(times * slices)
     if counts[0] != counts[1]:
         raise ImageError(
-            f"'{pair.name}': the input has {counts[0]} planes, the target {counts[1]}; plane by "
-            "plane they must show the same"
+            f"'{pair.name}': the input has {counted(counts[0], 'plane')}, the target {counts[1]}; "
+            "plane by plane they must show the same"
         )
     if counts[0] == 1:
         return [pair]
@@ -127,7 +129,7 @@ def read_files(
         for image, other, role in ((x, first.low, "input"), (y, first.high, "target")):
             if image.shape[2] != other.shape[2]:
                 raise ImageError(
-                    f"'{file.name}': its {role} has {image.shape[2]} channels, that of "
+                    f"'{file.name}': its {role} has {counted(image.shape[2], 'channel')}, that of "
                     f"'{first.name}' {other.shape[2]}; a training takes one number of channels"
                 )
         pairs.append(Pair(file.name, x, y, file))

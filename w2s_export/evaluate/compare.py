@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import Normalisation
+from w2s_export.counting import counted
 from w2s_export.data.pairs import PairFiles, check_sizes, match_names, read_plane
 from w2s_export.data.split import assign
 from w2s_export.errors import ConfigError, ImageError
@@ -156,7 +157,7 @@ def _check(pair: PairFiles, first: PairFiles, example: PairImages, scale: int) -
     channels, others = ((len(one.low), len(one.high)) for one in (images, example))
     if channels != others:
         raise ImageError(
-            f"'{pair.name}': has {channels[0]} channels and its target {channels[1]}; "
+            f"'{pair.name}': has {counted(channels[0], 'channel')} and its target {channels[1]}; "
             f"'{first.name}' has {others[0]} and {others[1]}, evaluate them apart"
         )
 
@@ -167,6 +168,6 @@ def _check_network(path: Path, network: Network, scale: int, low: int, high: int
         raise ConfigError(f"{path}: enlarges {known.scale}×, the targets are {scale}× their inputs")
     if (known.channels_in, known.channels_out) != (low, high):
         raise ConfigError(
-            f"{path}: takes {known.channels_in} channels and gives {known.channels_out}, the "
-            f"pairs have {low} and {high}"
+            f"{path}: takes {counted(known.channels_in, 'channel')} and gives "
+            f"{known.channels_out}, the pairs have {low} and {high}"
         )

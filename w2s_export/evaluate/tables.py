@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from w2s_export.counting import counted
 from w2s_export.evaluate.compare import Evaluation, ImageScores
 from w2s_export.evaluate.methods import BICUBIC
 from w2s_export.foreign_text import cell, markdown
@@ -133,10 +134,10 @@ def summary_markdown(summaries: Sequence[MethodSummary]) -> str:
         for label, one in zip(labels, shown, strict=True)
     )
     return (
-        f"{table}\n\nMeans over {summaries[0].images} images, targets as stored, borders mirrored "
-        "as the clients do, after a least-squares intensity fit `a·x + b`; the range is the "
-        "target's 99.9 % minus its 0.1 % percentile. Gain and the number of better images compare "
-        f"PSNR with bicubic.\n\n{meanings}\n"
+        f"{table}\n\nMeans over {counted(summaries[0].images, 'image')}, targets as stored, "
+        "borders mirrored as the clients do, after a least-squares intensity fit `a·x + b`; the "
+        "range is the target's 99.9 % minus its 0.1 % percentile. Gain and the number of better "
+        f"images compare PSNR with bicubic.\n\n{meanings}\n"
     )
 
 

@@ -9,6 +9,7 @@ from math import lcm, prod
 
 import onnx
 
+from w2s_export.counting import counted
 from w2s_export.errors import W2SExportError
 from w2s_export.graph.reach import radius as radius_of
 from w2s_export.graph.tensors import Tensor, length
@@ -54,7 +55,9 @@ def read_facts(graph: onnx.ModelProto) -> Facts:
     traced = walk(graph)
     output = traced.output
     if len(output.axes) != 4:
-        raise GraphError(f"the output has {len(output.axes)} axes, a restored image has four")
+        raise GraphError(
+            f"the output has {counted(len(output.axes), 'axis', 'axes')}, a restored image has four"
+        )
     scales = [
         Fraction(size, whole) for size, whole in zip(output.shape[2:], (HEIGHT, WIDTH), strict=True)
     ]

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, checker, helper, inliner, numpy_helper
 
+from w2s_export.counting import counted
 from w2s_export.errors import CheckpointError
 from w2s_export.graph.batch import free_batch
 from w2s_export.graph.editing import Editable, attributes_of, evaluate, make
@@ -291,10 +292,14 @@ def _output(graph: Editable, seen: list[Followed], dynamic: bool) -> tuple[int, 
             "are not exported"
         )
     if len(shape_out) != 4:
-        raise CheckpointError(f"makes a tensor of {len(shape_out)} axes ({made}), not an image")
+        raise CheckpointError(
+            f"makes a tensor of {counted(len(shape_out), 'axis', 'axes')} ({made}), not an image"
+        )
     if shape_out[0] != shape_in[0]:
         freed = "; its graph fixes its size, leave out --dynamic" if dynamic else ""
-        raise CheckpointError(f"makes {shape_out[0]} results of {shape_in[0]} images{freed}")
+        raise CheckpointError(
+            f"makes {counted(shape_out[0], 'result')} of {counted(shape_in[0], 'image')}{freed}"
+        )
     for last in (False, True):
         _, c, h, w = (shape_out[axis] for axis in (NHWC_TO_NCHW if last else (0, 1, 2, 3)))
         for scale in SCALES:

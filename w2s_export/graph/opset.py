@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 from onnx import defs, helper, version_converter
 
+from w2s_export.counting import counted
 from w2s_export.errors import CheckpointError
 from w2s_export.graph.editing import Editable, attributes_of, make
 from w2s_export.graph.model import OPSET
@@ -105,7 +106,7 @@ def _adapt(node: onnx.NodeProto, version: int) -> None:
             continue
         raise _refusal(f"operator {kind} with {item.name}", version)
     if len(node.input) > schema.max_input:
-        raise _refusal(f"operator {kind} with {len(node.input)} inputs", version)
+        raise _refusal(f"operator {kind} with {counted(len(node.input), 'input')}", version)
 
 
 def _refusal(what: str, version: int) -> CheckpointError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx
 
+from w2s_export.counting import counted
 from w2s_export.errors import CheckpointError
 from w2s_export.foreign_text import shown
 
@@ -64,12 +65,12 @@ def check_ends(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, onnx.ValueI
     stored = {tensor.name for tensor in model.graph.initializer}
     inputs = [tensor for tensor in model.graph.input if tensor.name not in stored]
     outputs = list(model.graph.output)
-    for tensors, side in ((inputs, "inputs"), (outputs, "outputs")):
+    for tensors, side in ((inputs, "input"), (outputs, "output")):
         if len(tensors) != 1:
             names = ", ".join(tensor.name for tensor in tensors) or "none"
             raise CheckpointError(
-                f"has {len(tensors)} {side} ({shown(names)}); only a network of one image in and "
-                "one image out becomes a package that Fiji runs"
+                f"has {counted(len(tensors), side)} ({shown(names)}); only a network of one image "
+                "in and one image out becomes a package that Fiji runs"
             )
     if not inputs[0].type.HasField("tensor_type"):
         raise CheckpointError("takes something else than a tensor")
@@ -85,7 +86,7 @@ def check_ends(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, onnx.ValueI
             5: "volumes: 3-D networks are not exported",
         }
         what = known.get(len(dims), "no batch of images")
-        raise CheckpointError(f"takes a tensor of {len(dims)} axes ({what})")
+        raise CheckpointError(f"takes a tensor of {counted(len(dims), 'axis', 'axes')} ({what})")
     return inputs[0], outputs[0]
 
 

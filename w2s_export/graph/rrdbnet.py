@@ -15,6 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
+from w2s_export.counting import counted
 from w2s_export.errors import ConfigError
 from w2s_export.graph.model import INPUT_ID, OUTPUT_ID, make_model
 from w2s_export.graph.writer import GraphWriter
@@ -79,8 +80,8 @@ def rrdbnet_model(
         channels=(config.in_nc, config.out_nc),
         scale=config.scale,
         axes=(batch, "y", "x"),
-        text=f"RRDBNet, {config.nb} blocks of {config.nf} features, ×{config.scale}; "
-        "normalised float32 NCHW in and out",
+        text=f"RRDBNet, {counted(config.nb, 'block')} of {counted(config.nf, 'feature')}, "
+        f"×{config.scale}; normalised float32 NCHW in and out",
     )
 
 

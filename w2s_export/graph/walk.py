@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper, shape_inference
 
+from w2s_export.counting import counted
 from w2s_export.graph import sampling
 from w2s_export.graph import tracing as rules
 from w2s_export.graph.editing import attributes_of
@@ -125,14 +126,15 @@ class _Walker:
         inputs = [item for item in model.graph.input if item.name not in self.stored]
         if len(inputs) != 1 or len(model.graph.output) != 1:
             raise GraphError(
-                f"the graph has {len(inputs)} inputs and {len(model.graph.output)} outputs; "
-                "a restoration network has one of each"
+                f"the graph has {counted(len(inputs), 'input')} and "
+                f"{counted(len(model.graph.output), 'output')}; a restoration network has one of "
+                "each"
             )
         axes = inputs[0].type.tensor_type.shape.dim
         if len(axes) != 4 or axes[1].dim_value < 1:
             raise GraphError(
-                f"input '{inputs[0].name}' has {len(axes)} axes; (N, C, H, W) with a fixed number "
-                "of channels is needed"
+                f"input '{inputs[0].name}' has {counted(len(axes), 'axis', 'axes')}; (N, C, H, W) "
+                "with a fixed number of channels is needed"
             )
         self.tensors[inputs[0].name] = Tensor(
             ((), plain(axes[1].dim_value), ((height, 0),), ((width, 1),)),

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.counting import counted
 from w2s_export.errors import ImageError, MissingExtraError
 from w2s_export.io import memory, microscopes, npy, tiff, tiff_sets
 from w2s_export.io.files import name_of, regular_size, written_beside
@@ -124,7 +125,7 @@ def open_source(
     """Open one image of a file, by its place among them. Arguments and errors as `opened`."""
     with opened(path, missing_chunks=missing_chunks, most=most) as found:
         if series >= len(found):
-            raise ImageError(f"holds {len(found)} images, not {series + 1}")
+            raise ImageError(f"holds {counted(len(found), 'image')}, not {series + 1}")
         yield found[series].open()
 
 
@@ -150,7 +151,7 @@ def read_image(path: Path, most_bytes: int | None = None) -> Image:
             logger.warning("%s: holds %d images; the first is read", path, len(found))
         source = found[0].open()
         layout = source.layout
-        memory.require_within(limit, layout.nbytes, f"{layout.planes} planes")
+        memory.require_within(limit, layout.nbytes, counted(layout.planes, "plane"))
         times, slices, channels = layout.planes
         everything = slice(0, layout.height), slice(0, layout.width)
         pixels = np.empty(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from w2s_export.counting import counted
 from w2s_export.errors import ImageError
 from w2s_export.io import ome
 from w2s_export.io.memory import most_bytes, require_within
@@ -195,8 +196,9 @@ def _source(image: ome.OmeImage, files: _Files, limit: int | None) -> Source:
         names = ", ".join(sorted(missing - {""}))
         if names and (index < 0).any():
             raise ImageError(
-                f"{int((index < 0).sum())} of its {index.size} planes lie in other files that are "
-                f"not beside it: {names}; put them there, or save the image as one TIFF"
+                f"keeps {int((index < 0).sum())} of its {counted(index.size, 'plane')} in other "
+                f"files that are not beside it: {names}; put them there, or save the image as one "
+                "TIFF"
             )
         # An acquisition that was stopped states planes that were never written.
         sparse = 2 * len(planes) >= index.size and planes[0].keyframe.samplesperpixel == 1
@@ -207,7 +209,7 @@ def _source(image: ome.OmeImage, files: _Files, limit: int | None) -> Source:
             if plane.keyframe.shape != layout.shape or plane.keyframe.dtype != layout.dtype:
                 raise ImageError("its planes differ in size or type; save them as separate images")
     claim = len(planes) * layout.size * np.dtype(layout.dtype).itemsize
-    what = f"{len(planes)} planes of {'×'.join(map(str, layout.shape))} {layout.dtype}"
+    what = f"{counted(len(planes), 'plane')} of {'×'.join(map(str, layout.shape))} {layout.dtype}"
     require_within(limit, claim, what)
     known = {
         "pixel_size_um": image.pixel_size_um,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.counting import counted
 from w2s_export.errors import ImageError, MissingExtraError
 from w2s_export.io.appearance import Appearance, Channel, ramp
 from w2s_export.io.source import Layout, Series, require_restorable
@@ -202,7 +203,9 @@ def _plain(array: Any) -> _Found:
     axes = "".join(str(name or "?").lower()[:1] for name in names or ())
     if not _known(axes, array):
         if array.ndim not in _DEFAULT_AXES:
-            raise ImageError(f"is a Zarr array of {array.ndim} axes; 2 to 5 are known")
+            raise ImageError(
+                f"is a Zarr array of {counted(array.ndim, 'axis', 'axes')}; 2 to 5 are known"
+            )
         axes = _DEFAULT_AXES[array.ndim]
     return _Found(array, axes, {}, None, Appearance())
 

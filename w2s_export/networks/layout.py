@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
+from w2s_export.counting import counted
 from w2s_export.errors import CheckpointMismatchError
 
 
@@ -91,7 +92,7 @@ def check_weights(config: GeneratorConfig, weights: Mapping[str, NDArray[Any]]) 
     if not faults:
         bad = [name for name in shapes if not np.isfinite(weights[name]).all()]
         if bad:
-            faults.append(f"{len(bad)} tensors hold NaN or infinity, first '{bad[0]}'")
+            faults.append(f"NaN or infinity in {counted(len(bad), 'tensor')}, first '{bad[0]}'")
     if faults:
         raise CheckpointMismatchError("; ".join(faults))
 
@@ -114,16 +115,15 @@ def misfits(
     wrong = [name for name in needed if name in found and found[name] != needed[name]]
     faults = []
     if left_over:
-        fit = "1 tensor fits" if len(left_over) == 1 else f"{len(left_over)} tensors fit"
-        faults.append(f"{fit} no layer, first {left_over[0]}")
+        faults.append(f"no layer for {counted(len(left_over), 'tensor')}, first {left_over[0]}")
     if missing:
         first = missing[0]
-        faults.append(f"{len(missing)} weights are missing, first '{first}' {needed[first]}")
+        faults.append(f"lacks {counted(len(missing), 'weight')}, first '{first}' {needed[first]}")
     if wrong:
         first = wrong[0]
         stored = (as_stored or {}).get(first)
         faults.append(
-            f"{len(wrong)} shapes do not fit, first {f'{stored}: ' if stored else ''}"
-            f"'{first}' needs {needed[first]}, got {found[first]}"
+            f"another shape of {counted(len(wrong), 'tensor')}, first "
+            f"{f'{stored}: ' if stored else ''}'{first}' needs {needed[first]}, got {found[first]}"
         )
     return faults

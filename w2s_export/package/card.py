@@ -5,6 +5,7 @@ from __future__ import annotations
 from string import Template
 
 from w2s_export.config import PercentileNormalisation
+from w2s_export.counting import counted
 from w2s_export.data.normalise import in_words
 from w2s_export.foreign_text import markdown, shown
 from w2s_export.formats import cpu_fast, saved_model
@@ -35,7 +36,7 @@ def write_card(description: Description) -> str:
         description=markdown(metadata.description),
         about=_about(description),
         cover=files.COVER,
-        channels=_count(description.network.channels_in, "channel"),
+        channels=counted(description.network.channels_in, "channel"),
         sizes=_sizes(description),
         pixel_size=_pixel_size(description),
         normalisation=in_words(normalisation),
@@ -117,9 +118,8 @@ def _about(description: Description) -> str:
     enlarged = f", {network.scale}× enlargement" if network.scale > 1 else ""
     return (
         f"The network is {markdown(network.architecture)}{family}: "
-        f"{_count(network.channels_in, 'channel')} in, {network.channels_out} out"
-        f"{enlarged}. The package holds it {held}."
-        f"{_CPU_FAST * bool(description.attached)}"
+        f"{counted(network.channels_in, 'channel')} in, {network.channels_out} out{enlarged}. The "
+        f"package holds it {held}.{_CPU_FAST * bool(description.attached)}"
     )
 
 
@@ -134,10 +134,6 @@ def _sizes(description: Description) -> str:
     step = description.step
     multiples = f", multiples of {step} (`w2s-export restore` pads others)" if step > 1 else ""
     return f"of any height and width from {description.minimum} pixels{multiples}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _bracketed(value: str) -> str:

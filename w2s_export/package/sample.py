@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.counting import counted
 from w2s_export.errors import ImageError
 from w2s_export.io.images import read_image
 
@@ -109,9 +110,13 @@ def read_sample(
             if channels == 1
             else "give a --sample with as many, or use --repeat-channels with a grey one"
         )
-        raise ImageError(f"{path}: has {found} channels, the network takes {channels}; {advice}")
+        raise ImageError(
+            f"{path}: has {counted(found, 'channel')}, the network takes {channels}; {advice}"
+        )
     if plane is None and planes > 1:
-        raise ImageError(f"{path}: holds {planes} planes; choose one with --plane 0…{planes - 1}")
+        raise ImageError(
+            f"{path}: holds {counted(planes, 'plane')}; choose one with --plane 0…{planes - 1}"
+        )
     if plane is not None and not 0 <= plane < planes:
         raise ImageError(f"{path}: has planes 0…{planes - 1}, got --plane {plane}")
     if min(height, width) < SMALLEST:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.counting import counted
 from w2s_export.data.normalise import normalise
 from w2s_export.errors import ImageError
 from w2s_export.io.memory import free_bytes
@@ -61,8 +62,8 @@ def restore_array(
     batch = array[(np.newaxis,) * (4 - array.ndim)].transpose([full.index(one) for one in "NCHW"])
     if batch.shape[1] != model.channels_in:
         raise ImageError(
-            f"has {batch.shape[1]} channels, the network takes {model.channels_in}; say which axis "
-            "holds them with axes='…C…', or give images one by one"
+            f"has {counted(batch.shape[1], 'channel')}, the network takes {model.channels_in}; "
+            "say which axis holds them with axes='…C…', or give images one by one"
         )
     restored = _restored(batch, network, uncertainty=uncertainty)
     made = []

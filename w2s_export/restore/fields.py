@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import Normalisation, PercentileNormalisation, ZeroMeanNormalisation
+from w2s_export.counting import counted
 from w2s_export.data.normalise import by_range, clipped, depends_on_image, low_and_width, normalise
 from w2s_export.errors import FlatImageError, ImageError
 from w2s_export.io.source import Source
@@ -101,7 +102,11 @@ def image_places(source: Source, model: Model) -> list[Place]:
     if wanted == 1 and layout.samples == 1:
         return [Place(t, z, c) for t, z in planes for c in range(layout.planes[2])]
     if layout.samples * layout.planes[2] != wanted or wanted == 1:
-        kind = f"{layout.samples} colours" if layout.samples > 1 else f"{layout.planes[2]} channels"
+        kind = (
+            f"{layout.samples} colours"
+            if layout.samples > 1
+            else counted(layout.planes[2], "channel")
+        )
         advice = (
             "restore each with --per-colour, or convert it to grey"
             if wanted == 1

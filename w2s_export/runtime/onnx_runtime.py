@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.counting import counted
 from w2s_export.errors import ConfigError, PackageError
 from w2s_export.runtime.protocol import one_line, run_error
 from w2s_export.runtime.threads import usable_cores
@@ -107,7 +108,7 @@ class OnnxSession:
             Exception: ONNX Runtime fails, with an error of any class.
         """
         if len(arrays) != len(self._inputs):
-            raise PackageError(f"has {len(self._inputs)} inputs, {len(arrays)} were given")
+            raise PackageError(f"has {counted(len(self._inputs), 'input')}, given: {len(arrays)}")
         feeds: dict[str, NDArray[Any]] = {
             tensor.name: array.astype(_TYPES.get(tensor.type, np.float32), copy=False)
             for tensor, array in zip(self._inputs, arrays, strict=True)
@@ -143,7 +144,9 @@ class OnnxRuntime:
         self.name = self._session.name
         shapes = self._session.input_shapes
         if len(shapes) != 1:
-            raise PackageError(f"{where}: has {len(shapes)} inputs, a restoration model has one")
+            raise PackageError(
+                f"{where}: has {counted(len(shapes), 'input')}, a restoration model has one"
+            )
         self._single = shapes[0][:1] == [1]
 
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.counting import counted
 from w2s_export.errors import PackageError
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.runtime.protocol import load_error, one_line
@@ -109,8 +110,8 @@ def _unzip(path: Path, folder: Path) -> None:
             most = min(MOST_BYTES, max(_SMALL_TOTAL, _MOST_TOTAL_RATIO * path.stat().st_size))
             if len(members) > MOST_MEMBERS or claimed > most:
                 raise PackageError(
-                    f"{path}: claims {len(members)} files and {claimed} bytes; a SavedModel has "
-                    f"at most {MOST_MEMBERS} and {most}"
+                    f"{path}: claims {counted(len(members), 'file')} and {claimed} bytes; a "
+                    f"SavedModel has at most {MOST_MEMBERS} and {most}"
                 )
             for member in members:
                 place = PurePosixPath(member.filename.replace("\\", "/"))

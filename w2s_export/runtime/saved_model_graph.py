@@ -15,6 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from w2s_export.counting import counted
 from w2s_export.errors import PackageError, WithheldError
 from w2s_export.runtime.saved_model import GRAPH_FILE, SIGNATURE, saved_model_folder
 
@@ -152,7 +153,7 @@ def open_graph(
 
     def run(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
         if len(arrays) != len(sources):
-            raise PackageError(f"has {len(sources)} inputs, the description {len(arrays)}")
+            raise PackageError(f"has {counted(len(sources), 'input')}, described: {len(arrays)}")
         feeds = {
             name: array.astype(graph.get_tensor_by_name(name).dtype.as_numpy_dtype)
             for name, array in zip(sources, arrays, strict=True)

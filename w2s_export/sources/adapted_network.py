@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import NoNormalisation, Normalisation
+from w2s_export.counting import counted
 from w2s_export.data.normalise import (
     fixed_range,
     normalise,
@@ -88,7 +89,9 @@ def in_grey(network: Network) -> Network:
         grey(network.graph),
         before=lambda images: images.repeat(network.channels_in, axis=1),
         after=_mean,
-        architecture=f"{network.architecture}, {network.channels_in} channels folded into one",
+        architecture=(
+            f"{network.architecture}, {counted(network.channels_in, 'channel')} folded into one"
+        ),
         channels_in=1,
         channels_out=1,
     )
@@ -108,8 +111,8 @@ def of_counts(network: Network) -> Network:
         return network
     if len(numbers[0]) != network.channels_in:
         raise ConfigError(
-            f"the normalisation has numbers for {len(numbers[0])} channels, the network takes "
-            f"{network.channels_in}; give one for each channel"
+            f"the normalisation has numbers for {counted(len(numbers[0]), 'channel')}, the "
+            f"network takes {network.channels_in}; give one for each channel"
         )
     return _adapted(
         network,
@@ -125,8 +128,8 @@ def in_counts(network: Network, gain: Numbers, offset: Numbers) -> Network:
     for numbers in (gain, offset):
         if isinstance(numbers, tuple) and len(numbers) != network.channels_out:
             raise ConfigError(
-                f"results are scaled by numbers for {len(numbers)} channels, the network makes "
-                f"{network.channels_out}; give one number, or one for each channel"
+                f"results are scaled by numbers for {counted(len(numbers), 'channel')}, the "
+                f"network makes {network.channels_out}; give one number, or one for each channel"
             )
     return _adapted(
         network,

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from w2s_export.config import GeneratorConfig, parse_config
+from w2s_export.counting import counted
 from w2s_export.errors import CheckpointMismatchError, ConfigError
 from w2s_export.networks.layout import tensor_shapes
 from w2s_export.sources.stored_tensor import Stored
@@ -74,9 +75,9 @@ def from_order(
     blocks, steps = divmod(len(kernels) - _CONVS_AROUND, _CONVS_OF_A_BLOCK)
     if len(tensors) % 2 or blocks < 1 or steps > 2:
         raise CheckpointMismatchError(
-            f"holds {len(tensors)} tensors, first {tensors[0]}; an RRDBNet with nb blocks has "
-            f"{2 * _CONVS_OF_A_BLOCK}·nb + {2 * _CONVS_AROUND}, and 2 more per upsampling "
-            "convolution"
+            f"holds {counted(len(tensors), 'tensor')}, first {tensors[0]}; an RRDBNet with nb "
+            f"blocks has {2 * _CONVS_OF_A_BLOCK}·nb + {2 * _CONVS_AROUND}, and 2 more per "
+            "upsampling convolution"
         )
     inputs, nf = _kernel(str(kernels[0]), kernels[0].our_shape)
     _, gc = _kernel(str(kernels[1]), kernels[1].our_shape)

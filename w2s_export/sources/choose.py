@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from w2s_export.errors import CheckpointError
 from w2s_export.foreign_text import shown
-from w2s_export.sources.generator_names import generator_among, is_aside
+from w2s_export.sources.generator_names import both_ways, generator_among, is_aside
 from w2s_export.sources.stored_tensor import Stored, check_count
 
 _WRAPPERS = (
@@ -25,11 +26,15 @@ def choose(tensors: Sequence[Stored]) -> tuple[list[Stored], str]:
     """The generator's tensors, without the names that wrap them, and a sentence about the rest.
 
     Keys of nested ones are dotted.
+
+    Raises:
+        CheckpointError: more tensors than a network has, or two generators.
     """
     check_count(tensors)
     left, path, aside = list(tensors), [], []
     while True:
         tops = {tensor.key.partition(".")[0]: tensor.key for tensor in left}
+        _check_one_generator({top for top, key in tops.items() if top != key}, path)
         taken = _taken(left, tops)
         if taken is None:
             break
@@ -45,6 +50,17 @@ def choose(tensors: Sequence[Stored]) -> tuple[list[Stored], str]:
         aside += others
         left = [tensor for tensor in left if tensor.key.partition(".")[0] not in others]
     return left, chosen(".".join(path), aside)
+
+
+def _check_one_generator(groups: Iterable[str], path: Sequence[str]) -> None:
+    found = both_ways(groups, inside=generator_among(path) is not None)
+    if found:
+        names = ", ".join(f"'{shown('.'.join([*path, name]), 80)}'" for name in found)
+        raise CheckpointError(
+            f"holds the generators of both directions, {shown(names)}, and a package has one "
+            "network; save the one you want alone, torch.save(GENERATOR.state_dict(), FILE), and "
+            "give that file"
+        )
 
 
 def chosen(taken: str, aside: Iterable[str]) -> str:

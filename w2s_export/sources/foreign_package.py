@@ -23,6 +23,7 @@ from w2s_export.config import (
     ZeroMeanNormalisation,
     parse_config,
 )
+from w2s_export.counting import counted
 from w2s_export.data.normalise import EPS
 from w2s_export.errors import CheckpointError, ConfigError, W2SExportError
 from w2s_export.foreign_text import shown
@@ -352,7 +353,9 @@ def _matched(
     """Pairs for each channel, where one of both may be the same for all."""
     count = max(len(first), len(second))
     if {len(first), len(second)} - {1, count}:
-        raise _unknown(name, f"with numbers for {len(first)} and for {len(second)} channels")
+        raise _unknown(
+            name, f"with numbers for {len(first)} and for {counted(len(second), 'channel')}"
+        )
     wide = [numbers * count if len(numbers) == 1 else numbers for numbers in (first, second)]
     return list(zip(*wide, strict=True))
 

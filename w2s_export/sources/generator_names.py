@@ -28,6 +28,15 @@ _ASIDE = re.compile(
     r"|((grad|amp)_)?scaler|amp|(\w+_)?rng|random|callbacks|loops"
 )
 """Names of what is no generator."""
+_STEM = r"(?:generator|gen|net_?g|network_g|model_?g|g)"
+_WAY = r"(?P<way>a_?(?:2|to)_?b|b_?(?:2|to)_?a|x_?(?:2|to)_?y|y_?(?:2|to)_?x|ab|ba|xy|yx|[abxy])"
+_ONE_WAY = (
+    re.compile(rf"{_STEM}_?{_WAY}(?:_ema)?"),
+    re.compile(rf"(?:ema_)?{_WAY}_{_STEM}"),
+    re.compile(_WAY),
+)
+"""Names of one of two generators, of a network that learns both directions (CycleGAN); the last one
+inside what is called a generator."""
 
 
 def generator_among(names: Iterable[str]) -> str | None:
@@ -44,3 +53,23 @@ def _bare(name: str) -> str:
 def is_aside(name: str) -> bool:
     """Whether the name is that of a discriminator, an optimizer, a counter and the like."""
     return _ASIDE.fullmatch(_bare(name)) is not None
+
+
+def both_ways(names: Iterable[str], *, inside: bool) -> list[str]:
+    """Names of generators of opposite directions, as `netG_A2B` and `netG_B2A`; empty if not two.
+
+    Args:
+        names: of one level of a file.
+        inside: the level lies inside what is called a generator: `A2B` and `B2A` suffice.
+    """
+    styles = _ONE_WAY if inside else _ONE_WAY[:-1]
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        match = next(filter(None, (style.fullmatch(_bare(name)) for style in styles)), None)
+        if match:
+            found[name] = re.sub(r"_?(2|to)_?", "", match["way"])
+    ways = set(found.values())
+    opposite = any(
+        set(pair) <= ways for pair in (("a", "b"), ("x", "y"), ("ab", "ba"), ("xy", "yx"))
+    )
+    return list(found) if opposite else []

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.counting import counted
 from w2s_export.errors import CheckpointError, NoWholeNetworkError
 from w2s_export.foreign_text import shown
 from w2s_export.runtime.protocol import first_line
@@ -56,8 +57,9 @@ def open_original(path: Path, options: Options) -> Original:
         sides = ([tensor.name for tensor in model.inputs], model.output_names)
         ins, outs = (shown(", ".join(names)) for names in sides)
         raise CheckpointError(
-            f"has {len(model.inputs)} inputs ({ins}) and {len(model.outputs)} outputs ({outs}); "
-            "only a network of one image in and one image out becomes a package that Fiji runs"
+            f"has {counted(len(model.inputs), 'input')} ({ins}) and "
+            f"{counted(len(model.outputs), 'output')} ({outs}); only a network of one image in "
+            "and one image out becomes a package that Fiji runs"
         )
     half = any(layer.compute_dtype in _HALF for layer in model._flatten_layers())
     if half:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from w2s_export.counting import counted
 from w2s_export.errors import CheckpointMismatchError
 from w2s_export.networks.layout import conv_name
 from w2s_export.sources.architecture import NOTHING_KNOWN
@@ -92,7 +93,7 @@ def place(tensors: Sequence[Stored]) -> Placed:
     names, known = _sequential(layers) if sequential else (_named(layers), NOTHING_KNOWN)
     if not any("_rdb" in name for name in names.values()):
         raise CheckpointMismatchError(
-            f"holds another network ({len(tensors)} tensors, first "
+            f"holds another network ({counted(len(tensors), 'tensor')}, first "
             f"{', '.join(map(str, tensors[:3]))}); {_EXPECTED}"
         )
     pairs, left_over = [], []
@@ -146,8 +147,9 @@ def _sequential(layers: Iterable[str]) -> tuple[dict[str, str], Mapping[str, Any
             tops.append(int(match[1]))
     if trunk != blocks:
         raise CheckpointMismatchError(
-            f"has {blocks} blocks, model.1.sub.0 to model.1.sub.{blocks - 1}, but its trunk "
-            f"convolution is model.1.sub.{trunk}: {trunk - blocks} blocks are missing"
+            f"has {counted(blocks, 'block')}, model.1.sub.0 to model.1.sub.{blocks - 1}, but its "
+            f"trunk convolution is model.1.sub.{trunk}: it lacks "
+            f"{counted(trunk - blocks, 'block')}"
         )
     first, *ups, high, last = sorted(tops) if len(tops) > 2 else (0, -1, -1)
     if len(ups) > 2:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from w2s_export.errors import CheckpointError
+from w2s_export.foreign_text import shown
 from w2s_export.io.files import regular_size
 from w2s_export.sources.stored_tensor import allowance, check_size
 
@@ -47,6 +48,11 @@ _NOT_WEIGHTS = (
     (b"<html", "is a web page, not the weights: download the file itself"),
     (b"\x93NUMPY", "is a single NumPy array; expected a whole checkpoint"),
 )
+
+_WEIGHTS = (
+    ".pth", ".pt", ".ckpt", ".safetensors", ".onnx", ".keras", ".h5", ".hdf5", ".npz", ".zip",
+)  # fmt: skip
+"""Endings of files that may hold a network."""
 
 _EXPECTED = (
     "expected weights of an RRDBNet (w2s-export .npz, Keras .h5, .weights.h5 or .keras, PyTorch "
@@ -168,6 +174,14 @@ def _zip(path: Path) -> str:
         return SAVED_MODEL
     if bases & set(_RDF_NAMES):
         raise CheckpointError("is a package whose rdf.yaml lies in a folder; zip its files flat")
+    inner = [name for name in names if name.lower().endswith(_WEIGHTS)]
+    if inner:
+        first = ", ".join(f"'{shown(name, 80)}'" for name in inner[:3])
+        of_more = f", the first of {len(inner)}" if len(inner) > 3 else ""
+        raise CheckpointError(
+            f"is a zip around other files ({first}{of_more}), which are not looked into; unpack it "
+            "and give the one that holds the generator"
+        )
     raise CheckpointError(f"is a zip of {', '.join(names[:3]) or 'nothing'}; {_EXPECTED}")
 
 

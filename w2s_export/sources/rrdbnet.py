@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from w2s_export.counting import counted
 from w2s_export.network import Network
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def rrdbnet_network(checkpoint: Checkpoint, graph: onnx.ModelProto | None = None
     graph = graph or write_rrdbnet(config, checkpoint.weights)
     return Network(
         graph=graph,
-        architecture=f"RRDBNet, {config.nb} blocks of {config.nf} features",
+        architecture=f"RRDBNet, {counted(config.nb, 'block')} of {counted(config.nf, 'feature')}",
         channels_in=config.in_nc,
         channels_out=config.out_nc,
         scale=config.scale,

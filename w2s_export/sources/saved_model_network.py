@@ -15,6 +15,7 @@ import tensorflow as tf
 import tf2onnx
 from numpy.typing import NDArray
 
+from w2s_export.counting import counted
 from w2s_export.errors import CheckpointError, PackageError
 from w2s_export.foreign_text import shown
 from w2s_export.runtime.saved_model import SIGNATURE, saved_model_folder
@@ -46,9 +47,9 @@ def open_original(path: Path, options: Options) -> Original:
             told = read_graph(folder).signature_def[signature]
             ins, outs = (shown(", ".join(sorted(side))) for side in (told.inputs, told.outputs))
             raise CheckpointError(
-                f"its signature '{shown(signature)}' has {len(opened.sources)} inputs ({ins}) and "
-                f"{len(opened.targets)} outputs ({outs}); only one image in and one image out "
-                "become a package that Fiji runs"
+                f"its signature '{shown(signature)}' has {counted(len(opened.sources), 'input')} "
+                f"({ins}) and {counted(len(opened.targets), 'output')} ({outs}); only one image "
+                "in and one image out become a package that Fiji runs"
             )
         # As the file states its sizes: without them a converter does not know the channels.
         stated = open_graph(folder, signature, single=True) if options.get("dynamic") else opened
@@ -95,6 +96,11 @@ def _root(folder: Path) -> Path:
     roots = [place for place in found if (place / "saved_model.pb").is_file()]
     if not roots:
         raise CheckpointError("has no saved_model.pb; give the whole folder, or its zip")
+    if len(roots) > 1 and roots[0] != folder:
+        names = ", ".join(f"'{place.name}'" for place in roots)
+        raise CheckpointError(
+            f"holds {len(roots)} SavedModels, {shown(names)}; unpack it and give the folder of one"
+        )
     return roots[0]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2s_export.config import GeneratorConfig
+from w2s_export.counting import counted
 from w2s_export.errors import CheckpointError, CheckpointMismatchError, RRDBNetMismatchError
 from w2s_export.foreign_text import shown
 from w2s_export.networks.layout import misfits, parameter_count, tensor_shapes
@@ -176,8 +177,8 @@ def fill(
     bad = [name for name in shapes if not np.isfinite(weights[name]).all()]
     if bad:
         raise RRDBNetMismatchError(
-            f"{len(bad)} tensors hold NaN or infinity, first {found[bad[0]]}; the training "
-            "diverged or the file is damaged: take an earlier checkpoint"
+            f"NaN or infinity in {counted(len(bad), 'tensor')}, first {found[bad[0]]}; the "
+            "training diverged or the file is damaged: take an earlier checkpoint"
         )
     return weights
 

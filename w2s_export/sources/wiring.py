@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from w2s_export.counting import counted
 from w2s_export.errors import RRDBNetMismatchError
 
 if TYPE_CHECKING:
@@ -44,16 +45,16 @@ def check_wiring(graph: onnx.GraphProto, written: onnx.GraphProto) -> None:
     """
     if len(graph.input) != 1 or len(graph.output) != 1:
         raise RRDBNetMismatchError(
-            f"has {len(graph.input)} inputs and {len(graph.output)} outputs; an RRDBNet has one "
-            "of each"
+            f"has {counted(len(graph.input), 'input')} and "
+            f"{counted(len(graph.output), 'output')}; an RRDBNet has one of each"
         )
     kinds = {_kind(node): _settings(node) for node in written.node}
     # Followed first, because it names the node; not where there are many more than can be right.
     found = _follow(graph, kinds) if len(graph.node) <= 2 * len(written.node) else {}
     if len(graph.node) != len(written.node):
         raise RRDBNetMismatchError(
-            f"has {len(graph.node)} nodes where this RRDBNet has {len(written.node)}: the graph "
-            "was edited after the export; give the weights it was made from"
+            f"has {counted(len(graph.node), 'node')} where this RRDBNet has {len(written.node)}: "
+            "the graph was edited after the export; give the weights it was made from"
         )
     if found.get(graph.output[0].name) != _follow(written, kinds)[written.output[0].name]:
         raise RRDBNetMismatchError(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from w2s_export.config import GeneratorConfig
+from w2s_export.counting import counted
 from w2s_export.data.layouts import MixedFolders
 from w2s_export.data.pairs import Pair, pixel_size_um, read_files, stored_target
 from w2s_export.data.split import Split, compare_with_split
@@ -88,8 +89,8 @@ def _check_fit(generator: GeneratorConfig, pairs: Iterable[Pair]) -> None:
         ):
             if image.shape[2] != channels:
                 raise ImageError(
-                    f"'{pair.name}': its {role} has {image.shape[2]} channels, the network "
-                    f"{channels}; convert the images or set generator.in_nc and out_nc"
+                    f"'{pair.name}': its {role} has {counted(image.shape[2], 'channel')}, the "
+                    f"network {channels}; convert the images or set generator.in_nc and out_nc"
                 )
         if any(size % generator.pixel_unshuffle for size in pair.low.shape[:2]):
             raise ImageError(

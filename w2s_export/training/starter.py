@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from w2s_export.counting import counted
 from w2s_export.data.layouts import DataSource, PairedFolders, W2SFolders
 from w2s_export.data.pairs import PairFiles, image_names, pixel_size_um, read_plane
 from w2s_export.errors import ConfigError, ImageError, OutputError
@@ -27,7 +28,9 @@ def write_starter(path: Path, folder: Path) -> Path:
         raise OutputError(f"{path}: exists already; give another name")
     source, files = _find(folder)
     if len({file.field for file in files}) < _TOGETHER:
-        raise ConfigError(f"{folder}: holds {len(files)} pairs; a training needs three or more")
+        raise ConfigError(
+            f"{folder}: holds {counted(len(files), 'pair')}; a training needs three or more"
+        )
     low, high = (read_plane(one, files[0].plane).pixels[0] for one in (files[0].low, files[0].high))
     scale = high.shape[1] // low.shape[1]
     if scale not in (1, 2, 4):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.counting import counted
 from w2s_export.errors import ImageError, PackageError, WithheldError
 from w2s_export.io.images import read_image
 from w2s_export.metrics.parity import compare
@@ -231,7 +232,9 @@ def _read(contents: Contents, name: str | None, letters: str) -> NDArray[Any]:
             raise PackageError(f"'{name}' was not compared: its axes are not known")
         array = array.transpose(["bcyx".index(letter) for letter in letters])
     if array.ndim != len(letters):
-        raise PackageError(f"'{name}' has {array.ndim} axes, the description says '{letters}'")
+        raise PackageError(
+            f"'{name}' has {counted(array.ndim, 'axis', 'axes')}, the description says '{letters}'"
+        )
     return array
 
 
@@ -276,7 +279,9 @@ def _judge(
         gathered.findings += _off_plan(contents, weights_format, case, arrays)
         return
     if len(arrays) != len(case.expected):
-        message = f"gives {len(arrays)} outputs, the description has {len(case.expected)}"
+        message = (
+            f"gives {counted(len(arrays), 'output')}, the description has {len(case.expected)}"
+        )
         certain = replace(case, severity=Severity.error)
         finding = _fault(contents, weights_format, certain, Code.onnx_not_one_tensor, message)
         gathered.findings.append(finding)

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from w2s_export.counting import counted
 from w2s_export.errors import W2SExportError
 from w2s_export.foreign_text import shown
 from w2s_export.viewer.layers import network_of, placed, restore_layer
@@ -135,6 +136,7 @@ class RestoreWidget(QWidget):  # type: ignore[misc]  # Qt has no types here
             settings.update(colormap=layer.colormap, blending=layer.blending)
         for result, what in zip(made, ("restored", "spread"), strict=False):
             self._viewer.add_image(result, name=f"{layer.name} {what}", **settings)
-        said = [f"{len(self._bad)} planes were left black: {self._bad[0]}"] if self._bad else []
+        bad = self._bad
+        said = [f"left black: {counted(len(bad), 'plane')}: {bad[0]}"] if bad else []
         said.append("Values are about 0 to 1 between each plane's percentiles.")
         self.message.setText(shown(" ".join(said), lines=True))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from w2s_export.counting import counted
 from w2s_export.formats.tensorflow.values import Operation, Rule, Value, made, size_of
 from w2s_export.graph.resizing import resized, taps
 
@@ -18,7 +19,7 @@ _EXACT = (1, 2, 3, 4, 8)
 
 def _resize(operation: Operation) -> Value:
     if operation.first.rank != 4:
-        operation.refuse(f"on {operation.first.rank} axes")
+        operation.refuse(f"on {counted(operation.first.rank, 'axis', 'axes')}")
     if operation.attributes.get("exclude_outside") or operation.attributes.get("antialias"):
         operation.refuse("that leaves out what is outside")
     factors, sizes = _target(operation)

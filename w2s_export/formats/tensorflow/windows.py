@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from w2s_export.counting import counted
 from w2s_export.formats.tensorflow.values import (
     Operation,
     Rule,
@@ -25,7 +26,7 @@ _LOWEST = np.finfo(np.float32).min
 
 def _image(operation: Operation) -> tf.Tensor:
     if operation.first.rank != 4:
-        operation.refuse(f"on {operation.first.rank} axes")
+        operation.refuse(f"on {counted(operation.first.rank, 'axis', 'axes')}")
     return operation.first.channels_last()
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2s_export.counting import counted
 from w2s_export.errors import PackageError
 from w2s_export.rdf.reading import at
 from w2s_export.rdf.whole_image import LARGEST_OUTPUT, LARGEST_TILE
@@ -135,7 +136,9 @@ def plan(rdf: Mapping[str, Any], shape: Sequence[int]) -> JdllPlan:
     if "c" not in image:  # TileMaker.validateTileVsImageChannel
         raise throws("the input has no axis of channels")
     if image["c"] != tile["c"]:
-        raise throws(f"the image has {image['c']} channels, the network takes {tile['c']}")
+        raise throws(
+            f"the image has {counted(image['c'], 'channel')}, the network takes {tile['c']}"
+        )
     return JdllPlan(
         input=tuple(_cut(model, axis, image, tile) for axis in source.axes),
         outputs=tuple(
@@ -183,7 +186,9 @@ def restore(
     grid, grid_out = (tuple(axis.count for axis in side) for side in (tiles.input, tiles.output))
     for number in range(tiles.tiles):
         if number >= math.prod(grid_out):
-            raise throws(f"there are {tiles.tiles} tiles, but {math.prod(grid_out)} of the output")
+            raise throws(
+                f"the input has {counted(tiles.tiles, 'tile')}, the output {math.prod(grid_out)}"
+            )
         tile = normalised
         for position, index in enumerate(np.unravel_index(number, grid)):
             tile = _mirrored(tile, position, tiles.input[position], int(index))

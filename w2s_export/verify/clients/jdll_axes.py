@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
 
+from w2s_export.counting import counted
 from w2s_export.errors import PackageError
 from w2s_export.rdf.reading import at, is_05
 
@@ -97,7 +98,7 @@ def read_model(rdf: Mapping[str, Any]) -> JdllModel:
     inputs = _read("inputs", lambda: [read(tensor, True) for tensor in _maps(rdf["inputs"])])
     outputs = _read("outputs", lambda: [read(tensor, False) for tensor in _maps(rdf["outputs"])])
     if len(inputs) != 1:
-        raise PackageError(f"has {len(inputs)} inputs; the model of JDLL knows one")
+        raise PackageError(f"has {counted(len(inputs), 'input')}; the model of JDLL knows one")
     source = _read("the halo", lambda: _with_halo(inputs[0], outputs))
     try:  # DeepImageJExecutionConfig.build: first when the model is run
         tiling, pyramidal = _fiji(at(rdf, "config", "deepimagej"))

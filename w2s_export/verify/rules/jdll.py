@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+from w2s_export.counting import counted
 from w2s_export.errors import PackageError
 from w2s_export.rdf.reading import at, listed
 from w2s_export.verify.clients.jdll import check_run, plan
@@ -61,7 +62,10 @@ def _jdll_fills_the_output(subject: Subject) -> Iterator[Fault]:
     for index, output in enumerate(planned.outputs):
         tiles = math.prod(axis.count for axis in output)
         if tiles != planned.tiles or not tiles:
-            yield f"outputs[{index}]", f"is cut into {tiles} tiles, the input into {planned.tiles}"
+            yield (
+                f"outputs[{index}]",
+                f"is cut into {counted(tiles, 'tile')}, the input into {planned.tiles}",
+            )
 
 
 def _failures(subject: Subject, failure: Failure) -> Iterator[Fault]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from w2s_export.counting import counted
 from w2s_export.rdf.reading import (
     ONNX,
     at,
@@ -256,7 +257,7 @@ def axes_faults(
     if sizes is None or not letters:
         return
     if len(sizes) != len(letters):
-        yield where, f"has {len(sizes)} axes, the description says '{letters}'"
+        yield where, f"has {counted(len(sizes), 'axis', 'axes')}, the description says '{letters}'"
         return
     for axis, held, described in zip(letters, sizes, stated, strict=False):
         if None not in (held, described) and held != described:
