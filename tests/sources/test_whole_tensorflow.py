@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+import onnxruntime
 import pytest
+from numpy.typing import NDArray
 
 from tests.matrix import make
 from w2s_export.errors import CheckpointError
 from w2s_export.sources.keras_network import _check_layers
 from w2s_export.sources.load import doubts, load_network
+
+if TYPE_CHECKING:
+    import keras
+
+    from w2s_export.network import Network
 
 # Conversions differ from TensorFlow by 1e-6 of the range; the wrong signature by half of it.
 TOLERANCE = 1e-5
@@ -159,3 +167,79 @@ def test_of_two_saved_models_none_is_taken_in_silence(tmp_path: Path) -> None:
             archive.writestr(f"{name}/variables/variables.index", b"")
     with pytest.raises(CheckpointError, match=r"holds 2 SavedModels, 'A2B', 'B2A'.*one"):
         load_network(tmp_path / "both.zip")
+
+
+def computed(network: Network, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What the graph of a network makes of an image, by ONNX Runtime."""
+    session = onnxruntime.InferenceSession(network.graph.SerializeToString())
+    made: NDArray[np.float32] = session.run(None, {"input": image})[0]
+    return made
+
+
+def by_keras(model: keras.Model, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a channels-last model makes of an (N, C, H, W) image."""
+    made: NDArray[np.float32] = model(image.transpose(0, 2, 3, 1)).numpy().transpose(0, 3, 1, 2)
+    return made
+
+
+IMAGE = np.random.default_rng(2).random((2, 3, 20, 24)).astype(np.float32)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")  # of Keras with NumPy 2
+def test_channels_first_gives_what_its_channels_last_twin_gives(tmp_path: Path) -> None:
+    """TensorFlow has no channels-first convolution on a CPU but as compiled by XLA."""
+    import keras
+
+    def built(order: str) -> keras.Model:
+        first = order == "channels_first"
+        axis = 1 if first else -1
+        start = keras.Input((3, None, None) if first else (None, None, 3))
+        how = {"padding": "same", "data_format": order}
+        fine = keras.layers.Conv2D(4, 3, activation="relu", **how)(start)
+        coarse = keras.layers.MaxPooling2D(2, data_format=order)(fine)
+        coarse = keras.layers.BatchNormalization(axis)(coarse)
+        coarse = keras.layers.Conv2DTranspose(4, 2, 2, **how)(coarse)
+        both = keras.layers.Concatenate(axis)([coarse, fine])
+        return keras.Model(start, keras.layers.Conv2D(1, 3, **how)(both))
+
+    first, last = built("channels_first"), built("channels_last")
+    last.set_weights(first.get_weights())
+    first.save(tmp_path / "first.keras")
+    network = load_network(tmp_path / "first.keras")
+    expected = by_keras(last, IMAGE)
+    assert np.abs(computed(network, IMAGE) - expected).max() <= TOLERANCE * np.ptp(expected)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")  # of Keras with NumPy 2
+def test_grouped_convolutions_and_gelu_are_converted(tmp_path: Path) -> None:
+    """Keras compiles the one by XLA, tf2onnx has no Erfc for the other."""
+    import keras
+
+    start = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(6, 3, groups=3, padding="same", activation="gelu")(start)
+    original = keras.Model(start, keras.layers.Conv2D(1, 3, padding="same")(x))
+    original.save(tmp_path / "net.keras")
+    original.export(tmp_path / "net", verbose=False)
+    expected = by_keras(original, IMAGE)
+    for name in ("net.keras", "net"):
+        made = computed(load_network(tmp_path / name), IMAGE)
+        assert np.abs(made - expected).max() <= TOLERANCE * np.ptp(expected)
+
+
+def test_a_saved_model_is_let_go_of_its_size(tmp_path: Path) -> None:
+    """Keras 3 notes a size beside each operation, which these convolutions do not need."""
+    import keras
+
+    def built(size: int | None) -> keras.Model:
+        start = keras.Input((size, size, 1))
+        x = keras.layers.Conv2D(4, 3, padding="same", activation="relu")(start)
+        return keras.Model(start, keras.layers.Conv2D(1, 3, padding="same")(x))
+
+    fixed, free = built(16), built(None)
+    free.set_weights(fixed.get_weights())
+    fixed.export(tmp_path / "net", verbose=False)
+    network = load_network(tmp_path / "net", dynamic=True)
+    image = IMAGE[:, :1]
+    expected = by_keras(free, image)
+    assert network.fixed is None
+    assert np.abs(computed(network, image) - expected).max() <= TOLERANCE * np.ptp(expected)

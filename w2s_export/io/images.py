@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def read_image(path: Path, most_bytes: int | None = None) -> Image:
             logger.warning("%s: holds %d images; the first is read", path, len(found))
         source = found[0].open()
         layout = source.layout
-        memory.require_within(limit, layout.nbytes, counted(layout.planes, "plane"))
+        memory.require_within(limit, layout.nbytes, counted(prod(layout.planes), "plane"))
         times, slices, channels = layout.planes
         everything = slice(0, layout.height), slice(0, layout.width)
         pixels = np.empty(

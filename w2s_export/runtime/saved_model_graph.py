@@ -24,7 +24,7 @@ _COMPUTING = """
     BatchMatMulV2 BatchToSpace BatchToSpaceND BiasAdd BiasAddV1 BroadcastArgs BroadcastTo Cast Ceil
     ClipByValue Concat ConcatV2 Const Conv2D Conv2DBackpropInput Conv3D Conv3DBackpropInputV2 Cos
     CropAndResize Cumsum DepthToSpace DepthwiseConv2dNative Div DivNoNan Einsum Elu EnsureShape
-    Equal Erf Exp ExpandDims Expm1 Fill Floor FloorDiv FloorMod FusedBatchNorm FusedBatchNormV2
+    Equal Erf Erfc Exp ExpandDims Expm1 Fill Floor FloorDiv FloorMod FusedBatchNorm FusedBatchNormV2
     FusedBatchNormV3 Gather GatherNd GatherV2 Greater GreaterEqual Identity IdentityN
     InvertPermutation IsFinite IsNan LeakyRelu Less LessEqual LinSpace Log Log1p LogSoftmax
     LogicalAnd LogicalNot LogicalOr MatMul Max MaxPool MaxPool3D MaxPoolV2 Maximum Mean Min Minimum
@@ -180,10 +180,26 @@ def _imported(definition: Any) -> Any:
 
 
 def _let_go_of_sizes(graph: Any) -> None:
+    """Free batch, height and width of what goes in, in place, and drop what follows from them."""
     for node in graph.node:
         if node.op == "Placeholder":
-            node.attr["shape"].shape.Clear()
-            node.attr["shape"].shape.unknown_rank = True
+            stated = node.attr["shape"].shape
+            sizes = [axis.size for axis in stated.dim]
+            if len(sizes) == 4 and min(sizes[1:]) > 0:  # converters ask for the channels
+                channels = min(1, 3, key=lambda axis: sizes[axis])
+                for axis in {0, 1, 2, 3} - {channels}:
+                    stated.dim[axis].size = -1
+            else:
+                stated.Clear()
+                stated.unknown_rank = True
+    for function in graph.library.function:
+        for argument in function.arg_attr.values():
+            argument.attr.pop("_output_shapes", None)
+    for node in (
+        *graph.node,
+        *(n for function in graph.library.function for n in function.node_def),
+    ):
+        node.attr.pop("_output_shapes", None)
 
 
 def _in_single_precision(graph: Any) -> None:

@@ -26,7 +26,7 @@ def convert(converter: Callable[[], Any]) -> onnx.ModelProto:
     import tf2onnx
     from tf2onnx import optimizer
 
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     optimizer._optimizers.pop("reshape_optimizer", None)
     try:
         model: onnx.ModelProto = converter()[0]
@@ -34,4 +34,38 @@ def convert(converter: Callable[[], Any]) -> onnx.ModelProto:
         raise CheckpointError(
             f"tf2onnx {tf2onnx.__version__} cannot convert it: {shown(first_line(error))}"
         ) from None
+    _write_out_erfc(model)
+    unknown = sorted({node.op_type for node in model.graph.node if not _is_known(node)})
+    if unknown:
+        raise CheckpointError(
+            f"tf2onnx {tf2onnx.__version__} cannot convert {shown(', '.join(unknown))}; "
+            "build the network without it"
+        )
     return model
+
+
+def _write_out_erfc(model: onnx.ModelProto) -> None:
+    """Write `1 - Erf(x)` for Erfc, which Keras's GELU has and tf2onnx does not convert."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    nodes = list(model.graph.node)
+    if not any(node.op_type == "Erfc" for node in nodes):
+        return
+    one = "erfc_one"
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), one))
+    del model.graph.node[:]
+    for node in nodes:
+        if node.op_type != "Erfc":
+            model.graph.node.append(node)
+            continue
+        (source,), (result,) = node.input, node.output
+        erf = f"{result}_erf"
+        model.graph.node.append(helper.make_node("Erf", [source], [erf]))
+        model.graph.node.append(helper.make_node("Sub", [one, erf], [result]))
+
+
+def _is_known(node: onnx.NodeProto) -> bool:
+    import onnx
+
+    return bool(node.domain) or bool(onnx.defs.has(node.op_type))

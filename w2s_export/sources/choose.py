@@ -31,7 +31,9 @@ def choose(tensors: Sequence[Stored]) -> tuple[list[Stored], str]:
         CheckpointError: more tensors than a network has, or two generators.
     """
     check_count(tensors)
-    left, path, aside = list(tensors), [], []
+    left = list(tensors)
+    path: list[str] = []
+    aside: list[str] = []
     while True:
         tops = {tensor.key.partition(".")[0]: tensor.key for tensor in left}
         _check_one_generator({top for top, key in tops.items() if top != key}, path)

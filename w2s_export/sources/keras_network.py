@@ -68,9 +68,12 @@ def open_original(path: Path, options: Options) -> Original:
     if options.get("dynamic") and len(shape) == 4:
         model = _freed(keras, model, shape)
     converted = _converted(model, tuple(model.inputs[0].shape))
+    # TensorFlow convolves channels-first images on a GPU, and on a CPU only as compiled by XLA.
+    first = any(_channels_first(layer) for layer in model._flatten_layers())
+    call = tf.function(model, autograph=False, jit_compile=True) if first else model
 
     def run(batch: NDArray[np.float32]) -> NDArray[Any]:
-        return np.asarray(model(tf.constant(batch), training=False))
+        return np.asarray(call(tf.constant(batch), training=False))
 
     kind = f"Keras network '{shown(model.name)}', {model.count_params():,} parameters"
     kind += ", trained in half precision" if half else ""
@@ -145,6 +148,10 @@ def _classes(value: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(found)
 
 
+def _channels_first(layer: Any) -> bool:
+    return getattr(layer, "data_format", None) == "channels_first"
+
+
 def _in_single_precision(keras: Any, model: Any) -> Any:
     """The same network computed in float32: its own rounding, 5e-4, would be no witness."""
 
@@ -182,16 +189,17 @@ def _converted(model: Any, shape: tuple[Any, ...]) -> onnx.ModelProto:
     import tf2onnx
 
     traced = tf.function(lambda image: model(image, training=False), autograph=False)
-    with _resizing_by_graph():
+    with _traceable():
         signature = [tf.TensorSpec((None, *shape[1:]), tf.float32)]
         return convert(lambda: tf2onnx.convert.from_function(traced, signature, opset=17))
 
 
-class _resizing_by_graph:  # noqa: N801 - a context, read like a function
-    """Let UpSampling2D resize by TensorFlow's own operation while the network is traced.
+class _traceable:  # noqa: N801 - a context, read like a function
+    """Trace UpSampling2D as TensorFlow's own resizing, and functions of Keras as what they hold.
 
     Keras 3's own code compares sizes in Python, which a traced size refuses, and repeats rows and
-    columns one after the other.
+    columns one after the other. Grouped convolutions it calls as a function compiled by XLA, which
+    tf2onnx does not look into.
     """
 
     def __enter__(self) -> None:
@@ -207,8 +215,11 @@ class _resizing_by_graph:  # noqa: N801 - a context, read like a function
 
         self._kept = keras.layers.UpSampling2D._resize_images
         keras.layers.UpSampling2D._resize_images = resize
+        tf.config.run_functions_eagerly(True)
 
     def __exit__(self, *_: object) -> None:
         import keras
+        import tensorflow as tf
 
         keras.layers.UpSampling2D._resize_images = self._kept
+        tf.config.run_functions_eagerly(False)

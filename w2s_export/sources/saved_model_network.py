@@ -51,9 +51,7 @@ def open_original(path: Path, options: Options) -> Original:
                 f"({ins}) and {counted(len(opened.targets), 'output')} ({outs}); only one image "
                 "in and one image out become a package that Fiji runs"
             )
-        # As the file states its sizes: without them a converter does not know the channels.
-        stated = open_graph(folder, signature, single=True) if options.get("dynamic") else opened
-        converted = _converted(stated)
+        converted = _converted(opened)
         said = chosen(
             f"signature {signature}", _aside(folder / "variables" / "variables", opened.variables)
         )
@@ -120,8 +118,14 @@ def _signature(folder: Path, wanted: str | None) -> str:
 
 def _converted(opened: OpenedGraph) -> onnx.ModelProto:
     def converter() -> Any:
+        frozen = opened.frozen()
+        functions = frozen.library.function
+        inner = (node for function in functions for node in function.node_def)
+        for part in (*frozen.node, *functions, *inner):
+            for mark in ("_XlaMustCompile", "_noinline"):  # tf2onnx looks into no call that has one
+                part.attr.pop(mark, None)
         return tf2onnx.convert.from_graph_def(
-            opened.frozen(), input_names=opened.sources, output_names=opened.targets, opset=17
+            frozen, input_names=opened.sources, output_names=opened.targets, opset=17
         )
 
     return convert(converter)
