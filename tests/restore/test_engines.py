@@ -38,6 +38,8 @@ def test_the_fast_graph_is_tried_where_there_is_one_and_memory(
     assert tried(fast.for_other_engines(PLENTY), PLENTY) == {"other", "cpu-fast"}
     assert tried(fast.for_other_engines(3 << 30), 3 << 30) == {"other"}
     assert tried(network, 1 << 30) == set()
+    little = open_engines(network, "auto", 1, 32, 1 << 30, 0).choice
+    assert little.reason == "untried"
 
 
 def test_there_is_room_for_the_engines_that_are_tried(box_network: MakeNetwork) -> None:

@@ -117,9 +117,10 @@ def test_an_inexact_engine_is_never_chosen_and_is_named(clock: Clock, error: flo
     assert set(runtime.choice.as_dict()["refused"]) == {"wrong"}
 
 
-def test_an_engine_that_cannot_run_is_passed_over(clock: Clock) -> None:
+@pytest.mark.parametrize("kind", [PackageError, RuntimeError, AttributeError])
+def test_an_engine_that_cannot_run_is_passed_over(clock: Clock, kind: type[Exception]) -> None:
     def broken() -> Fake:
-        raise PackageError("no driver")
+        raise kind("no driver")
 
     runtime = AutoRuntime(
         Fake("reference", clock, 1e-5),
@@ -130,6 +131,91 @@ def test_an_engine_that_cannot_run_is_passed_over(clock: Clock) -> None:
     runtime(TILE)
     assert runtime.choice.engine == "fast"
     assert runtime.choice.refused == {"broken": "cannot run: no driver"}
+
+
+@pytest.mark.parametrize("fault", ["raises", "inexact", "smaller"])
+def test_an_engine_that_fails_in_a_later_run_of_the_trial_is_passed_over(
+    clock: Clock, fault: str
+) -> None:
+    """OpenVINO compiles for the size in its second run: that is what would restore the job."""
+
+    class Later(Fake):
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            if self.seen and fault == "raises":
+                raise RuntimeError("no kernel for this size")
+            self.error = 1e-2 if self.seen and fault == "inexact" else 0.0
+            cut = -1 if self.seen and fault == "smaller" else None
+            return super().__call__(batch)[..., :cut]
+
+    runtime = auto(clock, Later("later", clock, 1e-7), Fake("fast", clock, 1e-6))
+    np.testing.assert_array_equal(runtime(TILE), TILE.repeat(2, 2).repeat(2, 3))
+    assert runtime.choice.engine == "fast"
+    assert set(runtime.choice.refused) == {"later"}
+
+
+@pytest.mark.parametrize("remembered", [False, True])
+@pytest.mark.parametrize("fault", ["raises", "nan"])
+def test_where_the_chosen_engine_fails_later_the_reference_goes_on(
+    clock: Clock, fault: str, remembered: bool
+) -> None:
+    @dataclass
+    class Failing(Fake):
+        broken: bool = False
+
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            if self.broken and fault == "raises":
+                raise RuntimeError("out of its memory")
+            result = super().__call__(batch)
+            result[..., 3, 3] += np.float32("nan") if self.broken else 0
+            return result
+
+    def auto_with(engine: Failing) -> AutoRuntime:
+        return AutoRuntime(
+            Fake("reference", clock, 1e-5),
+            [engine.candidate()],
+            pixels=LONG,
+            key=KEY,
+            reopen=lambda: Fake("again", clock, 1e-5),
+            clock=clock,
+        )
+
+    expected = TILE.repeat(2, 2).repeat(2, 3)
+    engine = Failing("fast", clock, 1e-6)
+    runtime = auto_with(engine)
+    np.testing.assert_array_equal(runtime(TILE), expected)
+    assert runtime.choice.engine == "fast"
+    engine.broken = True
+    runtime = auto_with(engine) if remembered else runtime
+    np.testing.assert_array_equal(runtime(TILE), expected)
+    assert (runtime.choice.engine, runtime.choice.reason) == ("cpu", "fallback")
+    assert runtime.name == "again"
+    assert set(runtime.choice.refused) == {"fast"}
+    seen = len(engine.seen)
+    np.testing.assert_array_equal(runtime(TILE), expected)
+    assert len(engine.seen) == seen
+
+
+def test_a_run_that_the_user_stops_does_not_go_on_elsewhere(clock: Clock) -> None:
+    class Stopped(Fake):
+        def __call__(self, batch: np.ndarray) -> np.ndarray:
+            if batch.shape[-1] == 7:
+                runtime.stop()
+                raise RuntimeError("stopped")
+            return super().__call__(batch)
+
+    def reopen() -> Fake:
+        raise AssertionError("opened again")
+
+    runtime = AutoRuntime(
+        Fake("reference", clock, 1e-5),
+        [Stopped("fast", clock, 1e-6).candidate()],
+        pixels=LONG,
+        reopen=reopen,
+        clock=clock,
+    )
+    runtime(TILE)
+    with pytest.raises(RuntimeError, match="stopped"):
+        runtime(TILE[..., :7])
 
 
 def test_another_size_is_not_taken_for_the_image(clock: Clock) -> None:
@@ -182,6 +268,15 @@ def test_the_choice_is_remembered_for_its_network_tile_and_threads(clock: Clock)
     assert without.choice.engine == "cpu"
 
 
+def test_another_version_of_an_engine_is_timed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"openvino": "2025.1"}
+    monkeypatch.setattr(choice_cache, "version", versions.__getitem__)
+    first = KEY.of(TILE.shape, ["openvino"])
+    assert KEY.of(TILE.shape, ["openvino"]) == first
+    versions["openvino"] = "2025.2"
+    assert KEY.of(TILE.shape, ["openvino"]) != first
+
+
 def test_what_cannot_be_read_is_not_remembered(clock: Clock) -> None:
     place = user_cache.folder("engines")
     assert choice_cache.recall("k") is None
@@ -193,6 +288,7 @@ def test_what_cannot_be_read_is_not_remembered(clock: Clock) -> None:
         '{"engine": 3}',
         '"engine"',
         json.dumps({"engine": "x" * 9999}),
+        "[" * 4096,
     ]:
         (place / "k.json").write_text(content)
         assert choice_cache.recall("k") is None

@@ -33,7 +33,7 @@ def recall(kind: str, key: str) -> Mapping[str, Any]:
     try:
         with (folder(kind) / f"{key}.json").open("rb") as stream:
             found = json.loads(stream.read(_MOST_BYTES))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

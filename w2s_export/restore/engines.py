@@ -131,7 +131,13 @@ def open_engines(
         others = (
             [*candidates(onnx, threads, apart=apart), *_fast(network, threads)] if tried else []
         )
-        runtime = AutoRuntime(runtime, others, pixels=pixels, key=key)
+
+        def reopen() -> Runtime:
+            return open_engine("cpu", onnx, threads, apart=apart)
+
+        runtime = AutoRuntime(runtime, others, pixels=pixels, key=key, reopen=reopen)
+        if not tried:
+            runtime.choice.reason = "untried"
     return Engines(SerialRuntime(runtime), None, engine)
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 
 from w2s_export.io import user_cache
 from w2s_export.runtime.processor import processor
@@ -35,8 +36,17 @@ class Key:
             str(processor()),
             sorted(engines),
             onnxruntime.__version__,
+            _version("openvino"),
         )
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    """Of an installed package; empty where it is not."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def recall(key: str) -> str | None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from w2s_export.io.control_groups import groups
 
+MOST_THREADS = 1024
+"""That may be asked for: 10,000 take 17 GB, and minutes to start."""
+
 
 def usable_cores() -> int:
     """Cores this process may use: its affinity, and no more than its control groups' share."""

@@ -19,7 +19,7 @@ from w2s_export.data.busiest_region import busiest_part
 from w2s_export.errors import W2SExportError
 from w2s_export.runtime.choice_cache import Key, recall, remember
 from w2s_export.runtime.choose import Candidate
-from w2s_export.runtime.protocol import Runtime, Stoppable
+from w2s_export.runtime.protocol import Runtime, Stoppable, one_line
 
 SHARE = 0.02
 """Part of the job's time that may go into timing engines."""
@@ -45,8 +45,8 @@ class Choice:
     engine: str
     name: str
     reason: str
-    """`fastest`, `remembered`, `only` (no other is there), `short` (no time to try others) or
-    `asked`."""
+    """`fastest`, `remembered`, `only` (no other is there), `untried` (others do not fit), `short`
+    (no time to try others), `fallback` (the one that was chosen failed) or `asked`."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Fastest run of each engine on the part."""
     refused: dict[str, str] = field(default_factory=dict)
@@ -67,7 +67,9 @@ class Choice:
         reasons = {
             "fastest": "the fastest here",
             "remembered": "the fastest here in an earlier run",
-            "only": "no other engine is installed",
+            "only": "no other engine can be used here",
+            "untried": "others are not tried with so little memory, or on tiles of one size",
+            "fallback": "as the engine chosen before failed",
             "short": "the job is too short to try others",
             "asked": "as asked for",
         }
@@ -85,6 +87,7 @@ class AutoRuntime:
         pixels: input pixels of the whole job, halos aside; 0 where unknown: nothing is timed.
         key: tells this network, by its fingerprint, and the threads from others; None to remember
             nothing.
+        reopen: opens ONNX Runtime on the CPU again, if the chosen engine fails later on.
         clock: seconds, for tests.
     """
 
@@ -95,10 +98,12 @@ class AutoRuntime:
         *,
         pixels: int,
         key: Key | None = None,
+        reopen: Callable[[], Runtime] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.candidates = {candidate.engine: candidate for candidate in candidates}
         self._reference, self._pixels, self._key, self._clock = reference, pixels, key, clock
+        self._reopen, self._stopped = reopen, False
         self._runtime: Runtime | None = None
         self.choice = Choice(REFERENCE, reference.name, "short" if candidates else "only")
 
@@ -110,10 +115,10 @@ class AutoRuntime:
     def __call__(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Restore: (N, C, H, W) → (N, C', scale·H, scale·W)."""
         if self._runtime is not None:
-            return self._runtime(batch)
+            return self._restored(self._runtime, batch)
         self._runtime = self._reference
         if not self.candidates or self._recall(batch):
-            return self._runtime(batch)
+            return self._restored(self._runtime, batch)
         seconds, restored = self._timed(self._reference, batch)
         size = batch[0, 0].size
         self._try(batch, seconds, SHARE * seconds * self._pixels / size)
@@ -121,8 +126,28 @@ class AutoRuntime:
 
     def stop(self) -> None:
         """Give up the batch at work, if the engine can."""
+        self._stopped = True
         if isinstance(self._runtime, Stoppable):
             self._runtime.stop()
+
+    def _restored(self, runtime: Runtime, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """By the engine; where it fails or gives no numbers, from now on by ONNX Runtime."""
+        chosen, reopen = self.choice.engine, self._reopen
+        if chosen == REFERENCE or reopen is None:
+            return runtime(batch)
+        try:
+            restored = runtime(batch)
+            if np.isfinite(restored).all():
+                return restored
+            why = "gave values that are no numbers"
+        except Exception as error:  # of any kind, as in a trial
+            if self._stopped:
+                raise
+            why = f"failed: {one_line(error)}"
+        self._runtime = self._reference = runtime = reopen()
+        self.choice.refused[chosen] = why
+        self._take(REFERENCE, runtime, "fallback")
+        return runtime(batch)
 
     def _recall(self, batch: NDArray[np.float32]) -> bool:
         """Take the engine that an earlier run found; whether there was one."""
@@ -134,7 +159,7 @@ class AutoRuntime:
             return False
         try:
             runtime = self.candidates[engine].open()
-        except W2SExportError:  # no longer there, or not enough memory: try what is
+        except Exception:  # no longer there, or not enough memory: try what is
             return False
         self._take(engine, runtime, "remembered")
         return True
@@ -166,12 +191,17 @@ class AutoRuntime:
                 runtimes[candidate.engine], best[candidate.engine] = admitted
         timed: set[str] = set()
         for _ in range(_MOST_RUNS):
-            for engine, runtime in runtimes.items():
+            for engine, runtime in list(runtimes.items()):
                 hopeless = engine in timed and best[engine] > _HOPELESS * min(best.values())
                 if hopeless or self._clock() > end:
                     continue
-                best[engine] = min(best[engine], self._timed(runtime, part)[0])
-                timed.add(engine)
+                spent = self._judged(engine, runtime, part, expected)
+                if spent is None:
+                    del runtimes[engine], best[engine]
+                    timed.discard(engine)
+                else:
+                    best[engine] = min(best[engine], spent)
+                    timed.add(engine)
         if len(timed) < len(runtimes):  # out of time: nothing to rely on
             return
         self.choice.seconds = best
@@ -184,24 +214,44 @@ class AutoRuntime:
         self, candidate: Candidate, part: NDArray[np.float32], expected: NDArray[np.float32]
     ) -> tuple[Runtime, float] | None:
         """The engine, opened, and the seconds of its first run, if that is ONNX Runtime's image."""
-        refused = self.choice.refused
         try:
             runtime = candidate.open()
+        except Exception as error:  # of any kind: a broken installation costs its engine alone
+            self.choice.refused[candidate.engine] = f"cannot run: {one_line(error)}"
+            return None
+        seconds = self._judged(candidate.engine, runtime, part, expected)
+        return None if seconds is None else (runtime, seconds)
+
+    def _judged(
+        self,
+        engine: str,
+        runtime: Runtime,
+        part: NDArray[np.float32],
+        expected: NDArray[np.float32],
+    ) -> float | None:
+        """Seconds of a run; None, and the reason kept, where it is not ONNX Runtime's image.
+
+        Every run is compared: some engines compile for a size after the first.
+        """
+        refused = self.choice.refused
+        if engine == REFERENCE:
+            return self._timed(runtime, part)[0]
+        try:
             seconds, result = self._timed(runtime, part)
-        except W2SExportError as error:
-            refused[candidate.engine] = f"cannot run: {error}"
+        except Exception as error:  # as when it is opened
+            refused[engine] = f"cannot run: {one_line(error)}"
             return None
         if result.shape != expected.shape:
-            refused[candidate.engine] = f"gives {result.shape} instead of {expected.shape}"
+            refused[engine] = f"gives {result.shape} instead of {expected.shape}"
             return None
         extent = float(np.ptp(expected)) or 1.0
         difference = float(np.abs(result - expected).max()) / extent
         if not difference <= TOLERANCE:
-            refused[candidate.engine] = (
+            refused[engine] = (
                 f"differs from ONNX Runtime by {difference:.1e} of the range and is not used"
             )
             return None
-        return runtime, seconds
+        return seconds
 
     def _take(self, engine: str, runtime: Runtime, reason: str) -> None:
         self._runtime = self._reference = runtime  # no other is needed, and each holds memory
