@@ -182,12 +182,18 @@ def restore_paths(
     from w2s_export.restore.batch import restore_files
     from w2s_export.restore.inputs import find
     from w2s_export.restore.memory import memory_budget
+    from w2s_export.runtime.threads import MOST_THREADS
 
     if options.workers is not None and options.scheduler is not None:
         raise ConfigError("--workers and --scheduler exclude each other; give one")
     for name, number in (("--workers", options.workers), ("--threads", options.threads)):
         if number is not None and number < 1:
             raise ConfigError(f"{name} {number}: give 1 or more")
+    if options.threads is not None and options.threads > MOST_THREADS:
+        raise ConfigError(
+            f"--threads {options.threads}: more than any machine has cores; give {MOST_THREADS} "
+            "or fewer"
+        )
     if options.cpu_fast:
         if options.engine not in ("auto", "cpu") or options.precision == 16:
             raise ConfigError(

@@ -78,3 +78,32 @@ def test_axes_that_do_not_fit_are_named(
     network = box_network()
     with pytest.raises(ImageError, match="axes"):
         restore_array(np.zeros(shape), Opener(network.model, lambda _: network), axes)
+
+
+@pytest.mark.parametrize(
+    ("images", "named"),
+    [
+        (np.ma.masked_greater(np.arange(63.0).reshape(7, 9), 60), "2 masked"),
+        (np.ones((7, 9), np.complex64), "complex64"),
+        (np.full((7, 9), "3"), "<U1"),
+        (np.zeros((7, 9), "M8[s]"), "datetime64"),
+        (np.zeros((7, 9), object), "object"),
+        (np.zeros((0, 9)), r"\(0, 9\)"),
+        (np.zeros((0, 1, 7, 9)), r"\(0, 1, 7, 9\)"),
+    ],
+)
+def test_what_holds_no_valid_numbers_is_refused(
+    box_network: MakeNetwork, images: Any, named: str
+) -> None:
+    network = box_network()
+    with pytest.raises(ImageError, match=named):
+        restore_array(images, Opener(network.model, lambda _: network))
+
+
+@pytest.mark.parametrize("kind", ["?", "u1", ">u2", "<i4", "u8", "f2", ">f4", "f8", "g", "masked"])
+def test_every_type_of_number_counts_alike(box_network: MakeNetwork, kind: str) -> None:
+    network = box_network()
+    image = rng.integers(0, 2, (7, 9))
+    given = np.ma.masked_array(image, False) if kind == "masked" else image.astype(kind)
+    result = restore_array(given, Opener(network.model, lambda _: network))
+    np.testing.assert_allclose(result, box_of(image[np.newaxis]))

@@ -111,6 +111,8 @@ def test_a_package_whose_onnx_was_changed_is_refused(
         (["i.tif", "--memory", "lots"], "write an amount"),
         (["i.tif", "--memory", "1MB"], "allow more"),
         (["i.tif", "--workers", "0"], "give 1 or more"),
+        (["i.tif", "--threads", "0"], "give 1 or more"),
+        (["i.tif", "--threads", "99999999999"], "give 1024 or fewer"),
         (["i.tif", "--workers", "2"], "--format ome-zarr"),
         (["i.tif", "--workers", "2", "--scheduler", "tcp://h:1"], "exclude each other"),
         (["i.tif", "--scale", "2"], "--package has weights"),

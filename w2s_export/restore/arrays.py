@@ -46,9 +46,10 @@ def restore_array(
         axis comes before them: the mean of eight, and their standard deviation.
 
     Raises:
-        ImageError: axes that do not fit the array, or channels that the network does not take.
+        ImageError: no array of numbers, or one with masked pixels or none at all; axes that do not
+            fit it; or channels that the network does not take.
     """
-    array, model = np.asarray(images), network.model
+    array, model = _numbers(images), network.model
     named = axes or _BY_RANK.get(array.ndim, "")
     if sorted(named) not in (sorted(known) for known in ("HW", "CHW", "NHW", "NCHW")) or (
         len(named) != array.ndim
@@ -72,6 +73,24 @@ def restore_array(
         kept = [length for one, length in zip(full, back.shape, strict=True) if one in named]
         made.append(back.reshape(kept))
     return np.stack(made) if uncertainty else made[0]
+
+
+def _numbers(images: Any) -> NDArray[Any]:
+    """The array, of real numbers, every pixel of it valid."""
+    if isinstance(images, np.ma.MaskedArray) and (masked := np.ma.getmaskarray(images).sum()):
+        raise ImageError(
+            f"an array with {masked} masked pixels; give array.filled(VALUE), or a part of it "
+            "without them"
+        )
+    array = np.asarray(images)
+    if not np.can_cast(array.dtype, np.float32, "same_kind"):
+        raise ImageError(
+            f"an array of type {array.dtype}; give real numbers, with array.astype('float32') or "
+            "abs(array)"
+        )
+    if not array.size:
+        raise ImageError(f"an array of shape {array.shape}, without pixels; give at least one")
+    return array
 
 
 def _restored(

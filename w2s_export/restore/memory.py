@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 
 from w2s_export.errors import ConfigError
 from w2s_export.io.memory import free_bytes
@@ -30,6 +31,8 @@ def parse_bytes(text: str) -> int:
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]i?)?b?\s*", text.lower())
     amount = float(found[1]) * {**_UNITS, **_BINARY}[found[2] or ""] if found else 0
+    if amount > sys.maxsize:  # no machine has it, and infinity has no number of bytes
+        amount = 0
     if found and not found[2] and 1 <= amount < _FEWEST_BARE:
         raise ConfigError(
             f"--memory {text}: is {amount:g} bytes; write {found[1]}GB, with its unit"
