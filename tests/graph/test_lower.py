@@ -411,9 +411,14 @@ def valid_convolutions() -> onnx.ModelProto:
     return model(nodes, plain(), made=("n", 1, "H", "W"))
 
 
+def diverged() -> onnx.ModelProto:
+    return model([n("Conv", "x k", "y", **CONV)], {"k": np.full((1, 1, 3, 3), np.nan, np.float32)})
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (diverged, "NaN in 1 tensor, first 'k'; the training diverged"),
         (two_outputs, r"has 2 outputs \(y, c\)"),
         (two_inputs, r"has 2 inputs \(x, z\)"),
         (volume, "takes a tensor of 5 axes .*3-D networks are not exported"),

@@ -14,6 +14,7 @@ from w2s_export.runtime import saved_model
 from w2s_export.runtime.keras import KerasRuntime
 from w2s_export.runtime.onnx_runtime import OnnxRuntime
 from w2s_export.runtime.saved_model import SavedModelRuntime
+from w2s_export.runtime.saved_model_graph import COMPUTING
 
 
 def test_names_carry_versions(plain: Any) -> None:
@@ -185,3 +186,8 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         SavedModelRuntime(tmp_path / "absent")
     with pytest.raises(PackageError, match="absent"):
         OnnxRuntime(tmp_path / "absent")
+
+
+def test_what_an_export_writes_strangers_files_may_hold_too() -> None:
+    """A package of ours comes back as anybody's: `verify` runs it, and so does another export."""
+    assert saved_model.OPERATIONS <= COMPUTING

@@ -23,7 +23,13 @@ from w2s_export.graph.folding import constant_of
 from w2s_export.graph.layout import NCHW_TO_NHWC, NHWC_TO_NCHW, channel_axis, sink_transposes
 from w2s_export.graph.model import INPUT_ID, IR_VERSION, OPSET, OUTPUT_ID, make_model
 from w2s_export.graph.opset import downgrade, upgrade
-from w2s_export.graph.refusals import FLOATS, check_ends, check_operators, declared_sizes
+from w2s_export.graph.refusals import (
+    FLOATS,
+    check_ends,
+    check_operators,
+    check_weights,
+    declared_sizes,
+)
 from w2s_export.graph.resizing import taps
 from w2s_export.graph.specialise import (
     Followed,
@@ -76,6 +82,7 @@ def lower(model: onnx.ModelProto, *, dynamic: bool = False, one_image: bool = Fa
     if version < OPSET:
         model = upgrade(_tidy(model))
     graph = taken_apart(model, source.name, result.name)
+    check_weights(graph.constants)
     if version > OPSET:
         downgrade(graph, version)
     _fold(graph)

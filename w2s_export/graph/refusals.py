@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from w2s_export.counting import counted
 from w2s_export.errors import CheckpointError
@@ -88,6 +93,20 @@ def check_ends(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, onnx.ValueI
         what = known.get(len(dims), "no batch of images")
         raise CheckpointError(f"takes a tensor of {counted(len(dims), 'axis', 'axes')} ({what})")
     return inputs[0], outputs[0]
+
+
+def check_weights(weights: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse weights that are no numbers; infinity stays, masks of attention have it.
+
+    Raises:
+        CheckpointError: names the first.
+    """
+    bad = [name for name, w in weights.items() if w.dtype.kind == "f" and np.isnan(w).any()]
+    if bad:
+        raise CheckpointError(
+            f"NaN in {counted(len(bad), 'tensor')}, first '{shown(bad[0])}'; the training diverged "
+            "or the file is damaged: take an earlier checkpoint"
+        )
 
 
 def declared_sizes(tensor: onnx.ValueInfoProto) -> list[int | None] | None:

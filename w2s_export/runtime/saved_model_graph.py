@@ -33,8 +33,8 @@ _COMPUTING = """
     Relu6 Reshape ResizeArea ResizeBicubic ResizeBilinear ResizeNearestNeighbor ReverseV2 Round
     Rsqrt ScatterNd Select SelectV2 Selu Shape ShapeN Sigmoid Sign Sin Size Slice Snapshot Softmax
     Softplus Softsign SpaceToBatch SpaceToBatchND SpaceToDepth Split SplitV Sqrt Square
-    SquaredDifference Squeeze StopGradient StridedSlice Sub Sum Tan Tanh Tile TopKV2 Transpose
-    Unpack Where ZerosLike
+    SquaredDifference Squeeze StopGradient StridedSlice Sub Sum Tan Tanh TensorScatterUpdate Tile
+    TopKV2 Transpose TruncateDiv TruncateMod Unpack Where ZerosLike
     Case Enter Exit If LoopCond Merge NextIteration PartitionedCall RefEnter RefExit RefMerge
     RefSwitch StatefulPartitionedCall StatelessIf StatelessWhile Switch While
     Assign AssignVariableOp DisableCopyOnRead ReadVariableOp RefIdentity ResourceGather RestoreV2

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from w2s_export.config import GeneratorConfig, Normalisation, Provenance
+from w2s_export.counting import counted
 from w2s_export.errors import W2SExportError
 from w2s_export.network import Network
 from w2s_export.networks.layout import parameter_count
@@ -95,7 +96,11 @@ def _sizes(network: Network) -> str:
 def _of_another_family(path: Path, network: Network) -> Inspection:
     facts = network.facts
     radius = facts.receptive_radius
-    far = "the whole image, or it is not followed" if radius is None else f"{radius} input pixels"
+    far = (
+        "the whole image, or it is not followed"
+        if radius is None
+        else counted(radius, "input pixel")
+    )
     details: tuple[tuple[str, str], ...] = (
         ("network", network.architecture),
         ("channels", f"{network.channels_in} in, {network.channels_out} out"),
