@@ -8,7 +8,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing import active_children
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import psutil
@@ -22,7 +25,7 @@ from tests.restore.test_zarr_output import contents
 from w2s_export.config import PercentileNormalisation
 from w2s_export.errors import ConfigError, MissingExtraError
 from w2s_export.options import Distribution, ImageOptions
-from w2s_export.restore import memory
+from w2s_export.restore import cluster, memory
 from w2s_export.restore.batch import Progress, Status, restore_files
 from w2s_export.restore.inputs import find
 
@@ -227,3 +230,26 @@ def test_a_script_without_a_main_guard_restores_with_workers(tmp_path: Path) -> 
         check=False,
     )
     assert done.stdout.split() == ["begun", "restored"], done.stderr
+
+
+def one_at_once_others_never(job: object, tile: int, threads: int) -> int:
+    """In place of restoring a tile."""
+    time.sleep(300 if tile else 0)
+    return 0
+
+
+def test_a_run_that_ends_before_its_tiles_does_not_wait_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    others = set(active_children())
+    monkeypatch.setattr(cluster, "_in_process", one_at_once_others_never)
+    job: Any = SimpleNamespace(network=SimpleNamespace(fast=None))
+    tiles: Any = [0, 1, 2]
+    results: Any = cluster._processes(2)(job, tiles)
+    assert next(results) == (0, 0)
+    started = set(active_children()) - others
+    assert started
+    results.close()  # as an interruption or a failure does
+    for process in started:
+        process.join(30)
+        assert not process.is_alive()

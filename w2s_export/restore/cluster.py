@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -83,12 +83,16 @@ def mapped_over(workers: int | None, scheduler: str | None) -> Iterator[Mapper]:
 
 
 def _processes(workers: int) -> Mapper:
-    """A mapper over processes that end with this one; a tile whose process dies is done again."""
+    """A mapper over processes that end with this one; a tile whose process dies is done again.
+
+    They are killed where the run ends before its tiles, which they would finish first: minutes.
+    """
     threads = max(1, usable_cores() // workers)
 
     def restore(job: TileJob, tiles: list[Tile]) -> Iterator[tuple[Tile, int]]:
         sent, left = _portable(job), dict.fromkeys(tiles)
         for _ in range(1 + _RETRIES):
+            others = set(active_children())
             pool = ProcessPoolExecutor(
                 workers, get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
             )
@@ -104,6 +108,8 @@ def _processes(workers: int) -> Mapper:
                 _log.warning("a worker ended; its tiles are restored again")
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+                for process in set(active_children()) - others if left else ():
+                    process.kill()
         raise OutputError(
             "the workers of --workers keep ending, perhaps for want of memory; give fewer "
             "--workers or less --memory"
