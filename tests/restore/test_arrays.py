@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -107,3 +108,31 @@ def test_every_type_of_number_counts_alike(box_network: MakeNetwork, kind: str) 
     given = np.ma.masked_array(image, False) if kind == "masked" else image.astype(kind)
     result = restore_array(given, Opener(network.model, lambda _: network))
     np.testing.assert_allclose(result, box_of(image[np.newaxis]))
+
+
+def test_where_memory_is_short_tiles_are_smaller(
+    box_network: MakeNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def tiled(*given: Any, tile: int, **how: Any) -> Any:
+        asked.append(tile)
+        return restore_tiled(*given, tile=tile, **how)
+
+    restore_tiled = arrays.restore_tiled
+    monkeypatch.setattr(arrays, "restore_tiled", tiled)
+    network = box_network()
+    # as the default model, with which 2146 bytes a pixel were measured
+    model = replace(network.model, bytes_per_pixel=2330.0)
+    network = replace(network, model=model)
+    large = rng.integers(0, 50, (600, 600))
+    results = []
+    for megabytes in (8000, 700, 1):
+        monkeypatch.setattr(arrays, "free_bytes", lambda free=megabytes: free * 10**6)
+        results.append(restore_array(large, Opener(model, lambda _: network)))
+    assert asked[0] == 512
+    assert 64 < asked[1] < 512
+    assert 2146 * asked[1] ** 2 < 700e6 - 200e6  # 200 MB: Python and ONNX Runtime, as measured
+    assert asked[2] == 64
+    for result in results:
+        np.testing.assert_allclose(result, box_of(large[np.newaxis]), rtol=1e-6)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import sys
 import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -301,6 +302,24 @@ def test_a_cache_that_cannot_be_written_stops_nothing(
     monkeypatch.setattr(user_cache, "folder", lambda _: tmp_path / "file" / "engines")
     choice_cache.remember("k", "cpu")
     assert choice_cache.recall("k") is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="users of Windows have a folder")
+def test_a_user_without_a_home_has_nothing_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pwd
+
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)  # as in a container run as any number
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    choice_cache.remember("k", "cpu")
+    assert choice_cache.recall("k") is None
+    assert not any(tmp_path.iterdir())
 
 
 def test_the_cache_keeps_the_newest(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:

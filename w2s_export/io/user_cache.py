@@ -33,15 +33,15 @@ def recall(kind: str, key: str) -> Mapping[str, Any]:
     try:
         with (folder(kind) / f"{key}.json").open("rb") as stream:
             found = json.loads(stream.read(_MOST_BYTES))
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: no home, or nested too deep
         return {}
     return found if isinstance(found, dict) else {}
 
 
 def remember(kind: str, key: str, found: Mapping[str, Any]) -> None:
     """Keep a finding, and drop the oldest of its kind beyond `MOST`."""
-    place = folder(kind)
-    with suppress(OSError, OutputError):
+    with suppress(OSError, OutputError, RuntimeError):  # RuntimeError: a user without a home
+        place = folder(kind)
         place.mkdir(parents=True, exist_ok=True)
         write_atomically(place / f"{key}.json", json.dumps(found).encode())
         oldest_last = sorted(

@@ -9,17 +9,22 @@ from numpy.typing import NDArray
 
 from w2s_export.counting import counted
 from w2s_export.data.normalise import normalise
-from w2s_export.errors import ImageError
+from w2s_export.errors import ConfigError, ImageError
 from w2s_export.io.memory import free_bytes
+from w2s_export.io.source import Layout
 from w2s_export.io.temporary import temporary_folder
 from w2s_export.restore.engines import open_engines
-from w2s_export.restore.network import OpenableNetwork
+from w2s_export.restore.memory import SMALLEST_TILE, largest_tile
+from w2s_export.restore.network import OpenableNetwork, ReadyNetwork
 from w2s_export.restore.orientations import ORIENTATIONS, OrientationsRuntime
 from w2s_export.restore.tiling import restore_tiled
 from w2s_export.runtime.protocol import Runtime
 
 _TILE = 512
-"""Side of a tile, input pixels: the halo's share is small, and memory stays below a gigabyte."""
+"""Side of a tile, input pixels, at most: the halo's share is small, and memory stays below a
+gigabyte with the default model."""
+_MOST_FREE = 0.8
+"""Part of the free memory that a tile may take, as in a worker."""
 _BY_RANK = {2: "HW", 3: "CHW", 4: "NCHW"}
 
 
@@ -100,6 +105,7 @@ def _restored(
     with temporary_folder() as folder:
         memory = free_bytes() // 2
         ready = network.open(folder).for_other_engines(memory)
+        tile = _tile(ready, batch)
         pixels = len(batch) * batch[0, 0].size * (ORIENTATIONS if uncertainty else 1)
         runtime: Runtime = open_engines(ready, "auto", None, 32, memory, pixels).runtime
         if uncertainty:
@@ -111,10 +117,21 @@ def _restored(
                     normalise(image, network.model.normalisation),
                     scale=ready.scale,
                     halo=ready.halo,
-                    tile=_TILE,
+                    tile=tile,
                     step=ready.step,
                     fixed=ready.fixed,
                 )
                 for image in batch
             ]
         )
+
+
+def _tile(network: ReadyNetwork, batch: NDArray[Any]) -> int:
+    """Side of a tile, input pixels: less where memory is short."""
+    height, width = batch.shape[2:]
+    layout = Layout((1, 1, 1), 1, height, width, batch.dtype, (1, width))
+    budget = int(_MOST_FREE * free_bytes())
+    try:  # nothing is decoded: an item has 0 bytes
+        return min(_TILE, largest_tile(network, budget, layout, 0, SMALLEST_TILE))
+    except ConfigError:  # estimates are cautious: the smallest may fit
+        return SMALLEST_TILE
