@@ -313,7 +313,10 @@ def test_too_little_space_is_said_before_the_work(
     import shutil
 
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    full = tmp_path / "o"
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda p: usage._replace(free=1000) if p == full else usage
+    )
     tifffile.imwrite(tmp_path / "a.tif", STACK[0, 0, 0])
     (outcome,) = restore(box_network(), tmp_path / "a.tif", tmp_path / "o")
     assert "needs 0.5 MB, the disk has 0.0 MB" in outcome.reason
