@@ -26,8 +26,8 @@ from w2s_export.graph.opset import downgrade, upgrade
 from w2s_export.graph.refusals import (
     FLOATS,
     check_ends,
+    check_no_nan,
     check_operators,
-    check_weights,
     declared_sizes,
 )
 from w2s_export.graph.resizing import taps
@@ -82,7 +82,7 @@ def lower(model: onnx.ModelProto, *, dynamic: bool = False, one_image: bool = Fa
     if version < OPSET:
         model = upgrade(_tidy(model))
     graph = taken_apart(model, source.name, result.name)
-    check_weights(graph.constants)
+    check_no_nan(graph.constants)
     if version > OPSET:
         downgrade(graph, version)
     _fold(graph)

@@ -95,7 +95,7 @@ def check_ends(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, onnx.ValueI
     return inputs[0], outputs[0]
 
 
-def check_weights(weights: Mapping[str, NDArray[Any]]) -> None:
+def check_no_nan(weights: Mapping[str, NDArray[Any]]) -> None:
     """Refuse weights that are no numbers; infinity stays, masks of attention have it.
 
     Raises:

@@ -103,9 +103,10 @@ def _restored(
 ) -> NDArray[np.float32]:
     """(N, C, H, W) → (N, C', s·H, s·W); with `uncertainty` means, then standard deviations."""
     with temporary_folder() as folder:
-        memory = free_bytes() // 2
+        free = free_bytes()
+        memory = free // 2
         ready = network.open(folder).for_other_engines(memory)
-        tile = _tile(ready, batch)
+        tile = _tile(ready, batch, int(_MOST_FREE * free))
         pixels = len(batch) * batch[0, 0].size * (ORIENTATIONS if uncertainty else 1)
         runtime: Runtime = open_engines(ready, "auto", None, 32, memory, pixels).runtime
         if uncertainty:
@@ -126,11 +127,10 @@ def _restored(
         )
 
 
-def _tile(network: ReadyNetwork, batch: NDArray[Any]) -> int:
-    """Side of a tile, input pixels: less where memory is short."""
+def _tile(network: ReadyNetwork, batch: NDArray[Any], budget: int) -> int:
+    """Side of a tile, input pixels: less where memory is short, `budget` bytes."""
     height, width = batch.shape[2:]
     layout = Layout((1, 1, 1), 1, height, width, batch.dtype, (1, width))
-    budget = int(_MOST_FREE * free_bytes())
     try:  # nothing is decoded: an item has 0 bytes
         return min(_TILE, largest_tile(network, budget, layout, 0, SMALLEST_TILE))
     except ConfigError:  # estimates are cautious: the smallest may fit

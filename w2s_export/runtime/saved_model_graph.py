@@ -195,11 +195,13 @@ def _let_go_of_sizes(graph: Any) -> None:
     for function in graph.library.function:
         for argument in function.arg_attr.values():
             argument.attr.pop("_output_shapes", None)
-    for node in (
-        *graph.node,
-        *(n for function in graph.library.function for n in function.node_def),
-    ):
+    for node in all_nodes(graph):
         node.attr.pop("_output_shapes", None)
+
+
+def all_nodes(graph: Any) -> list[Any]:
+    """Of a graph, and of the functions that it holds."""
+    return [*graph.node, *(node for one in graph.library.function for node in one.node_def)]
 
 
 def _in_single_precision(graph: Any) -> None:
@@ -208,7 +210,7 @@ def _in_single_precision(graph: Any) -> None:
 
     half = (tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum)
     whole = tf.float32.as_datatype_enum
-    nodes = [*graph.node, *(n for function in graph.library.function for n in function.node_def)]
+    nodes = all_nodes(graph)
     if any(node.attr["dtype"].type in half for node in nodes if node.op in _VARIABLES):
         return
     for node in nodes:

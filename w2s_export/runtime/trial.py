@@ -144,10 +144,10 @@ class AutoRuntime:
             if self._stopped:
                 raise
             why = f"failed: {one_line(error)}"
-        self._runtime = self._reference = runtime = reopen()
+        again = reopen()
         self.choice.refused[chosen] = why
-        self._take(REFERENCE, runtime, "fallback")
-        return runtime(batch)
+        self._take(REFERENCE, again, "fallback")
+        return again(batch)
 
     def _recall(self, batch: NDArray[np.float32]) -> bool:
         """Take the engine that an earlier run found; whether there was one."""

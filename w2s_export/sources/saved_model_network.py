@@ -19,7 +19,7 @@ from w2s_export.counting import counted
 from w2s_export.errors import CheckpointError, PackageError
 from w2s_export.foreign_text import shown
 from w2s_export.runtime.saved_model import SIGNATURE, saved_model_folder
-from w2s_export.runtime.saved_model_graph import OpenedGraph, open_graph, read_graph
+from w2s_export.runtime.saved_model_graph import OpenedGraph, all_nodes, open_graph, read_graph
 from w2s_export.sources.by_tf2onnx import convert
 from w2s_export.sources.choose import chosen
 from w2s_export.sources.generator_names import is_aside
@@ -119,9 +119,7 @@ def _signature(folder: Path, wanted: str | None) -> str:
 def _converted(opened: OpenedGraph) -> onnx.ModelProto:
     def converter() -> Any:
         frozen = opened.frozen()
-        functions = frozen.library.function
-        inner = (node for function in functions for node in function.node_def)
-        for part in (*frozen.node, *functions, *inner):
+        for part in (*all_nodes(frozen), *frozen.library.function):
             for mark in ("_XlaMustCompile", "_noinline"):  # tf2onnx looks into no call that has one
                 part.attr.pop(mark, None)
         return tf2onnx.convert.from_graph_def(
